@@ -1,0 +1,47 @@
+"""Aegis: federated components, each versioned and hot-deployed on its own, in one process.
+
+These are the names that a component's author writes with.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from aegis.core.errors import Refused
+from aegis.core.event import Event, event
+from aegis.core.constraint import Meta
+from aegis.core.model import Model
+from aegis.core.port import Secret, adapter, blocking, command, config, on, port, service
+from aegis.engine.context import emit, idempotency_key, log
+
+if TYPE_CHECKING:
+    from aegis.engine.host import Host
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Event",
+    "Host",
+    "Meta",
+    "Model",
+    "Refused",
+    "Secret",
+    "adapter",
+    "blocking",
+    "command",
+    "config",
+    "emit",
+    "event",
+    "idempotency_key",
+    "log",
+    "on",
+    "port",
+    "service",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A component that never names the host does not pay for importing it.
+    if name == "Host":
+        from aegis.engine.host import Host
+
+        return Host
+    raise AttributeError(f"module 'aegis' has no attribute {name!r}")

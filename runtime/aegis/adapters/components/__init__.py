@@ -1,0 +1,1 @@
+"""Where components come from, and what turns a source into a revision."""

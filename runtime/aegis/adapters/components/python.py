@@ -1,0 +1,490 @@
+"""Loads a component from Python text: a fresh module for every revision, and a survey of its marks."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import linecache
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from typing import Any, Union
+
+import msgspec
+
+from aegis.core.component import (
+    NAME,
+    VERSION,
+    Call,
+    CommandSpec,
+    ListenerSpec,
+    ModelSpec,
+    Part,
+    PortSpec,
+    Revision,
+    Setting,
+    Slot,
+    Source,
+    noun,
+)
+from aegis.core.errors import AegisError, ComponentError, closest
+from aegis.core.event import NAME as EVENT_NAME
+from aegis.core.event import Event
+from aegis.core.model import RESERVED, Model
+from aegis.core.policy import Policy
+from aegis.core.port import (
+    AdapterNeed,
+    Command,
+    ConfigNeed,
+    Need,
+    Policies,
+    Port,
+    ServiceNeed,
+)
+
+_numbers = itertools.count(1)
+
+
+class PythonLoader:
+    """Runs a component's text in a module of its own, under a name that no other revision has."""
+
+    def __init__(self, defaults: Policy | None = None) -> None:
+        self.defaults = defaults or Policy()
+
+    def load(self, source: Source) -> Revision:
+        """The revision of `source`. Raises ComponentError with the line at fault."""
+        if not NAME.match(source.name):
+            raise ComponentError(
+                source.name,
+                ["a component's name is lower case letters, digits, - and _, a letter first"],
+            )
+        if not VERSION.match(source.version):
+            raise ComponentError(
+                source.name, [f"{source.version!r} is no version"], hint="write it as 1.2.0"
+            )
+        unique = f"aegis_components.{source.name.replace('-', '_')}_r{next(_numbers)}"
+        filename = f"<{source.origin or source.name} {unique.rsplit('.', 1)[-1]}>"
+        module = ModuleType(unique, f"Component {source.name} {source.version}.")
+        module.__file__ = filename
+        lines = source.text.splitlines(keepends=True)
+        linecache.cache[filename] = (len(source.text), None, lines, filename)
+        # Forward references of a class are looked up in sys.modules while the class is used.
+        sys.modules[unique] = module
+        try:
+            code = compile(source.text, filename, "exec", dont_inherit=True)
+            exec(code, module.__dict__)  # noqa: S102 -- loading code is this class's whole purpose
+            return _Survey(source, module, self.defaults).revision(_spelled_events(code))
+        except SyntaxError as error:
+            self._forget(unique, filename)
+            raise ComponentError(
+                source.name,
+                [f"line {error.lineno}: {error.msg}: {(error.text or '').strip()}"],
+                line=error.lineno,
+            ) from error
+        except ComponentError:
+            self._forget(unique, filename)
+            raise
+        except Exception as error:
+            line = _line_in(error, filename)
+            self._forget(unique, filename)
+            detail = error.detail if isinstance(error, AegisError) else str(error)
+            where = "" if line is None else f"line {line}: "
+            raise ComponentError(
+                source.name,
+                [f"{where}{type(error).__name__}: {detail}"],
+                hint=getattr(error, "hint", None),
+                line=line,
+            ) from error
+
+    def unload(self, revision: Revision) -> None:
+        """Take the revision's module and source lines out of the process."""
+        module = revision.module
+        if module is not None:
+            self._forget(module.__name__, module.__file__ or "")
+            # typing keeps every generic alias it ever made, and with it the classes it names.
+            for clean in getattr(typing, "_cleanups", ()):
+                clean()
+
+    @staticmethod
+    def _forget(name: str, filename: str) -> None:
+        sys.modules.pop(name, None)
+        linecache.cache.pop(filename, None)
+
+
+def _line_in(error: BaseException, filename: str) -> int | None:
+    """The line of the component's text at which `error` was raised, the innermost one."""
+    lines = [
+        frame.lineno
+        for frame in inspect.getinnerframes(error.__traceback__)
+        if frame.filename == filename
+    ] if error.__traceback__ else []
+    return lines[-1] if lines else None
+
+
+def _spelled_events(code: CodeType) -> frozenset[str]:
+    """The event names spelled in code that mentions `emit` or `event`: what it may produce."""
+    names: set[str] = set()
+    if {"emit", "event"} & set(code.co_names):
+        names |= {c for c in code.co_consts if isinstance(c, str) and EVENT_NAME.match(c)}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _spelled_events(constant)
+    return frozenset(names)
+
+
+class _Survey:
+    """Reads the marks in a loaded module and collects every problem before it says one."""
+
+    def __init__(self, source: Source, module: ModuleType, defaults: Policy) -> None:
+        self.source = source
+        self.module = module
+        self.defaults = defaults
+        self.problems: list[str] = []
+
+    def revision(self, emits: frozenset[str]) -> Revision:
+        own = {
+            name: value
+            for name, value in vars(self.module).items()
+            if not name.startswith("_")
+            and (
+                isinstance(value, type | FunctionType)
+                or hasattr(value, "__aegis_on__")
+            )
+            and getattr(value, "__module__", None) == self.module.__name__
+        }
+        classes = [value for value in own.values() if isinstance(value, type)]
+        models = [
+            self._model(cls) for cls in classes if issubclass(cls, Model)
+        ]
+        parts = [
+            self._part(cls)
+            for cls in classes
+            if not issubclass(cls, Model) and not _is_protocol(cls) and _protocols(cls)
+        ]
+        listeners = [
+            self._listener(name, value)
+            for name, value in own.items()
+            if hasattr(value, "__aegis_on__")
+        ]
+        if not (models or parts or listeners):
+            self.problems.append(
+                "it holds no Model, no adapter and no listener: write a `class Name(Model)` in it"
+            )
+        if self.problems:
+            raise ComponentError(self.source.name, self.problems)
+        return Revision(
+            source=self.source,
+            models=tuple(models),
+            parts=tuple(parts),
+            listeners=tuple(listeners),
+            names=MappingProxyType(own),
+            emits=emits,
+            module=self.module,
+        )
+
+    def _model(self, cls: type) -> ModelSpec:
+        name = cls.__name__
+        fields = [f for f in msgspec.structs.fields(cls) if f.name != "id"]
+        for item in fields:
+            if item.name in RESERVED or item.name.startswith("_") or hasattr(Model, item.name):
+                self.problems.append(
+                    f"{name}.{item.name}: the name is taken by Model: choose another"
+                )
+        endpoint = vars(cls).get("__aegis_endpoint__")
+        if endpoint is not None and not NAME.match(endpoint):
+            self.problems.append(
+                f"{name}: endpoint {endpoint!r} must be lower case letters, digits, - and _"
+            )
+        schema, definitions = self._schema(cls)
+        marks = {key: getattr(cls, key) for key in dir(cls) if not key.startswith("_")}
+        ports = {
+            key: self._port(name, value) for key, value in marks.items() if isinstance(value, Port)
+        }
+        commands = {
+            key: self._command(name, value)
+            for key, value in marks.items()
+            if isinstance(value, Command)
+        }
+        return ModelSpec(
+            component=self.source.name,
+            name=name,
+            endpoint=endpoint,
+            cls=cls,
+            schema=schema,
+            definitions=definitions,
+            ports=MappingProxyType(ports),
+            commands=MappingProxyType(commands),
+            create=_input(f"{name}Create", fields, required=True),
+            patch=_input(f"{name}Patch", fields, required=False),
+            last_wins=getattr(cls, "__aegis_concurrency__", "etag") == "last-wins",
+            doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
+        )
+
+    def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
+        try:
+            (reference,), definitions = msgspec.json.schema_components(
+                [cls], ref_template="#/components/schemas/{name}"
+            )
+        except TypeError as error:
+            self.problems.append(f"{cls.__name__}: a field has a type that cannot be stored: {error}")
+            return {}, {}
+        name = reference["$ref"].rsplit("/", 1)[-1]
+        return definitions.pop(name), definitions
+
+    def _port(self, model: str, port: Port[Any, Any, Any]) -> PortSpec:
+        where = f"{model}.{port.name}"
+        call = self._call(where, port.fn, skip_self=True)
+        consumes = []
+        for item in port.consumes:
+            if isinstance(item, str):
+                consumes.append(item)
+            elif item.produces is None:
+                self.problems.append(
+                    f"{where} consumes port {item.name!r}, which produces no event: "
+                    f"give it `produces=`"
+                )
+            else:
+                consumes.append(item.produces)
+        if port.produces is not None and not EVENT_NAME.match(port.produces):
+            self.problems.append(f"{where} produces {port.produces!r}: use the form 'noun.verbed'")
+        if consumes and call.arguments is not None:
+            required = [f.name for f in msgspec.structs.fields(call.arguments) if f.required]
+            if required:
+                self.problems.append(
+                    f"{where} is set off by an event, and no event fills {', '.join(required)}: "
+                    "give a default, or take it from an `event: Event` parameter"
+                )
+        undo = None
+        if port.undo_fn is not None:
+            undo = self._call(f"{model}.{port.undo_fn.__name__}", port.undo_fn, skip_self=True)
+        return PortSpec(
+            name=port.name,
+            call=call,
+            consumes=tuple(consumes),
+            produces=port.produces,
+            policy=self._policy(port.policies),
+            when=port.when,
+            by=port.by,
+            effect=port.effect,
+            undo=undo,
+            undo_policy=self._policy(port.undo_policies),
+            doc=inspect.cleandoc(port.__doc__ or ""),
+        )
+
+    def _policy(self, said: Policies) -> Policy:
+        return Policy(
+            timeout=self.defaults.timeout if said.timeout is None else said.timeout,
+            retries=self.defaults.retries if said.retries is None else said.retries,
+            backoff=self.defaults.backoff if said.backoff is None else said.backoff,
+        )
+
+    def _command(self, model: str, command: Command[Any, Any, Any]) -> CommandSpec:
+        produces = command.produces or f"{noun(model)}.updated"
+        if not EVENT_NAME.match(produces):
+            self.problems.append(
+                f"{model}.{command.name} produces {produces!r}: use the form 'noun.verbed'"
+            )
+        return CommandSpec(
+            name=command.name,
+            call=self._call(f"{model}.{command.name}", command.fn, skip_self=True),
+            produces=produces,
+            undo=command.undo,
+            doc=inspect.cleandoc(command.__doc__ or ""),
+        )
+
+    def _listener(self, name: str, fn: Callable[..., Any]) -> ListenerSpec:
+        call = self._call(name, fn, skip_self=False)
+        if call.arguments is not None:
+            extra = ", ".join(f.name for f in msgspec.structs.fields(call.arguments))
+            self.problems.append(
+                f"listener {name} takes {extra}: it may take an Event and adapters"
+            )
+        return ListenerSpec(
+            name=name,
+            call=call,
+            patterns=fn.__aegis_on__,  # type: ignore[attr-defined]
+            policy=self._policy(Policies()),
+            doc=inspect.cleandoc(fn.__doc__ or ""),
+        )
+
+    def _call(self, where: str, fn: Callable[..., Any], *, skip_self: bool) -> Call:
+        hints = self._hints(where, fn)
+        parameters = list(inspect.signature(fn).parameters.values())[1 if skip_self else 0 :]
+        adapters: list[Slot] = []
+        arguments: list[Any] = []
+        event = None
+        for parameter in parameters:
+            hint = hints.get(parameter.name, Any)
+            if isinstance(parameter.default, AdapterNeed):
+                adapters += self._slot(where, parameter.name, hint)
+            elif isinstance(parameter.default, Need):
+                self.problems.append(
+                    f"{where}({parameter.name}): {parameter.default!r} belongs to the __init__ of "
+                    "an adapter; a port takes adapter()"
+                )
+            elif hint is Event:
+                event = parameter.name
+            elif parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                self.problems.append(f"{where}: *{parameter.name} cannot be filled: name arguments")
+            elif parameter.default is parameter.empty:
+                arguments.append((parameter.name, hint))
+            else:
+                arguments.append((parameter.name, hint, parameter.default))
+        return Call(
+            fn=fn,
+            adapters=tuple(adapters),
+            event=event,
+            arguments=msgspec.defstruct(
+                f"{where.replace('.', '_')}_arguments",
+                arguments,
+                kw_only=True,
+                frozen=True,
+                forbid_unknown_fields=True,
+                module=self.module.__name__,
+            )
+            if arguments
+            else None,
+        )
+
+    def _slot(self, where: str, parameter: str, hint: Any) -> Iterator[Slot]:
+        if isinstance(hint, type) and _is_protocol(hint):
+            yield Slot(parameter=parameter, protocol=hint)
+        else:
+            self.problems.append(
+                f"{where}({parameter}): its annotation must be a typing.Protocol that says what "
+                "it needs"
+            )
+
+    def _hints(self, where: str, fn: Callable[..., Any]) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(fn, vars(self.module), include_extras=True)
+        except NameError as error:
+            hint = closest(error.name or "", vars(self.module))
+            self.problems.append(f"{where}: {error}" + (f": {hint}" if hint else ""))
+            return {}
+
+    def _part(self, cls: type) -> Part:
+        protocols = _protocols(cls)
+        for protocol in protocols:
+            self._check_methods(cls, protocol)
+        services: list[Slot] = []
+        settings: list[Setting] = []
+        init = vars(cls).get("__init__") or cls.__init__
+        if isinstance(init, FunctionType) and not _is_protocol_init(init):
+            hints = self._hints(f"{cls.__name__}.__init__", init)
+            for parameter in list(inspect.signature(init).parameters.values())[1:]:
+                default, hint = parameter.default, hints.get(parameter.name, Any)
+                where = f"{cls.__name__}.__init__"
+                if isinstance(default, ServiceNeed | AdapterNeed):
+                    services += self._slot(where, parameter.name, hint)
+                elif isinstance(default, ConfigNeed):
+                    settings.append(
+                        Setting(
+                            parameter=parameter.name,
+                            key=default.key,
+                            type=hint,
+                            default=default.default,
+                        )
+                    )
+                elif default is parameter.empty and parameter.kind not in (
+                    parameter.VAR_KEYWORD,
+                    parameter.VAR_POSITIONAL,
+                ):
+                    self.problems.append(
+                        f"{where}({parameter.name}): the host cannot fill it: default it to "
+                        "service(), config(...) or a value"
+                    )
+        return Part(
+            name=cls.__name__,
+            cls=cls,
+            protocols=protocols,
+            services=tuple(services),
+            settings=tuple(settings),
+        )
+
+    def _check_methods(self, cls: type, protocol: type) -> None:
+        for name in _methods(protocol):
+            owner = next((c for c in cls.__mro__ if name in vars(c)), None)
+            if owner is None or _is_protocol(owner):
+                written = [n for n in vars(cls) if not n.startswith("_")]
+                hint = closest(name, written) or f"write `{name}` in {cls.__name__}"
+                self.problems.append(
+                    f"{cls.__name__} misses the method {name!r} of {protocol.__name__}: {hint}"
+                )
+                continue
+            asked, given = getattr(protocol, name), getattr(cls, name)
+            if not callable(given):
+                continue
+            self._check_signature(f"{cls.__name__}.{name}", asked, given, protocol.__name__)
+
+    def _check_signature(
+        self, where: str, asked: Callable[..., Any], given: Callable[..., Any], protocol: str
+    ) -> None:
+        if inspect.iscoroutinefunction(asked) and not (
+            inspect.iscoroutinefunction(given) or inspect.isasyncgenfunction(given)
+        ):
+            self.problems.append(
+                f"{where} is a plain method, and {protocol} says async: write `async def`, or mark "
+                "it @blocking"
+            )
+        names = inspect.signature(asked).parameters
+        theirs = inspect.signature(given).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in theirs.values()):
+            return
+        missing = [n for n in names if n not in theirs]
+        extra = [
+            p.name
+            for p in theirs.values()
+            if p.name not in names and p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+        ]
+        if missing or extra:
+            self.problems.append(
+                f"{where} takes {inspect.signature(given)}, and {protocol} says "
+                f"{inspect.signature(asked)}"
+            )
+
+
+def _is_protocol(cls: type) -> bool:
+    return bool(vars(cls).get("_is_protocol", False)) and cls is not typing.Protocol
+
+
+def _protocols(cls: type) -> tuple[type, ...]:
+    return tuple(c for c in cls.__mro__ if c is not cls and _is_protocol(c))
+
+
+def _methods(protocol: type) -> tuple[str, ...]:
+    return tuple(
+        name
+        for cls in protocol.__mro__
+        if _is_protocol(cls)
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and callable(value)
+    )
+
+
+def _is_protocol_init(init: FunctionType) -> bool:
+    """Whether `init` is the one that typing gives to protocols."""
+    return init.__module__ == "typing"
+
+
+def _input(
+    name: str, fields: list[msgspec.structs.FieldInfo], *, required: bool
+) -> type[msgspec.Struct]:
+    """The Struct of what a caller sends: the author's fields without id, nothing unknown.
+
+    With `required` the model's own defaults apply; without, every absent field is UNSET.
+    """
+    items: list[Any] = []
+    for item in fields:
+        if not required:
+            items.append((item.name, Union[item.type, msgspec.UnsetType], msgspec.UNSET))
+        elif item.default is not msgspec.NODEFAULT:
+            items.append((item.name, item.type, item.default))
+        elif item.default_factory is not msgspec.NODEFAULT:
+            items.append(
+                (item.name, item.type, msgspec.field(default_factory=item.default_factory))
+            )
+        else:
+            items.append((item.name, item.type))
+    return msgspec.defstruct(name, items, kw_only=True, frozen=True, forbid_unknown_fields=True)

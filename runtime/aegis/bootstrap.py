@@ -1,0 +1,53 @@
+"""The composition root: a Config becomes a host and its server. The only file that picks adapters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aegis.adapters.clock import SystemClock
+from aegis.adapters.components.python import PythonLoader
+from aegis.config import Config
+from aegis.engine.host import Host
+from aegis.protocols import Store
+
+if TYPE_CHECKING:
+    from aegis.adapters.http.server import Server
+
+
+def build_host(config: Config) -> Host:
+    """A host as `config` says, not opened yet."""
+    return Host(
+        store=_store(config),
+        clock=SystemClock(),
+        loader=PythonLoader(config.defaults),
+        lookup=config.lookup,
+        bindings=config.bindings,
+    )
+
+
+def _store(config: Config) -> Store:
+    if config.data is None:
+        from aegis.adapters.storage.memory import MemoryStore
+
+        return MemoryStore()
+    from aegis.adapters.storage.sqlite import SqliteStore
+
+    return SqliteStore(config.data)
+
+
+async def start_server(host: Host, config: Config) -> Server:
+    """Serve the API of an open host. Raises AddressInUseError."""
+    from aegis.adapters.graph.svg import render
+    from aegis.adapters.http.server import start
+    from aegis.api.policy import hosts_of
+    from aegis.api.router import Router
+
+    router = Router(
+        host,
+        token=config.token,
+        hosts=hosts_of(config.host, config.names),
+        render=render,
+    )
+    server = await start(router, config.host, config.port)
+    host.store.announce(server.address)
+    return server

@@ -1,0 +1,119 @@
+"""aegis.toml and the environment, read once into one frozen Config."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from aegis.core.errors import ConfigError, closest
+from aegis.core.policy import Policy
+from aegis.core.port import REQUIRED
+
+FILE = "aegis.toml"
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Table `[ports]` of aegis.toml: what ports get that say nothing themselves; seconds."""
+
+    timeout: float = 30.0
+    retries: int = 3
+    backoff: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that a host is built from.
+
+    `data` is its data directory (None keeps everything in memory), `host` and `port` where it
+    listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
+    `names` further host names it answers to. `values` are what components ask for with
+    `config("table.key")`, `bindings` which adapter a Protocol gets where several do it.
+    """
+
+    data: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str | None = None
+    names: tuple[str, ...] = ()
+    defaults: Policy = Policy()
+    bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def lookup(self, key: str) -> Any:
+        """The value of a component's `config(key)`; REQUIRED itself when nothing says it.
+
+        The environment (`AEGIS_PAYMENTS_KEY` for `payments.key`) goes before the file.
+        """
+        name = "AEGIS_" + key.upper().replace(".", "_").replace("-", "_")
+        if name in self.environment:
+            return self.environment[name]
+        if key in self.values:
+            return self.values[key]
+        found: Any = self.values
+        for part in key.split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                return REQUIRED
+            found = found[part]
+        return found
+
+
+def read(directory: Path | None = None, **given: Any) -> Config:
+    """The Config of a directory's aegis.toml and the environment; `given` goes before both.
+
+    Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
+    backoff), `[bind]` (Protocol = adapter) and `[server]` (host, port, names) are the host's own,
+    every other table is for components.
+    """
+    path = (directory or Path.cwd()) / FILE
+    content: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{path.name} cannot be read: {error}") from error
+    try:
+        ports = msgspec.convert(content.pop("ports", {}), Defaults)
+        bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
+        server = msgspec.convert(content.pop("server", {}), dict[str, Any])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+    allowed = {"host", "port", "names"}
+    for key in server:
+        if key not in allowed:
+            raise ConfigError(f"{path.name}: [server] has no {key!r}", hint=closest(key, allowed))
+    if "names" in server:
+        server["names"] = tuple(server["names"])
+    values = {**content, **given.pop("values", {})}
+    return Config(
+        **{
+            "defaults": Policy(timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff),
+            "bindings": MappingProxyType(bindings),
+            "environment": MappingProxyType(
+                {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
+            ),
+            **server,
+            **given,
+            "values": MappingProxyType(values),
+        }
+    )
+
+
+def _flat(table: Any, prefix: str = "") -> Any:
+    """`{"orders": {"Payments": "X"}}` as `{"orders.Payments": "X"}`."""
+    if not isinstance(table, Mapping):
+        return table
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

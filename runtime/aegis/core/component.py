@@ -1,0 +1,263 @@
+"""What the host knows of a component: models, ports, adapters and listeners, as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import msgspec
+
+from aegis.core.constraint import Check, check_of
+from aegis.core.policy import Policy
+
+NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
+VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
+
+# One encoder for everything stored or sent: Decimal as text, so that no amount loses a digit.
+ENCODER = msgspec.json.Encoder(decimal_format="string")
+
+
+def noun(model: str) -> str:
+    """A model's name as event names spell it: `OrderLine` is `order_line`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", model).lower()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where a component's text came from. `origin` is shown to people (`cell 4`, a path)."""
+
+    name: str
+    version: str
+    text: str
+    origin: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Slot:
+    """A parameter that takes an adapter or a service: its name and the Protocol it must do."""
+
+    parameter: str
+    protocol: type
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Setting:
+    """A parameter that takes a value of the configuration: key, type and default."""
+
+    parameter: str
+    key: str
+    type: Any
+    default: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Part:
+    """A class that does one or more Protocols: an adapter or a service, and what it needs."""
+
+    name: str
+    cls: type
+    protocols: tuple[type, ...]
+    services: tuple[Slot, ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Call:
+    """How a marked function is called: what it takes and whether it may suspend.
+
+    `adapters` are filled by the host, `event` names the parameter that takes the causing event,
+    `arguments` is the Struct of what a caller passes (None when nothing).
+    """
+
+    fn: Callable[..., Any]
+    adapters: tuple[Slot, ...] = ()
+    event: str | None = None
+    arguments: type[msgspec.Struct] | None = None
+
+    @cached_property
+    def decoder(self) -> msgspec.json.Decoder[Any] | None:
+        """Decodes and checks the JSON body of a call."""
+        return None if self.arguments is None else msgspec.json.Decoder(self.arguments)
+
+    @cached_property
+    def check(self) -> Check | None:
+        """Checks the bounds of decoded arguments."""
+        return None if self.arguments is None else check_of(self.arguments)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PortSpec:
+    """A port of a model. `consumes` are event names and globs, ports already resolved to theirs."""
+
+    name: str
+    call: Call
+    consumes: tuple[str, ...] = ()
+    produces: str | None = None
+    policy: Policy
+    when: Callable[[Any], bool] | None = None
+    by: str | None = None
+    effect: bool = True
+    undo: Call | None = None
+    undo_policy: Policy
+    doc: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CommandSpec:
+    """A command of a model; `produces` is the event of its change."""
+
+    name: str
+    call: Call
+    produces: str
+    undo: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ListenerSpec:
+    """A durable listener that belongs to no model."""
+
+    name: str
+    call: Call
+    patterns: tuple[str, ...]
+    policy: Policy
+    doc: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelSpec:
+    """What the host knows of a model, whatever it was written in.
+
+    `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
+    """
+
+    component: str
+    name: str
+    endpoint: str | None
+    cls: type
+    schema: Mapping[str, Any]
+    definitions: Mapping[str, Any]
+    ports: Mapping[str, PortSpec]
+    commands: Mapping[str, CommandSpec]
+    create: type[msgspec.Struct]
+    patch: type[msgspec.Struct]
+    last_wins: bool = False
+    doc: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """`component.Model`."""
+        return f"{self.component}.{self.name}"
+
+    @cached_property
+    def noun(self) -> str:
+        """The model's name as event names spell it."""
+        return noun(self.name)
+
+    @cached_property
+    def created(self) -> str:
+        """The event of a new record."""
+        return f"{self.noun}.created"
+
+    @cached_property
+    def updated(self) -> str:
+        """The event of a change that no port or command named."""
+        return f"{self.noun}.updated"
+
+    @cached_property
+    def deleted(self) -> str:
+        """The event of a record's end."""
+        return f"{self.noun}.deleted"
+
+    @cached_property
+    def compensated(self) -> str:
+        """The event that follows a flow whose undo is complete."""
+        return f"{self.noun}.compensated"
+
+    @cached_property
+    def compensation_failed(self) -> str:
+        """The event that follows a flow whose undo stopped."""
+        return f"{self.noun}.compensation_failed"
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the author's fields, id first."""
+        return tuple(item.encode_name for item in msgspec.structs.fields(self.cls))
+
+    @cached_property
+    def decoder(self) -> msgspec.json.Decoder[Any]:
+        """Decodes a stored record; fields of newer code are passed over."""
+        return msgspec.json.Decoder(self.cls)
+
+    @cached_property
+    def check(self) -> Check | None:
+        """Checks the bounds of a record's value."""
+        return check_of(self.cls)
+
+    @cached_property
+    def create_decoder(self) -> msgspec.json.Decoder[Any]:
+        """Decodes what a caller sends to create a record; unknown fields are errors."""
+        return msgspec.json.Decoder(self.create)
+
+    @cached_property
+    def patch_decoder(self) -> msgspec.json.Decoder[Any]:
+        """Decodes what a caller sends to change a record; absent fields are UNSET."""
+        return msgspec.json.Decoder(self.patch)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Revision:
+    """One loaded code of a component: what was surveyed in its module, and where that came from.
+
+    `names` are the public classes and functions it defines, `emits` the event names its code spells.
+    """
+
+    source: Source
+    models: tuple[ModelSpec, ...]
+    parts: tuple[Part, ...] = ()
+    listeners: tuple[ListenerSpec, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    emits: frozenset[str] = frozenset()
+    module: ModuleType | None = None
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.source.name
+
+    @property
+    def version(self) -> str:
+        """The author's version number."""
+        return self.source.version
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of name, version and text, hex."""
+        return self.source.digest
+
+    @cached_property
+    def label(self) -> str:
+        """`orders@1.2.0+3fa9c1d2`, as events and messages name it."""
+        return f"{self.name}@{self.version}+{self.digest[:8]}"
+
+    @cached_property
+    def by_name(self) -> Mapping[str, ModelSpec]:
+        """The models by class name."""
+        return MappingProxyType({spec.name: spec for spec in self.models})
+
+    @cached_property
+    def schemas(self) -> Mapping[str, bytes]:
+        """The JSON Schema of each model's records, by model key, as canonical JSON."""
+        return MappingProxyType(
+            {
+                spec.key: msgspec.json.encode(
+                    {"schema": spec.schema, "definitions": spec.definitions}, order="deterministic"
+                )
+                for spec in self.models
+            }
+        )

@@ -1,0 +1,87 @@
+"""A deployment as a record, and whether stored records fit new code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment of a component on this host: what, from where, by whom, when.
+
+    `live` is false once it was undeployed or replaced; `number` counts up over all components.
+    """
+
+    number: int
+    component: str
+    version: str
+    digest: str
+    origin: str
+    who: str
+    time: str
+    live: bool = True
+
+
+def _strip(schema: Any) -> Any:
+    """A schema without what does not change which data is valid: titles, descriptions, defaults."""
+    if isinstance(schema, dict):
+        return {
+            key: _strip(value)
+            for key, value in schema.items()
+            if key not in {"title", "description", "default", "examples"}
+        }
+    return [_strip(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Any:
+    """A schema with its references replaced, so that two can be compared whatever names they use."""
+    if isinstance(schema, dict):
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            name = reference.rsplit("/", 1)[-1]
+            if name in seen:
+                return {"$ref": name}
+            return _inline(definitions.get(name, {}), definitions, (*seen, name))
+        return {key: _inline(value, definitions, seen) for key, value in schema.items()}
+    return [_inline(item, definitions, seen) for item in schema] if isinstance(schema, list) else schema
+
+
+def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:
+    """What keeps the `records` stored records of `model` from fitting the new schema.
+
+    A new field with a default fits; a removed, retyped or newly required one does not.
+    """
+    if stored == new or records == 0:
+        return []
+    old_document, new_document = msgspec.json.decode(stored), msgspec.json.decode(new)
+    old_fields = _properties(old_document)
+    new_fields = _properties(new_document)
+    required = set(new_document["schema"].get("required", ()))
+    ways = (
+        f"{records} stored record{'s' if records != 1 else ''} would not fit; keep the field as it "
+        f"was, or drop the data with `%aegis reset {model.split('.', 1)[0]}`"
+    )
+    problems = [
+        f"{model}.{name} was removed: {ways}" for name in old_fields if name not in new_fields
+    ]
+    problems += [
+        f"{model}.{name} has another type or constraint than the stored records: {ways}"
+        for name in old_fields
+        if name in new_fields and old_fields[name] != new_fields[name]
+    ]
+    problems += [
+        f"{model}.{name} is new and has no default: {ways.replace('keep the field as it was', 'give it a default')}"
+        for name in new_fields
+        if name not in old_fields and name in required
+    ]
+    return problems
+
+
+def _properties(document: dict[str, Any]) -> dict[str, Any]:
+    definitions = document.get("definitions", {})
+    return {
+        name: _strip(_inline(schema, definitions))
+        for name, schema in document["schema"].get("properties", {}).items()
+    }

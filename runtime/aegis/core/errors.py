@@ -1,0 +1,211 @@
+"""Every error of Aegis: one root, an HTTP status on each, the thing at fault and the likely fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+
+class AegisError(Exception):
+    """The root. `status` is the HTTP status, `title` a stable short name, `hint` the likely fix.
+
+    `fields` are members that an RFC 9457 problem document carries besides the standard ones.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, hint: str | None = None, **fields: Any) -> None:
+        super().__init__(detail if hint is None else f"{detail} ({hint})")
+        self.detail = detail
+        self.hint = hint
+        self.fields = fields
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 problem document: type, title, status, detail, hint and further fields."""
+        document: dict[str, Any] = {
+            "type": f"urn:aegis:problem:{type(self).__name__}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.hint is not None:
+            document["hint"] = self.hint
+        document.update(self.fields)
+        return document
+
+
+class BadRequestError(AegisError):
+    """The request cannot be read: no JSON, a bad header, a bad query."""
+
+    status = 400
+    title = "Bad request"
+
+
+class UnauthorizedError(AegisError):
+    """No token, or a wrong one."""
+
+    status = 401
+    title = "Unauthorized"
+
+
+class NotFoundError(AegisError):
+    """No such model, record, port, command, component, flow or route."""
+
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowedError(AegisError):
+    """The route exists, the method does not."""
+
+    status = 405
+    title = "Method not allowed"
+
+
+class ConflictError(AegisError):
+    """The current state forbids it: a field changed meanwhile, an open flow, a key in use."""
+
+    status = 409
+    title = "Conflict"
+
+
+class StaleError(AegisError):
+    """The revision named by If-Match is not the current one."""
+
+    status = 412
+    title = "Precondition failed"
+
+
+class TooLargeError(AegisError):
+    """A body, a header or a page beyond its limit."""
+
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedTypeError(AegisError):
+    """A body whose media type is not JSON."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class InvalidError(AegisError):
+    """Well-formed data that breaks the model: unknown field, wrong type, broken constraint."""
+
+    status = 422
+    title = "Invalid data"
+
+
+class UnconditionalError(AegisError):
+    """A write without If-Match."""
+
+    status = 428
+    title = "Precondition required"
+
+
+class BusyError(AegisError):
+    """A limit on work in flight is reached; try again after `retry_after` seconds."""
+
+    status = 503
+    title = "Busy"
+
+    def __init__(self, detail: str, *, retry_after: int = 1, **fields: Any) -> None:
+        super().__init__(detail, hint=f"try again in {retry_after} s", **fields)
+        self.retry_after = retry_after
+
+
+class ClosedError(AegisError):
+    """The host is closing or closed, or a component is not serving."""
+
+    status = 503
+    title = "Not serving"
+
+
+class PortError(AegisError):
+    """A port failed: its adapter raised, timed out, or it returned what a port may not return."""
+
+    status = 502
+    title = "Port failed"
+
+
+class PortTimeoutError(PortError):
+    """A port's attempt was cancelled at its timeout; whether the partner acted is unknown."""
+
+    status = 504
+    title = "Port timed out"
+
+
+class Refused(AegisError):  # noqa: N818 -- an author raises it as a statement: `raise Refused("short")`
+    """What an author raises to end a step or command for good: no retry, nothing to undo for it.
+
+    `emit` is an event (made by `aegis.event`) that is kept although the step's changes are not.
+    """
+
+    status = 409
+    title = "Refused"
+
+    def __init__(self, reason: str, *, emit: Any = None) -> None:
+        super().__init__(reason)
+        self.emit = emit
+
+
+class ComponentError(AegisError):
+    """A component cannot be loaded, or its graph has problems; what served before still serves."""
+
+    status = 422
+    title = "Component refused"
+
+    def __init__(
+        self, component: str, problems: Sequence[str], *, hint: str | None = None, **fields: Any
+    ) -> None:
+        self.component = component
+        self.problems = tuple(problems)
+        listing = problems[0] if len(problems) == 1 else "".join(f"\n  - {p}" for p in problems)
+        super().__init__(
+            f"component {component!r} is refused: {listing}",
+            hint=hint,
+            component=component,
+            problems=list(problems),
+            **fields,
+        )
+
+
+class ConfigError(AegisError):
+    """A configuration value is missing, unknown or of the wrong type."""
+
+    status = 500
+    title = "Bad configuration"
+
+
+class StoreError(AegisError):
+    """The store cannot be opened, read or written."""
+
+    status = 500
+    title = "Store failed"
+
+
+class OwnedError(StoreError):
+    """The data directory belongs to another running host."""
+
+    title = "Data directory in use"
+
+
+class CorruptError(StoreError):
+    """Stored data fails its integrity check or cannot be decoded."""
+
+    title = "Data damaged"
+
+
+class NewerFormatError(StoreError):
+    """The data directory was written by a newer version of Aegis."""
+
+    title = "Data of a newer version"
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """`did you mean 'x'?` for the most similar of `words`, or None: the likely fix of a typo."""
+    match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f"did you mean {match[0]!r}?" if match else None

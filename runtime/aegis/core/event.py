@@ -1,0 +1,66 @@
+"""What happened: the CloudEvents envelope, and how event names are matched."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from aegis.core.errors import InvalidError
+
+NAME = re.compile(r"^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)+$")
+PATTERN = re.compile(r"^[a-z*][a-z0-9_*-]*(\.[a-z*][a-z0-9_*-]*)*$")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened, as a CloudEvents 1.0 envelope; `data` holds JSON values only.
+
+    `cause` is the id of the event that led to this one, `flow` the flow it belongs to,
+    `revision` the component revision that produced it (`orders@1.2.0+3fa9c1d2`).
+    """
+
+    id: str
+    source: str
+    type: str
+    subject: str | None = None
+    time: str
+    data: dict[str, Any] = {}
+    cause: str | None = None
+    flow: str | None = None
+    revision: str | None = None
+    specversion: str = "1.0"
+
+
+class Emission(msgspec.Struct, frozen=True):
+    """An event that an author asked for, before the host gives it id, time and cause."""
+
+    type: str
+    data: dict[str, Any]
+    subject: str | None = None
+
+
+def event(name: str, subject: str | None = None, /, **data: Any) -> Emission:
+    """An event to pass on, as in `raise Refused("short", emit=event("inventory.low", item="x"))`.
+
+    Raises InvalidError when `name` is not of the form `noun.verbed`.
+    """
+    if not NAME.match(name):
+        raise InvalidError(f"{name!r} is no event name", hint="use the form 'noun.verbed'")
+    return Emission(type=name, data=msgspec.to_builtins(data), subject=subject)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether `pattern` names many events (`order.*`, `*.created`, `*`)."""
+    return "*" in pattern
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*") + r"\Z")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the event `name` is meant by `pattern`; `*` stands for any text, dots included."""
+    return pattern == name or (is_glob(pattern) and _compiled(pattern).match(name) is not None)

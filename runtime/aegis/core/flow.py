@@ -1,0 +1,104 @@
+"""What one root event set off: the steps, their states, and which change may follow which."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class FlowState(StrEnum):
+    """Where a flow stands. It ends COMPLETED, COMPENSATED or COMPENSATION_FAILED, nowhere else."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation failed"
+
+
+class StepState(StrEnum):
+    """Where a step stands. READY may have been attempted; UNKNOWN certainly was, without an answer."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    DROPPED = "dropped"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo failed"
+
+
+OPEN_FLOWS = frozenset({FlowState.RUNNING, FlowState.COMPENSATING})
+OPEN_STEPS = frozenset({StepState.WAITING, StepState.READY})
+
+FLOW_CHANGES: dict[FlowState, frozenset[FlowState]] = {
+    FlowState.RUNNING: frozenset({FlowState.COMPLETED, FlowState.COMPENSATING}),
+    FlowState.COMPENSATING: frozenset({FlowState.COMPENSATED, FlowState.COMPENSATION_FAILED}),
+    FlowState.COMPENSATION_FAILED: frozenset({FlowState.COMPENSATING}),
+    FlowState.COMPLETED: frozenset(),
+    FlowState.COMPENSATED: frozenset(),
+}
+
+STEP_CHANGES: dict[StepState, frozenset[StepState]] = {
+    StepState.WAITING: frozenset({StepState.READY, StepState.DROPPED}),
+    StepState.READY: frozenset(
+        {
+            StepState.DONE,
+            StepState.REFUSED,
+            StepState.FAILED,
+            StepState.UNKNOWN,
+            StepState.DROPPED,
+        }
+    ),
+    StepState.DONE: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
+    StepState.UNKNOWN: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
+    StepState.UNDO_FAILED: frozenset({StepState.UNDONE}),
+    StepState.REFUSED: frozenset(),
+    StepState.FAILED: frozenset(),
+    StepState.DROPPED: frozenset(),
+    StepState.UNDONE: frozenset(),
+}
+
+NEEDS_UNDO = frozenset({StepState.DONE, StepState.UNKNOWN, StepState.UNDO_FAILED})
+
+
+class Flow(msgspec.Struct, kw_only=True):
+    """One flow. `component`, `version` and `digest` are the code that began it.
+
+    `root` is the id of the event that set it off, `model` and `record` what that event is about.
+    """
+
+    id: str
+    root: str
+    component: str
+    version: str
+    digest: str
+    model: str
+    record: str
+    state: FlowState
+    created: str
+    updated: str
+    error: str | None = None
+
+
+class Step(msgspec.Struct, kw_only=True):
+    """One step of a flow: a port of a record, caused by an event.
+
+    `key` is the idempotency key its adapter sees on every attempt and in its undo;
+    `attempts` counts those that failed.
+    """
+
+    flow: str
+    n: int
+    model: str
+    port: str
+    record: str
+    cause: str
+    key: str
+    state: StepState
+    attempts: int = 0
+    updated: str = ""
+    error: str | None = None

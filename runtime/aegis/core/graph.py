@@ -1,0 +1,260 @@
+"""The graph of all live components as a value: what there is, and which way things flow between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import msgspec
+
+from aegis.core.component import (
+    Call,
+    CommandSpec,
+    ListenerSpec,
+    ModelSpec,
+    Part,
+    PortSpec,
+    Revision,
+)
+from aegis.core.event import is_glob, matches
+from aegis.core.policy import Policy
+from aegis.core.registry import Registry
+
+STORE = "store"
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One thing in the graph.
+
+    `id` is stable and readable (`port:orders.Order.authorize`, `event:order.created`, `store`),
+    `kind` one of model, port, command, event, adapter, service, store, listener. `component` is
+    empty for the store and for an event that no live component produces; `detail` is one line
+    for people.
+    """
+
+    id: str
+    kind: str
+    label: str
+    component: str
+    detail: str = ""
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """One connection between two node ids, pointing the way things flow.
+
+    has: model to port or command. produces: model, port or command to event. consumes: event to
+    port or listener. uses: port, command, listener, adapter or service to the part it calls.
+    undo: port to the part that its undo calls, or to its model when it calls none; a command that
+    undoes to its model. stores: model to the store.
+    """
+
+    source: str
+    target: str
+    kind: str
+
+    @property
+    def id(self) -> str:
+        """`consumes:event:order.created>port:orders.Order.authorize`, unique in a graph."""
+        return f"{self.kind}:{self.source}>{self.target}"
+
+
+class Graph(msgspec.Struct, frozen=True, dict=True):
+    """Nodes and edges in a fixed order: the same components give the same graph, byte for byte."""
+
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the graph's canonical JSON, hex."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def graph_of(registry: Registry) -> Graph:
+    """The graph of the live components, by name; inside each in the order of its text."""
+    revisions = [registry.live[name] for name in sorted(registry.live)]
+    nodes = [*_things(registry, revisions)]
+    edges = dict.fromkeys(
+        edge for revision in revisions for edge in _connections(registry, revision)
+    )
+    nodes += _events(revisions, edges)
+    if any(edge.kind == "stores" for edge in edges):
+        nodes.append(Node(STORE, "store", "store", "", "records, events and flows, in one commit"))
+    return Graph(tuple(nodes), tuple(edges))
+
+
+def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]:
+    for revision in revisions:
+        for model in revision.models:
+            yield Node(_model(model), "model", model.name, revision.name, _model_detail(model))
+            for port in model.ports.values():
+                yield Node(_port(model, port), "port", port.name, revision.name, _port_detail(port))
+            for command in model.commands.values():
+                detail = _join(command.doc, "undoes the open flow" if command.undo else "")
+                yield Node(_command(model, command), "command", command.name, revision.name, detail)
+        for listener in revision.listeners:
+            detail = _join(listener.doc, _pace(listener.policy))
+            yield Node(
+                _listener(revision, listener), "listener", listener.name, revision.name, detail
+            )
+        for part, kind in _bound(registry, revision).items():
+            does = ", ".join(protocol.__name__ for protocol in part.protocols)
+            yield Node(_part(revision, part), kind, part.name, revision.name, f"does {does}")
+
+
+def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:
+    for model in revision.models:
+        me = _model(model)
+        yield Edge(me, STORE, "stores")
+        yield Edge(me, _event(model.created), "produces")
+        for port in model.ports.values():
+            step = _port(model, port)
+            yield Edge(me, step, "has")
+            yield from (Edge(_event(pattern), step, "consumes") for pattern in port.consumes)
+            if port.produces is not None:
+                yield Edge(step, _event(port.produces), "produces")
+            yield from _asks(registry, revision, step, port.call, "uses")
+            if port.undo is not None:
+                yield from [*_asks(registry, revision, step, port.undo, "undo")] or [
+                    Edge(step, me, "undo")
+                ]
+        for command in model.commands.values():
+            change = _command(model, command)
+            yield Edge(me, change, "has")
+            yield Edge(change, _event(command.produces), "produces")
+            yield from _asks(registry, revision, change, command.call, "uses")
+            if command.undo:
+                yield Edge(change, me, "undo")
+    for listener in revision.listeners:
+        ear = _listener(revision, listener)
+        yield from (Edge(_event(pattern), ear, "consumes") for pattern in listener.patterns)
+        yield from _asks(registry, revision, ear, listener.call, "uses")
+    for part in _bound(registry, revision):
+        for slot in part.services:
+            service = registry.binding(revision, slot.protocol)
+            if service is not None:
+                yield Edge(_part(revision, part), _part(revision, service), "uses")
+
+
+def _asks(
+    registry: Registry, revision: Revision, source: str, call: Call, kind: str
+) -> Iterator[Edge]:
+    for slot in call.adapters:
+        part = registry.binding(revision, slot.protocol)
+        if part is not None:
+            yield Edge(source, _part(revision, part), kind)
+
+
+def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
+    """One node per event name, in the component that first produces it."""
+    prefix = _event("")
+    ends = (end for edge in edges for end in (edge.source, edge.target))
+    names = dict.fromkeys(end.removeprefix(prefix) for end in ends if end.startswith(prefix))
+    homes: dict[str, str] = {}
+    for revision in revisions:
+        for model in revision.models:
+            homes.setdefault(model.created, revision.name)
+            for step in (*model.ports.values(), *model.commands.values()):
+                if step.produces is not None:
+                    homes.setdefault(step.produces, revision.name)
+    for revision in revisions:
+        for model in revision.models:
+            for name in (
+                model.updated,
+                model.deleted,
+                model.compensated,
+                model.compensation_failed,
+            ):
+                homes.setdefault(name, revision.name)
+        # A name that code spells is taken as emitted there, unless it is spelt to be consumed.
+        for name in sorted(revision.emits - _consumed(revision)):
+            homes.setdefault(name, revision.name)
+    for name in names:
+        yield Node(_event(name), "event", name, homes.get(name, ""), _meant(name, names))
+
+
+def _consumed(revision: Revision) -> set[str]:
+    ports = (port for model in revision.models for port in model.ports.values())
+    return {
+        *(pattern for port in ports for pattern in port.consumes),
+        *(pattern for listener in revision.listeners for pattern in listener.patterns),
+    }
+
+
+def _meant(pattern: str, names: Iterable[str]) -> str:
+    """What a glob stands for, for people."""
+    if not is_glob(pattern):
+        return ""
+    known = [name for name in names if not is_glob(name) and matches(pattern, name)]
+    return f"any of {', '.join(known)}" if known else "any event of that form"
+
+
+def _bound(registry: Registry, revision: Revision) -> dict[Part, str]:
+    """The parts that something is bound to, with their kind, in the order of the component's text."""
+    calls = [listener.call for listener in revision.listeners]
+    for model in revision.models:
+        calls += [command.call for command in model.commands.values()]
+        for port in model.ports.values():
+            calls += [port.call] if port.undo is None else [port.call, port.undo]
+    asked = [slot.protocol for call in calls for slot in call.adapters]
+    kinds: dict[Part, str] = {}
+    kind = "adapter"
+    while asked:
+        parts = [registry.binding(revision, protocol) for protocol in dict.fromkeys(asked)]
+        new = [part for part in parts if part is not None and part not in kinds]
+        kinds |= dict.fromkeys(new, kind)
+        asked = [slot.protocol for part in new for slot in part.services]
+        kind = "service"
+    return {part: kinds[part] for part in revision.parts if part in kinds}
+
+
+def _model_detail(model: ModelSpec) -> str:
+    many = len(model.fields)
+    return _join(
+        "" if model.endpoint is None else f"/{model.endpoint}",
+        f"{many} field{'' if many == 1 else 's'}",
+    )
+
+
+def _port_detail(port: PortSpec) -> str:
+    return _join(
+        _pace(port.policy),
+        "" if port.when is None else "when its condition holds",
+        "" if port.by is None else f"by {port.by}",
+        "" if port.undo is None else f"undo {port.undo.fn.__name__}",
+        "" if port.effect else "no effect outside",
+    )
+
+
+def _pace(policy: Policy) -> str:
+    retries = f"{policy.retries} retr{'y' if policy.retries == 1 else 'ies'}"
+    return f"{policy.timeout:g} s, {retries}"
+
+
+def _join(*texts: str) -> str:
+    return " · ".join(" ".join(text.split()) for text in texts if text)
+
+
+def _model(model: ModelSpec) -> str:
+    return f"model:{model.key}"
+
+
+def _port(model: ModelSpec, port: PortSpec) -> str:
+    return f"port:{model.key}.{port.name}"
+
+
+def _command(model: ModelSpec, command: CommandSpec) -> str:
+    return f"command:{model.key}.{command.name}"
+
+
+def _listener(revision: Revision, listener: ListenerSpec) -> str:
+    return f"listener:{revision.name}.{listener.name}"
+
+
+def _part(revision: Revision, part: Part) -> str:
+    return f"part:{revision.name}.{part.name}"
+
+
+def _event(name: str) -> str:
+    return f"event:{name}"

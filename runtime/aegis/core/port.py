@@ -1,0 +1,296 @@
+"""What an author marks: ports, commands, listeners, and what their parameters need.
+
+The decorators only mark. A marked method stays a plain method outside a host, so a unit test
+calls `await order.authorize(Sandbox())` without any of the framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+
+import msgspec
+
+from aegis.core.errors import AegisError, InvalidError
+from aegis.core.event import PATTERN
+
+M = TypeVar("M")
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """What the author said of timeout, retries and backoff; None leaves it to the configuration."""
+
+    timeout: float | None = None
+    retries: int | None = None
+    backoff: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and self.timeout <= 0:
+            raise InvalidError(f"timeout must be above 0 seconds, not {self.timeout}")
+        if self.retries is not None and self.retries < 0:
+            raise InvalidError(f"retries must be 0 or more, not {self.retries}")
+        if self.backoff is not None and self.backoff < 0:
+            raise InvalidError(f"backoff must be 0 seconds or more, not {self.backoff}")
+
+
+class _Method(Generic[M, P, R]):
+    """A marked method: read from an instance it is the plain bound method."""
+
+    def __init__(self, fn: Callable[Concatenate[M, P], R]) -> None:
+        self.fn = fn
+        self.name = fn.__name__
+        functools.update_wrapper(self, fn)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: M, owner: type) -> Callable[P, R]: ...
+    def __get__(self, instance: M | None, owner: type) -> Self | Callable[P, R]:
+        return self if instance is None else self.fn.__get__(instance, owner)
+
+
+class Port(_Method[M, P, R]):
+    """A named step of a model. `port.undo` marks the method that takes it back."""
+
+    def __init__(
+        self,
+        fn: Callable[Concatenate[M, P], R],
+        *,
+        consumes: tuple[str | Port[Any, Any, Any], ...] = (),
+        produces: str | None = None,
+        when: Callable[[Any], bool] | None = None,
+        by: str | None = None,
+        effect: bool = True,
+        policies: Policies | None = None,
+    ) -> None:
+        super().__init__(fn)
+        self.consumes = consumes
+        self.produces = produces
+        self.when = when
+        self.by = by
+        self.effect = effect
+        self.policies = policies or Policies()
+        self.undo_fn: Callable[..., Any] | None = None
+        self.undo_policies = Policies()
+
+    @overload
+    def undo(self, fn: F, /) -> F: ...
+    @overload
+    def undo(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        backoff: float | None = None,
+    ) -> Callable[[F], F]: ...
+    def undo(
+        self,
+        fn: F | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        backoff: float | None = None,
+    ) -> F | Callable[[F], F]:
+        """Mark the method that undoes this port; it may run although the port never answered."""
+        policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
+
+        def mark(fn: F) -> F:
+            if self.undo_fn is not None:
+                raise InvalidError(f"port {self.name!r} already has an undo")
+            self.undo_fn = fn
+            self.undo_policies = policies
+            return fn
+
+        return mark if fn is None else mark(fn)
+
+
+class Command(_Method[M, P, R]):
+    """A named change of a record that the API offers; with `undo` it also undoes the open flow."""
+
+    def __init__(
+        self, fn: Callable[Concatenate[M, P], R], *, produces: str | None, undo: bool
+    ) -> None:
+        super().__init__(fn)
+        self.produces = produces
+        self.undo = undo
+
+
+def port(
+    *,
+    consumes: str | Port[Any, Any, Any] | Sequence[str | Port[Any, Any, Any]] = (),
+    produces: str | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+    backoff: float | None = None,
+    when: Callable[[Any], bool] | None = None,
+    by: str | None = None,
+    effect: bool = True,
+) -> Callable[[Callable[Concatenate[M, P], R]], Port[M, P, R]]:
+    """Mark a method of a Model as a port.
+
+    `consumes`: the ports, event names or globs any of which sets it off; `produces`: the event
+    that follows it. `timeout` and `backoff` in seconds, `retries` beyond the first attempt; what
+    is left out comes from the configuration. `when(record)` must be true before the step runs,
+    until then it waits. `by` names the field of the event's data that holds the record's id.
+    `effect=False` declares that its adapters change nothing outside.
+    """
+    several = (consumes,) if isinstance(consumes, str | Port) else tuple(consumes)
+    for pattern in several:
+        if isinstance(pattern, str) and not PATTERN.match(pattern):
+            raise InvalidError(f"{pattern!r} is no event name", hint="use the form 'noun.verbed'")
+    policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
+
+    def mark(fn: Callable[Concatenate[M, P], R]) -> Port[M, P, R]:
+        return Port(
+            fn,
+            consumes=several,
+            produces=produces,
+            when=when,
+            by=by,
+            effect=effect,
+            policies=policies,
+        )
+
+    return mark
+
+
+@overload
+def command(fn: Callable[Concatenate[M, P], R], /) -> Command[M, P, R]: ...
+@overload
+def command(
+    *, produces: str | None = None, undo: bool = False
+) -> Callable[[Callable[Concatenate[M, P], R]], Command[M, P, R]]: ...
+def command(
+    fn: Callable[Concatenate[M, P], R] | None = None,
+    /,
+    *,
+    produces: str | None = None,
+    undo: bool = False,
+) -> Command[M, P, R] | Callable[[Callable[Concatenate[M, P], R]], Command[M, P, R]]:
+    """Mark a method of a Model as a command of its API.
+
+    `produces` names the event of its change (default `<model>.updated`); `undo=True` makes it
+    undo, newest step first, whatever flow of the record is open.
+    """
+
+    def mark(fn: Callable[Concatenate[M, P], R]) -> Command[M, P, R]:
+        return Command(fn, produces=produces, undo=undo)
+
+    return mark if fn is None else mark(fn)
+
+
+def on(*patterns: str) -> Callable[[F], F]:
+    """Mark a function of the component as a durable listener of the events named or globbed."""
+    for pattern in patterns:
+        if not PATTERN.match(pattern):
+            raise InvalidError(f"{pattern!r} is no event name", hint="use the form 'noun.verbed'")
+    if not patterns:
+        raise InvalidError("on() needs at least one event name")
+
+    def mark(fn: F) -> F:
+        fn.__aegis_on__ = patterns  # type: ignore[attr-defined]
+        return fn
+
+    return mark
+
+
+def blocking(fn: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Mark a plain `def` of an adapter or service that blocks: it runs in the loop's thread pool."""
+
+    @functools.wraps(fn)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(fn, *args, **kwargs)
+
+    return run
+
+
+class Need:
+    """The default of a parameter that the host fills in; unusable by itself."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AegisError(
+            f"{self!r} was not filled in when {name!r} was asked of it",
+            hint="outside a host pass the object yourself, inside one call host.run(...)",
+        )
+
+
+class AdapterNeed(Need):
+    """`adapter()`: the object that does what the parameter's Protocol says."""
+
+    def __repr__(self) -> str:
+        return "adapter()"
+
+
+class ServiceNeed(Need):
+    """`service()`: the client library behind an adapter."""
+
+    def __repr__(self) -> str:
+        return "service()"
+
+
+class ConfigNeed(Need):
+    """`config("key")`: a value of the configuration."""
+
+    def __init__(self, key: str, default: Any) -> None:
+        self.key = key
+        self.default = default
+
+    def __repr__(self) -> str:
+        return f"config({self.key!r})"
+
+
+REQUIRED: Any = object()
+
+
+def adapter() -> Any:
+    """The default of a port's parameter that takes an adapter; its annotation names the Protocol."""
+    return AdapterNeed()
+
+
+def service() -> Any:
+    """The default of an adapter's or service's `__init__` parameter that takes a service."""
+    return ServiceNeed()
+
+
+def config(key: str, default: Any = REQUIRED) -> Any:
+    """The default of an `__init__` parameter that takes a value of the configuration.
+
+    `key` is dotted (`payments.key` is `key` of table `[payments]` in aegis.toml, or the
+    environment's `AEGIS_PAYMENTS_KEY`); without `default` a missing value refuses the component.
+    """
+    return ConfigNeed(key, default)
+
+
+class Secret:
+    """Text that never prints and is never stored; `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the call that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is never stored")
+
+
+Result = Awaitable[Any] | Any

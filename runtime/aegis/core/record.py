@@ -1,0 +1,33 @@
+"""What is stored: the author's data as JSON, with its revision and times."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One stored record. `model` is `component.Model`; `doc` the author's data as JSON, id included.
+
+    `revision` counts the changes of the author's data from 1 and is the ETag; times are RFC 3339.
+    """
+
+    model: str
+    id: str
+    revision: int
+    created: str
+    updated: str
+    doc: bytes
+
+    @property
+    def etag(self) -> str:
+        """The revision as an HTTP entity tag."""
+        return f'"{self.revision}"'
+
+    def representation(self) -> bytes:
+        """The JSON that leaves the host: the author's data and `_meta` (revision and times)."""
+        return b'%b,"_meta":{"revision":%d,"created":"%b","updated":"%b"}}' % (
+            self.doc[:-1],
+            self.revision,
+            self.created.encode(),
+            self.updated.encode(),
+        )

@@ -1,0 +1,310 @@
+"""All installed components as one immutable value, and what is wrong with them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
+from aegis.core.errors import closest
+from aegis.core.event import is_glob, matches
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Consumer:
+    """A port that a certain event sets off, with the model and the code it belongs to."""
+
+    revision: Revision
+    model: ModelSpec
+    port: PortSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Registry:
+    """The live revision of each component, and those still loaded besides.
+
+    `bindings` chooses among several adapters: `{"orders.Payments": "CardPayments"}`.
+    """
+
+    live: Mapping[str, Revision] = field(default_factory=lambda: MappingProxyType({}))
+    retained: tuple[Revision, ...] = ()
+    bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_component(self, revision: Revision) -> Registry:
+        """This registry with `revision` live; the one it replaces is retained."""
+        old = self.live.get(revision.name)
+        kept = tuple(r for r in self.retained if r is not revision)
+        return replace(
+            self,
+            live=MappingProxyType({**self.live, revision.name: revision}),
+            retained=kept if old is None or old is revision else (*kept, old),
+        )
+
+    def without(self, name: str) -> Registry:
+        """This registry with no live revision of `name`; the one it had is retained."""
+        live = dict(self.live)
+        old = live.pop(name)
+        return replace(self, live=MappingProxyType(live), retained=(*self.retained, old))
+
+    def retaining(self, *revisions: Revision) -> Registry:
+        """This registry with exactly `revisions` loaded besides the live ones."""
+        return replace(self, retained=revisions)
+
+    @cached_property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The live models by key."""
+        return MappingProxyType(
+            {spec.key: spec for revision in self.live.values() for spec in revision.models}
+        )
+
+    @cached_property
+    def endpoints(self) -> Mapping[str, ModelSpec]:
+        """The live models by endpoint."""
+        return MappingProxyType(
+            {spec.endpoint: spec for spec in self.models.values() if spec.endpoint is not None}
+        )
+
+    def revisions(self) -> Iterator[Revision]:
+        """All loaded revisions, live ones first."""
+        yield from self.live.values()
+        yield from self.retained
+
+    def revision(self, component: str, version: str, digest: str) -> Revision | None:
+        """The code that a flow of (component, version, digest) takes its next step on.
+
+        The live one when it carries the same version number; else that very version, as it was
+        retained; None when it is not loaded.
+        """
+        live = self.live.get(component)
+        if live is not None and live.version == version:
+            return live
+        others = [
+            r for r in self.retained if r.name == component and r.version == version
+        ]
+        return next((r for r in others if r.digest == digest), others[-1] if others else None)
+
+    @cached_property
+    def _exact(self) -> Mapping[str, tuple[Consumer, ...]]:
+        found: dict[str, list[Consumer]] = {}
+        for consumer, pattern in self._consumptions():
+            if not is_glob(pattern):
+                found.setdefault(pattern, []).append(consumer)
+        return {name: tuple(consumers) for name, consumers in found.items()}
+
+    @cached_property
+    def _globbed(self) -> tuple[tuple[str, Consumer], ...]:
+        return tuple((p, consumer) for consumer, p in self._consumptions() if is_glob(p))
+
+    def _consumptions(self) -> Iterator[tuple[Consumer, str]]:
+        for revision in self.revisions():
+            for model in revision.models:
+                for port in model.ports.values():
+                    for pattern in port.consumes:
+                        yield Consumer(revision=revision, model=model, port=port), pattern
+
+    @cached_property
+    def _consumers(self) -> dict[str, tuple[Consumer, ...]]:
+        return {}
+
+    def consumers(self, name: str) -> tuple[Consumer, ...]:
+        """Every loaded port that the event `name` sets off, of any revision."""
+        known = self._consumers.get(name)
+        if known is None:
+            found = list(self._exact.get(name, ()))
+            for pattern, consumer in self._globbed:
+                same = any(c.port is consumer.port for c in found)
+                if not same and matches(pattern, name):
+                    found.append(consumer)
+            known = tuple(found)
+            if len(self._consumers) < 4096:
+                self._consumers[name] = known
+        return known
+
+    def candidates(self, revision: Revision, protocol: type) -> tuple[Part, ...]:
+        """The parts of `revision` that do `protocol`."""
+        return tuple(part for part in revision.parts if protocol in part.protocols)
+
+    def binding(self, revision: Revision, protocol: type) -> Part | None:
+        """The part bound to `protocol`: the only one that does it, or the one that was chosen."""
+        parts = self.candidates(revision, protocol)
+        chosen = self.bindings.get(f"{revision.name}.{protocol.__name__}")
+        if chosen is not None:
+            return next((part for part in parts if part.name == chosen), None)
+        return parts[0] if len(parts) == 1 else None
+
+    def produced(self) -> frozenset[str]:
+        """The names of all events that live components are known to produce."""
+        names: set[str] = set()
+        for revision in self.live.values():
+            names |= revision.emits
+            for model in revision.models:
+                names |= {
+                    model.created,
+                    model.updated,
+                    model.deleted,
+                    model.compensated,
+                    model.compensation_failed,
+                }
+                names |= {p.produces for p in model.ports.values() if p.produces is not None}
+                names |= {c.produces for c in model.commands.values()}
+        return frozenset(names)
+
+    def problems(self, name: str) -> list[str]:
+        """What keeps the live revision of component `name` from serving, each with its likely fix."""
+        revision = self.live[name]
+        found = list(self._endpoint_problems(revision))
+        found += self._binding_problems(revision)
+        found += self._event_problems(revision)
+        found += self._cycle_problems(revision)
+        return found
+
+    def warnings(self) -> list[str]:
+        """What looks wrong without keeping anything from serving."""
+        produced = self.produced()
+        return [
+            f"{model.key}.{port.name} consumes {pattern!r}, which nobody produces yet"
+            for revision in self.live.values()
+            for model in revision.models
+            for port in model.ports.values()
+            for pattern in port.consumes
+            if not any(matches(pattern, known) for known in produced)
+        ]
+
+    def _endpoint_problems(self, revision: Revision) -> Iterator[str]:
+        for other in self.live.values():
+            for theirs in other.models:
+                for ours in revision.models:
+                    if ours is theirs or ours.endpoint is None or ours.endpoint != theirs.endpoint:
+                        continue
+                    if other is revision and ours.name > theirs.name:
+                        continue
+                    yield (
+                        f"endpoint {ours.endpoint!r} of {ours.key} is also that of {theirs.key}: "
+                        "give one of them another"
+                    )
+
+    def _binding_problems(self, revision: Revision) -> Iterator[str]:
+        seen: set[tuple[str, type]] = set()
+        for user, slot in _slots(revision):
+            if (user, slot.protocol) in seen:
+                continue
+            seen.add((user, slot.protocol))
+            yield from self._slot_problems(revision, user, slot)
+        for part in revision.parts:
+            chain = self._service_cycle(revision, part, ())
+            if chain is not None and chain[0] == min(chain):
+                yield f"services need each other in a circle: {' -> '.join((*chain, chain[0]))}"
+
+    def _slot_problems(self, revision: Revision, user: str, slot: Slot) -> Iterator[str]:
+        protocol = slot.protocol.__name__
+        parts = self.candidates(revision, slot.protocol)
+        chosen = self.bindings.get(f"{revision.name}.{protocol}")
+        if chosen is not None:
+            if all(part.name != chosen for part in parts):
+                names = [part.name for part in parts]
+                hint = closest(chosen, names) or f"one of {', '.join(names) or 'none'}"
+                yield f"{revision.name}.{protocol} is bound to {chosen!r}, which does not do it ({hint})"
+        elif not parts:
+            yield (
+                f"{user} needs an adapter for {protocol}, and no class does it: "
+                f"write `class My{protocol}({protocol})` in the component"
+            )
+        elif len(parts) > 1:
+            names = ", ".join(part.name for part in parts)
+            yield (
+                f"{user} needs an adapter for {protocol}, and {names} all do it: choose with "
+                f'`host.bind("{revision.name}.{protocol}", "{parts[0].name}")` or in aegis.toml'
+            )
+
+    def _service_cycle(
+        self, revision: Revision, part: Part, path: tuple[str, ...]
+    ) -> tuple[str, ...] | None:
+        if part.name in path:
+            return path[path.index(part.name) :]
+        for slot in part.services:
+            bound = self.binding(revision, slot.protocol)
+            if bound is not None:
+                cycle = self._service_cycle(revision, bound, (*path, part.name))
+                if cycle is not None:
+                    return cycle
+        return None
+
+    def _event_problems(self, revision: Revision) -> Iterator[str]:
+        produced = self.produced()
+        for model in revision.models:
+            own = {
+                model.created,
+                model.updated,
+                model.deleted,
+                model.compensated,
+                model.compensation_failed,
+                *(p.produces for p in model.ports.values()),
+                *(c.produces for c in model.commands.values()),
+                *revision.emits,
+            }
+            for port in model.ports.values():
+                for pattern in port.consumes:
+                    if is_glob(pattern):
+                        continue
+                    where = f"{model.key}.{port.name} consumes {pattern!r}"
+                    if pattern not in produced:
+                        hint = closest(pattern, produced)
+                        if hint is not None:
+                            yield f"{where}, which nobody produces: {hint}"
+                    elif pattern not in own and port.by is None:
+                        yield (
+                            f"{where}, an event of another model, without `by`: name the field of "
+                            f"the event's data that holds the id of the {model.name}"
+                        )
+
+    def _cycle_problems(self, revision: Revision) -> Iterator[str]:
+        for model in revision.models:
+            follows = {
+                name: [
+                    other.name
+                    for other in model.ports.values()
+                    if port.produces is not None and port.produces in other.consumes
+                ]
+                for name, port in model.ports.items()
+            }
+            for start in follows:
+                cycle = _cycle(follows, start)
+                if cycle is not None and cycle[0] == min(cycle):
+                    circle = " -> ".join((*cycle, cycle[0]))
+                    yield f"ports of {model.key} set each other off for ever: {circle}"
+
+
+def _cycle(follows: Mapping[str, list[str]], start: str) -> tuple[str, ...] | None:
+    """The path from `start` back to it, if there is one."""
+    paths = [(start,)]
+    seen: set[str] = set()
+    while paths:
+        path = paths.pop()
+        for name in follows[path[-1]]:
+            if name == start:
+                return path
+            if name not in seen:
+                seen.add(name)
+                paths.append((*path, name))
+    return None
+
+
+def _slots(revision: Revision) -> Iterator[tuple[str, Slot]]:
+    """Every place of `revision` that takes an adapter or a service, with who takes it."""
+    for model in revision.models:
+        for port in model.ports.values():
+            calls = (port.call,) if port.undo is None else (port.call, port.undo)
+            for call in calls:
+                for slot in call.adapters:
+                    yield f"{model.key}.{port.name}", slot
+        for command in model.commands.values():
+            for slot in command.call.adapters:
+                yield f"{model.key}.{command.name}", slot
+    for listener in revision.listeners:
+        for slot in listener.call.adapters:
+            yield f"{revision.name}.{listener.name}", slot
+    for part in revision.parts:
+        for slot in part.services:
+            yield f"{revision.name}.{part.name}", slot

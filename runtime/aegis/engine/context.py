@@ -1,0 +1,53 @@
+"""What component code may ask of the unit of work that it runs in."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from aegis.core.errors import AegisError
+from aegis.core.event import Emission, event
+
+if TYPE_CHECKING:
+    from aegis.engine.work import Work
+
+WORK: ContextVar[Work | None] = ContextVar("aegis_work", default=None)
+
+
+def _work(verb: str) -> Work:
+    work = WORK.get()
+    if work is None:
+        raise AegisError(
+            f"{verb} works inside a port, command or listener that a host runs",
+            hint="outside one, call the host's verbs",
+        )
+    return work
+
+
+def emit(name: str, subject: str | None = None, /, **data: Any) -> None:
+    """Publish an event when the unit of work under way is committed; dropped when it raises.
+
+    `name` is of the form `noun.verbed`; `subject` is the record under way unless given.
+    """
+    said = event(name, subject, **data)
+    work = _work("emit()")
+    work.emissions.append(
+        said if said.subject is not None else Emission(said.type, said.data, work.subject)
+    )
+
+
+def idempotency_key() -> str:
+    """The key of the step under way: the same on every attempt, after a crash and in its undo.
+
+    Send it to a partner that promises one effect per key.
+    """
+    return _work("idempotency_key()").key
+
+
+def log(message: str, **fields: Any) -> None:
+    """Write to the host's log, under the component's name."""
+    work = WORK.get()
+    label = "component" if work is None else work.label
+    details = "".join(f" {name}={value!r}" for name, value in fields.items())
+    logging.getLogger(f"aegis.{label}").info("%s%s", message, details)

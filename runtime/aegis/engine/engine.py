@@ -1,0 +1,305 @@
+"""The use cases on records, bound to one registry: read, list, create, patch, delete, command, run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aegis.core.component import Call, CommandSpec, ModelSpec, PortSpec, Revision
+from aegis.core.errors import (
+    ClosedError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PortError,
+    Refused,
+    StaleError,
+)
+from aegis.core.event import Emission
+from aegis.core.policy import Policy
+from aegis.core.query import Page, Query
+from aegis.core.record import Record
+from aegis.core.registry import Registry
+from aegis.engine.flows import REREADS, Flows, attempt, returned
+from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
+from aegis.engine.resident import Resident
+from aegis.engine.work import Change, Work
+from aegis.protocols import Answer
+
+COMMANDS = Policy(retries=0)
+
+
+class Engine:
+    """One graph of components, as every call that began on it sees it to its end."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        residents: Mapping[Revision, Resident],
+        ledger: Ledger,
+        flows: Flows,
+    ) -> None:
+        self.registry = registry
+        self.residents = residents
+        self._ledger = ledger
+        self._flows = flows
+        self.closing = False
+
+    def resident(self, spec: ModelSpec) -> Resident:
+        """The loaded live revision of a model. Raises ClosedError when it does not serve."""
+        revision = self.registry.live.get(spec.component)
+        if revision is None or self.closing:
+            raise ClosedError(f"component {spec.component!r} is not serving")
+        return self.residents[revision]
+
+    def get(self, spec: ModelSpec, id: str) -> Record:
+        """The record. Raises NotFoundError."""
+        record = self._ledger.records.get(spec.key, id)
+        if record is None:
+            raise NotFoundError(f"there is no {spec.name} {id!r}")
+        return record
+
+    async def list(self, spec: ModelSpec, query: Query) -> Page:
+        """The page of records that `query` means."""
+        return await self._ledger.store.list(spec.key, query)
+
+    async def answer(self, key: str) -> Answer | None:
+        """The stored answer of an idempotency key."""
+        return await self._ledger.store.answer(key)
+
+    async def create(
+        self,
+        spec: ModelSpec,
+        data: msgspec.Struct,
+        *,
+        id: str | None = None,
+        answering: Answering | None = None,
+    ) -> Outcome:
+        """Create a record of `data` (a `spec.create`). Durable, with its event, on return."""
+        resident = self.resident(spec)
+        if spec.ports:
+            self._flows.admit()
+        id = self._ledger.clock.id() if id is None else id
+        try:
+            value = spec.cls(
+                id=id, **{name: getattr(data, name) for name in data.__struct_fields__}
+            )
+        except (TypeError, ValueError) as error:
+            raise InvalidError(f"{spec.name}: {error}") from error
+        work = self._work(resident, spec, id)
+        work.changes[(spec.key, id)] = Change(
+            spec=spec, id=id, base=None, before=None, after=value, event=spec.created
+        )
+        return await self._settle(resident, work, answering)
+
+    async def patch(
+        self,
+        spec: ModelSpec,
+        id: str,
+        changes: msgspec.Struct,
+        *,
+        expected: int | None,
+        answering: Answering | None = None,
+    ) -> Outcome:
+        """Set the fields that `changes` (a `spec.patch`) holds; `expected` is the known revision.
+
+        Raises StaleError when the record has another one; None lets the last writer win.
+        """
+        resident = self.resident(spec)
+        record = self.get(spec, id)
+        if expected is not None and record.revision != expected:
+            raise StaleError(
+                f"{spec.name} {id!r} is at revision {record.revision}, not {expected}",
+                hint="read it again and repeat the change",
+            )
+        before = spec.decoder.decode(record.doc)
+        given = {
+            name: value
+            for name in changes.__struct_fields__
+            if (value := getattr(changes, name)) is not msgspec.UNSET
+        }
+        work = self._work(resident, spec, id)
+        work.changes[(spec.key, id)] = Change(
+            spec=spec,
+            id=id,
+            base=record,
+            before=before,
+            after=msgspec.structs.replace(before, **given),
+            event=spec.updated,
+            expected=expected,
+        )
+        return await self._settle(resident, work, answering)
+
+    async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
+        """Delete a record. Raises ConflictError while a flow about it is open."""
+        resident = self.resident(spec)
+        record = self.get(spec, id)
+        key = (spec.key, id)
+        work = self._work(resident, spec, id)
+        work.changes[key] = Change(
+            spec=spec,
+            id=id,
+            base=record,
+            before=spec.decoder.decode(record.doc),
+            after=None,
+            event=spec.deleted,
+            expected=expected,
+        )
+
+        def mark(_: Draft) -> None:
+            for flow in self._flows.about(key):
+                raise ConflictError(
+                    f"{spec.name} {id!r} has an open flow",
+                    hint="wait for its end or cancel it first",
+                    flow=flow,
+                )
+
+        resident.enter()
+        try:
+            await self._ledger.settle(self.registry, work, resident=resident, mark=mark)
+        finally:
+            resident.leave()
+
+    async def command(
+        self,
+        spec: ModelSpec,
+        id: str,
+        command: CommandSpec,
+        arguments: msgspec.Struct | None,
+        *,
+        answering: Answering | None = None,
+    ) -> Outcome:
+        """Run a command on a record; what it returns is stored. Raises Refused, PortError."""
+
+        def undo(draft: Draft) -> None:
+            for flow in list(self._flows.about((spec.key, id))):
+                self._flows.undo(draft, flow, f"undone by {command.name}")
+
+        return await self._invoke(
+            spec,
+            id,
+            command.name,
+            command.call,
+            arguments,
+            COMMANDS,
+            command.produces,
+            always=False,
+            mark=undo if command.undo else None,
+            answering=answering,
+        )
+
+    async def run(
+        self,
+        spec: ModelSpec,
+        id: str,
+        port: PortSpec,
+        arguments: msgspec.Struct | None,
+        *,
+        answering: Answering | None = None,
+    ) -> Outcome:
+        """Run a port directly, once and within its timeout; its event sets off what consumes it."""
+        return await self._invoke(
+            spec,
+            id,
+            port.name,
+            port.call,
+            arguments,
+            port.policy,
+            port.produces or spec.updated,
+            always=port.produces is not None,
+            mark=None,
+            answering=answering,
+        )
+
+    async def _invoke(
+        self,
+        spec: ModelSpec,
+        id: str,
+        name: str,
+        call: Call,
+        arguments: msgspec.Struct | None,
+        policy: Policy,
+        event: str,
+        *,
+        always: bool,
+        mark: Any,
+        answering: Answering | None,
+    ) -> Outcome:
+        resident = self.resident(spec)
+        given = {} if arguments is None else msgspec.structs.asdict(arguments)
+        if arguments is not None and call.check is not None:
+            call.check(arguments)
+        if call.event is not None:
+            given[call.event] = None
+        given.update(resident.adapters(call))
+        work = self._work(resident, spec, id)
+        resident.enter()
+        try:
+            for reread in range(REREADS + 1):
+                record = self.get(spec, id)
+                before = spec.decoder.decode(record.doc)
+                work.changes.clear()
+                work.emissions.clear()
+                try:
+                    after = await attempt(call, before, given, policy.timeout, work, name)
+                    after = returned(spec, name, after, before)
+                    work.changes[(spec.key, id)] = Change(
+                        spec=spec,
+                        id=id,
+                        base=record,
+                        before=before,
+                        after=after,
+                        event=event,
+                        always=always,
+                    )
+                    outcome, _ = await self._ledger.settle(
+                        self.registry, work, resident=resident, mark=mark, answering=answering
+                    )
+                    return outcome
+                except ConflictError:
+                    if call.adapters or reread == REREADS:
+                        raise
+                except Refused as refusal:
+                    await self._keep_emission(spec, id, work, refusal)
+                    raise
+                except (InvalidError, NotFoundError, PortError, ClosedError):
+                    raise
+                except Exception as error:
+                    raise PortError(
+                        f"{spec.key}.{name} raised {type(error).__name__}: {error}"
+                    ) from error
+            raise AssertionError("unreachable: the loop returns or raises")
+        finally:
+            resident.leave()
+
+    async def _keep_emission(
+        self, spec: ModelSpec, id: str, work: Work, refusal: Refused
+    ) -> None:
+        """Publish the event that a refusal carries, and nothing else of its unit of work."""
+        said = refusal.emit
+        if isinstance(said, Emission):
+            work.changes.clear()
+            work.emissions[:] = [Emission(said.type, said.data, said.subject or id)]
+            await self._ledger.settle(self.registry, work)
+
+    async def _settle(
+        self, resident: Resident, work: Work, answering: Answering | None
+    ) -> Outcome:
+        resident.enter()
+        try:
+            outcome, _ = await self._ledger.settle(
+                self.registry, work, resident=resident, answering=answering
+            )
+            return outcome
+        finally:
+            resident.leave()
+
+    def _work(self, resident: Resident, spec: ModelSpec, id: str) -> Work:
+        return Work(
+            key=self._ledger.clock.id(),
+            label=resident.revision.label,
+            model=spec.key,
+            subject=id,
+        )

@@ -1,0 +1,240 @@
+"""The one door to the store: settles units of work, one at a time for each record and flow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aegis.core.component import ENCODER
+from aegis.core.errors import ConflictError, NotFoundError, StaleError
+from aegis.core.event import Emission, Event
+from aegis.core.record import Record
+from aegis.core.registry import Registry
+from aegis.engine.records import Records
+from aegis.engine.resident import Resident
+from aegis.engine.work import Change, Key, Work, encode
+from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
+
+if TYPE_CHECKING:
+    from aegis.engine.broker import Broker
+    from aegis.engine.flows import Flows
+
+_log = logging.getLogger("aegis.host")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a call came to: the record after it (None when deleted), and the flow it set off."""
+
+    record: Record | None
+    flow: str | None = None
+
+
+class Answering(msgspec.Struct, frozen=True):
+    """An Idempotency-Key in force: `build` makes the answer that is stored with the outcome."""
+
+    key: str
+    fingerprint: str
+    build: Callable[[Outcome], Answer]
+
+
+class Draft:
+    """A commit in the making: what is written, and what has to happen when it is stored.
+
+    `values` are the author's values that it will leave, by record; `after` runs once it is
+    durable, in order.
+    """
+
+    def __init__(self, now: str) -> None:
+        self.now = now
+        self.commit = Commit()
+        self.values: dict[Key, Any] = {}
+        self.records: dict[Key, Record | None] = {}
+        self.events: list[tuple[Event, str | None]] = []
+        self.entries: list[Entry] = []
+        self.after: list[Callable[[], None]] = []
+        self.flow: str | None = None
+
+
+class Ledger:
+    """Reads and commits. A record or flow has one commit under way at most; others wait for it."""
+
+    def __init__(self, store: Store, clock: Clock, *, cached: int) -> None:
+        self.store = store
+        self.clock = clock
+        self.records = Records(store, cached)
+        self.flows: Flows
+        self.broker: Broker
+        self._busy: dict[Any, asyncio.Future[None]] = {}
+
+    async def settle(
+        self,
+        registry: Registry,
+        work: Work,
+        *,
+        resident: Resident | None = None,
+        locks: Iterable[Any] = (),
+        mark: Callable[[Draft], None] | None = None,
+        answering: Answering | None = None,
+    ) -> tuple[Outcome, Draft]:
+        """Commit everything of `work`: its changes, their events and the steps these set off.
+
+        `mark` adds to the draft what else must be stored with it, and may publish further events;
+        nothing is awaited between it and handing the commit over. Raises
+        ConflictError, StaleError, InvalidError or StoreError; then nothing was stored.
+        """
+        keys: list[Any] = [*locks]
+        for change in work.changes:
+            keys.append(change)
+            keys += self.flows.about(change)
+        while waiting := next((f for k in keys if (f := self._busy.get(k)) is not None), None):
+            await asyncio.shield(waiting)
+            keys = [*locks]
+            for change in work.changes:
+                keys.append(change)
+                keys += self.flows.about(change)
+        draft = Draft(self.clock.stamp())
+        for item in work.changes.values():
+            self._write(draft, work, item, resident)
+        for emission in work.emissions:
+            self._publish(draft, work, emission)
+        if mark is not None:
+            mark(draft)
+        self.flows.follow(registry, draft, work)
+        record = next(iter(draft.records.values()), None)
+        outcome = Outcome(record, draft.flow or work.flow)
+        if answering is not None:
+            draft.commit.answers.append(answering.build(outcome))
+        for event, _ in draft.events:
+            draft.entries.append(
+                Entry(
+                    event.id,
+                    event.type,
+                    event.subject,
+                    event.flow,
+                    event.time,
+                    ENCODER.encode(event),
+                )
+            )
+        draft.commit.events = draft.entries
+        await self._hand_over(draft, keys)
+        return outcome, draft
+
+    def _hand_over(self, draft: Draft, keys: list[Any]) -> asyncio.Future[None]:
+        """Give the draft to the store; the answer is resolved once its consequences are in place.
+
+        A caller that is cancelled cancels only this answer: what was handed over is stored, and
+        its consequences follow.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[None] = loop.create_future()
+        for key in keys:
+            self._busy[key] = done
+
+        def stored(result: asyncio.Future[int]) -> None:
+            error = asyncio.CancelledError() if result.cancelled() else result.exception()
+            if error is None:
+                self.records.apply(draft.commit)
+                if draft.entries:
+                    self.broker.publish(draft.entries, result.result())
+                for action in draft.after:
+                    action()
+            for key in keys:
+                if self._busy.get(key) is done:
+                    del self._busy[key]
+            done.set_result(None)
+            if answer.done():
+                if error is not None:
+                    _log.error("a commit whose caller had gone failed: %s", error)
+            elif error is None:
+                answer.set_result(None)
+            else:
+                answer.set_exception(error)
+
+        asyncio.ensure_future(self.store.commit(draft.commit)).add_done_callback(stored)
+        return answer
+
+    def _write(
+        self, draft: Draft, work: Work, change: Change, resident: Resident | None
+    ) -> None:
+        spec, key = change.spec, change.key
+        current = self.records.get(*key)
+        if change.base is None and current is not None:
+            raise ConflictError(f"{spec.name} {change.id!r} exists already")
+        if change.base is not None and current is None:
+            raise NotFoundError(f"there is no {spec.name} {change.id!r}")
+        if change.expected is not None and current is not None:
+            if current.revision != change.expected:
+                raise StaleError(
+                    f"{spec.name} {change.id!r} is at revision {current.revision}, not "
+                    f"{change.expected}",
+                    hint="read it again and repeat the change",
+                )
+        if change.after is None:
+            assert current is not None  # noqa: S101 -- a deletion was read before, see above
+            draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
+            draft.records[key] = None
+            self._tell(draft, work, change, {"id": change.id, "revision": current.revision})
+            return
+        value = change.rebased(current)
+        changed = change.changed()
+        if changed or current is None:
+            revision = 0 if current is None else current.revision
+            keep = None if resident is None or current is None else resident.keep(spec, current.doc)
+            record = Record(
+                model=spec.key,
+                id=change.id,
+                revision=revision + 1,
+                created=draft.now if current is None else current.created,
+                updated=draft.now,
+                doc=encode(spec, value, keep),
+            )
+            draft.commit.puts.append(Put(record, revision))
+        else:
+            record = current
+        draft.values[key] = value
+        draft.records[key] = record
+        if changed or change.always or current is None:
+            self._tell(
+                draft,
+                work,
+                change,
+                {
+                    "id": change.id,
+                    "revision": record.revision,
+                    "changed": msgspec.to_builtins(changed),
+                },
+            )
+
+    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> None:
+        self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
+
+    def _publish(
+        self, draft: Draft, work: Work, emission: Emission, model: str | None = None
+    ) -> None:
+        about = model or work.model
+        component = work.label.split("@", 1)[0]
+        if about is None:
+            source = f"/aegis/components/{component}"
+        else:
+            source = "/aegis/components/{}/models/{}".format(*about.split(".", 1))
+        event = Event(
+            id=self.clock.id(),
+            source=source,
+            type=emission.type,
+            subject=emission.subject,
+            time=draft.now,
+            data=emission.data,
+            cause=work.cause,
+            flow=work.flow,
+            revision=work.label,
+        )
+        draft.events.append((event, about))
+
+    def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
+        """Publish one more event with `draft`, about `model`; for marks."""
+        self._publish(draft, work, emission, model)

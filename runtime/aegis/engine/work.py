@@ -1,0 +1,114 @@
+"""A unit of work: what one port attempt, command, listener or API call changes, committed as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from aegis.core.component import ENCODER, ModelSpec
+from aegis.core.errors import ConflictError, InvalidError
+from aegis.core.event import Emission
+from aegis.core.record import Record
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """One record's change within a unit of work.
+
+    `base` is the record as it was read (None: it is created), `before` and `after` the author's
+    values (`after` None: it is deleted). `event` is the type of the event that tells of it; with
+    `always` it is published although no field changed. `expected` is the caller's If-Match.
+    """
+
+    spec: ModelSpec
+    id: str
+    base: Record | None
+    before: Any
+    after: Any
+    event: str
+    always: bool = False
+    expected: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """What names the record: model key and id."""
+        return (self.spec.key, self.id)
+
+    def changed(self) -> dict[str, Any]:
+        """The fields whose value differs, with the new one; all of them for a new record."""
+        after = self.after
+        if self.before is None:
+            return {
+                name: getattr(after, name) for name in self.spec.fields if name != "id"
+            }
+        before = self.before
+        found = {}
+        for name in self.spec.fields:
+            new, old = getattr(after, name), getattr(before, name)
+            if new is not old and new != old:
+                found[name] = new
+        return found
+
+    def rebased(self, current: Record | None) -> Any:
+        """The value to store over `current`, which may be newer than `base`.
+
+        Raises ConflictError when a field that this change sets was changed meanwhile.
+        """
+        if self.base is None or (current is not None and current.revision == self.base.revision):
+            return self.after
+        if current is None:
+            raise ConflictError(f"{self.spec.name} {self.id} was deleted meanwhile")
+        now = self.spec.decoder.decode(current.doc)
+        ours = self.changed()
+        for name in ours:
+            if getattr(now, name) != getattr(self.before, name):
+                raise ConflictError(
+                    f"{self.spec.name} {self.id}: field {name!r} was changed meanwhile",
+                    field=name,
+                )
+        return msgspec.structs.replace(now, **ours)
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """What is under way: its changes and emissions so far, and where it came from.
+
+    `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow,
+    `label` the component revision whose code runs, `model` and `subject` the record it is about.
+    """
+
+    key: str
+    label: str
+    model: str | None = None
+    subject: str | None = None
+    cause: str | None = None
+    flow: str | None = None
+    changes: dict[Key, Change] = field(default_factory=dict)
+    emissions: list[Emission] = field(default_factory=list)
+
+
+def encode(spec: ModelSpec, value: Any, keep: bytes | None = None) -> bytes:
+    """The stored JSON of `value`, checked by decoding it again.
+
+    `keep` is the document it replaces; fields of it that this code does not know stay. Raises
+    InvalidError naming the field: `update()` itself checks nothing.
+    """
+    try:
+        doc = ENCODER.encode(value)
+        again = spec.decoder.decode(doc)
+        if spec.check is not None:
+            spec.check(again)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise InvalidError(f"{spec.name}: {error}") from error
+    if keep is None:
+        return doc
+    fields = msgspec.json.decode(keep, type=dict[str, msgspec.Raw])
+    unknown = fields.keys() - set(spec.fields)
+    if not unknown:
+        return doc
+    fields = {name: fields[name] for name in fields if name in unknown}
+    return ENCODER.encode({**msgspec.json.decode(doc, type=dict[str, msgspec.Raw]), **fields})

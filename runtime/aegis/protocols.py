@@ -1,0 +1,234 @@
+"""All that the engine asks of the outside: a store, a clock, a loader of components."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from aegis.core.component import Revision, Source
+from aegis.core.deployment import Deployment
+from aegis.core.flow import Flow, Step
+from aegis.core.query import Page, Query
+from aegis.core.record import Record
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A record to write; `expected` is the stored revision it replaces, 0 when it must be new."""
+
+    record: Record
+    expected: int
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """A record to delete; `expected` is the stored revision."""
+
+    model: str
+    id: str
+    expected: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event in the journal: `doc` is the Event as JSON. `seq` is 0 until it is stored."""
+
+    id: str
+    type: str
+    subject: str | None
+    flow: str | None
+    time: str
+    doc: bytes
+    seq: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored answer of a request that carried an Idempotency-Key.
+
+    `fingerprint` identifies method, path and body; `headers` are (name, value) pairs.
+    """
+
+    key: str
+    fingerprint: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    created: str
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far a durable subscriber has come: the seq of the last event it is done with."""
+
+    subscriber: str
+    seq: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a subscriber could not take; `held` when only an earlier one of its subject failed."""
+
+    subscriber: str
+    seq: int
+    event: str
+    subject: str | None
+    error: str
+    attempts: int
+    time: str
+    held: bool = False
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The stored schema of a model's records, as canonical JSON."""
+
+    model: str
+    doc: bytes
+
+
+class Commit(msgspec.Struct, kw_only=True):
+    """Everything a unit of work changes: stored together or not at all.
+
+    `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`).
+    """
+
+    puts: list[Put] = []
+    drops: list[Drop] = []
+    events: list[Entry] = []
+    flows: list[Flow] = []
+    steps: list[Step] = []
+    answers: list[Answer] = []
+    cursors: list[Cursor] = []
+    failed: list[Failed] = []
+    deployments: list[Deployment] = []
+    sources: list[Source] = []
+    schemas: list[Schema] = []
+
+
+# Inside Store `list` is its method, so the types with lists have their names here.
+FlowSteps = tuple[Flow, list[Step]]
+Flows = list[FlowSteps]
+Entries = list[Entry]
+
+
+class Store(Protocol):
+    """What commits: records, events, flows, answers and deployments together.
+
+    All methods are called on the host's loop. Point reads are synchronous because they are
+    answered from the page cache in microseconds; whatever may scan is a coroutine and must not
+    block the loop. Errors: StoreError and its kinds.
+    """
+
+    async def open(self) -> None:
+        """Take ownership and make ready. Raises OwnedError, CorruptError, NewerFormatError."""
+
+    async def close(self) -> None:
+        """Finish what was begun, release ownership. Safe to call twice."""
+
+    def announce(self, address: str) -> None:
+        """Let whoever finds this store owned know where its owner answers."""
+
+    def commit(self, commit: Commit) -> Awaitable[int]:
+        """Store all of `commit` durably; the seq of its last event, or of the journal's last one.
+
+        It is handed over at once; a Future or coroutine tells when it is stored.
+
+        Events get contiguous, rising seqs in their order. Raises ConflictError when a record's
+        stored revision is not the expected one (nothing of this commit is stored then, and
+        commits that shared its group are unaffected), StoreError when it cannot be stored.
+        """
+        ...
+
+    def get(self, model: str, id: str) -> Record | None:
+        """The record as last committed."""
+        ...
+
+    async def list(self, model: str, query: Query) -> Page:
+        """The page that `query` means; `next` is a cursor for `Query.after` (see core.query)."""
+        ...
+
+    async def count(self, model: str) -> int:
+        """How many records of `model` there are."""
+        ...
+
+    async def clear(self, models: Sequence[str], component: str) -> int:
+        """Drop all records, flows, steps and schemas of `models` and `component`; records dropped."""
+        ...
+
+    def last_seq(self) -> int:
+        """The seq of the journal's last event, 0 when there is none."""
+        ...
+
+    async def events(self, after: int, limit: int) -> Entries:
+        """Up to `limit` entries of the journal with a seq above `after`, in order."""
+        ...
+
+    async def event(self, id: str) -> Entry | None:
+        """The entry of the event `id`."""
+        ...
+
+    async def open_flows(self) -> Flows:
+        """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""
+        ...
+
+    async def flow(self, id: str) -> FlowSteps | None:
+        """One flow with its steps by number."""
+        ...
+
+    async def flows(self, model: str, record: str) -> Flows:
+        """The flows about a record, oldest first."""
+        ...
+
+    async def answer(self, key: str) -> Answer | None:
+        """The stored answer of an idempotency key."""
+        ...
+
+    async def cursor(self, subscriber: str) -> int | None:
+        """How far a subscriber has come, None when it is new."""
+        ...
+
+    async def failed(self) -> Sequence[Failed]:
+        """The failed list, oldest first."""
+        ...
+
+    async def deployments(self) -> Sequence[Deployment]:
+        """All deployments, by number."""
+        ...
+
+    async def source(self, digest: str) -> Source | None:
+        """The text of a revision."""
+        ...
+
+    async def schema(self, model: str) -> bytes | None:
+        """The schema that the stored records of `model` have."""
+        ...
+
+
+class Clock(Protocol):
+    """Time and ids. Nothing else in the host reads a clock or makes an id."""
+
+    def now(self) -> datetime:
+        """Wall time, timezone UTC."""
+        ...
+
+    def stamp(self) -> str:
+        """Wall time as RFC 3339 with milliseconds and Z."""
+        ...
+
+    def id(self) -> str:
+        """A new UUIDv7, rising within this process."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+
+
+class Loader(Protocol):
+    """Turns a source into a revision in a fresh namespace, and takes it out of memory again."""
+
+    def load(self, source: Source) -> Revision:
+        """The surveyed component. Runs its code, so it is called off the loop.
+
+        Raises ComponentError naming what is wrong with it and where.
+        """
+        ...
+
+    def unload(self, revision: Revision) -> None:
+        """Forget everything of `revision` that the process keeps."""

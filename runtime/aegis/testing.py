@@ -1,0 +1,62 @@
+"""For tests of components: a host in memory, with a clock whose sleeps take no time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import textwrap
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aegis.adapters.clock import SystemClock
+from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.storage.memory import MemoryStore
+from aegis.core.component import Revision, Source
+from aegis.core.policy import Policy
+from aegis.core.port import REQUIRED
+from aegis.engine.host import Host
+from aegis.protocols import Store
+
+
+class EagerClock(SystemClock):
+    """Real ids and times; a sleep returns at once and is written down in `slept` (seconds)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Return in the loop's next turn."""
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def memory_host(
+    *,
+    store: Store | None = None,
+    clock: SystemClock | None = None,
+    values: Mapping[str, Any] | None = None,
+    bindings: Mapping[str, str] | None = None,
+    defaults: Policy | None = None,
+) -> AsyncIterator[Host]:
+    """An open host that keeps everything in memory and closes at the end."""
+    known = values or {}
+    host = Host(
+        store=store or MemoryStore(),
+        clock=clock or EagerClock(),
+        loader=PythonLoader(defaults),
+        lookup=lambda key: known.get(key, REQUIRED),
+        bindings=bindings,
+    )
+    async with host:
+        yield host
+
+
+def load(text: str, name: str = "sample", version: str = "1.0.0") -> Revision:
+    """A component's text as a loaded revision, without a host."""
+    text = textwrap.dedent(text)
+    digest = hashlib.sha256(f"{name}\0{version}\0{text}".encode()).hexdigest()
+    source = Source(name=name, version=version, text=text, origin="test", digest=digest)
+    return PythonLoader().load(source)
