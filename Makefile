@@ -1,0 +1,154 @@
+# The commands of the house. Each sets up all it needs, on a Linux with make and Python 3.11+.
+
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SUFFIXES:
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Which Python makes the venv: the first of these that is new enough.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
+# More words for the command behind a target: make test ARGS="-k undo -x"
+ARGS ?=
+
+# The venv has what the newest of these stamps says. A kernelspec is copied on install, so it counts.
+HOUSE := pyproject.toml $(wildcard aegis_kernel/kernelspec/*)
+HAS_RUNTIME := $(VENV)/.has-runtime
+HAS_LAB := $(VENV)/.has-lab
+HAS_ALL := $(VENV)/.has-all
+
+.PHONY: help serve lab test lint bench clean chromium wrk
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(HAS_RUNTIME) ## Serve the orders notebook headless, with its sandbox partners
+	@$(call with_partners,$(VENV)/bin/aegis-serve notebooks/orders.ipynb $(ARGS))
+
+lab: $(HAS_LAB) ## Open the orders notebook in JupyterLab, with its sandbox partners
+	@root=; [ "$$(id -u)" != 0 ] || root=--allow-root
+	$(call with_partners,$(VENV)/bin/jupyter lab $$root notebooks/orders.ipynb $(ARGS))
+
+test: lint chromium ## Check style, types and layers, then run every test
+	@$(VENV)/bin/pytest $(ARGS)
+
+lint: $(HAS_ALL) ## Check style, types and layers only
+	@$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports --no-logo
+
+bench: $(HAS_ALL) wrk ## Measure speed
+	@$(PY) -m tests.bench $(ARGS)
+
+clean: ## Remove what make made; the data of hosts in .aegis stays
+	@rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- setting up -------------------------------------------------------------------------------
+
+$(PY):
+	@for python in $(PYTHON); do
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+			if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+				echo "$$python has no venv module. Install it, then run make again:"
+				echo "  Debian, Ubuntu:  apt-get install python3-venv"
+				echo "  Fedora:          dnf install python3-pip"
+				exit 1
+			fi >&2
+			exec "$$python" -m venv --clear $(VENV)
+		fi
+	done
+	{
+		echo "No Python 3.11 or newer among: $(PYTHON). Install one, then run make again:"
+		echo "  Debian, Ubuntu:  apt-get install python3 python3-venv"
+		echo "  Fedora:          dnf install python3"
+		echo "or say where it is:  make PYTHON=/path/to/python3"
+	} >&2
+	exit 1
+
+$(HAS_RUNTIME): $(PY) $(HOUSE)
+	@$(call install,.)
+
+$(HAS_LAB): $(PY) $(HOUSE)
+	@$(call install,.[lab])
+
+$(HAS_ALL): $(PY) $(HOUSE)
+	@$(call install,.[lab$(comma)test$(comma)lint])
+
+comma := ,
+
+# uv where it can be had, because it is faster; pip otherwise. A venv that was cut short gets its pip.
+define install
+echo "Installing $(1) into $(VENV)"
+$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
+uv=$$(command -v $(VENV)/bin/uv uv | head -n 1) || true
+if [ -z "$$uv" ] && $(PY) -m pip install -q --disable-pip-version-check uv; then
+	uv=$(VENV)/bin/uv
+fi
+if [ -z "$$uv" ] || ! UV_LINK_MODE=copy "$$uv" pip install -q --python $(PY) -e '$(1)'; then
+	$(PY) -m pip install -q --disable-pip-version-check -e '$(1)'
+fi
+touch $@
+endef
+
+# Playwright brings a Node.js of its own, which wants libatomic.
+chromium: $(HAS_ALL)
+	@$(call program,{ command -v chromium || command -v chromium-browser || command -v google-chrome; } \
+		&& $(VENV)/bin/playwright --version,\
+		The browser tests need Chromium,chromium fonts-liberation libatomic1,chromium libatomic)
+
+wrk:
+	@$(call program,command -v wrk,The benchmark needs wrk,wrk,wrk)
+
+# $(1) what succeeds when it is there, $(2) who needs what, $(3) Debian's packages, $(4) Fedora's
+define program
+if { $(1); } >/dev/null 2>&1; then exit 0; fi
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "Installing $(3)"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends $(3) >/dev/null
+	exit 0
+fi
+echo "$(strip $(2)). Install it, then run make again:" >&2
+echo "  Debian, Ubuntu:  sudo apt-get install $(3)" >&2
+echo "  Fedora:          sudo dnf install $(4)" >&2
+exit 1
+endef
+
+# --- the partners -----------------------------------------------------------------------------
+
+PARTNERS_PORT := 8099
+ANSWERS := $(PY) -S -c 'import socket, sys; sys.exit(socket.socket().connect_ex(("127.0.0.1", $(PARTNERS_PORT))))'
+
+# The partners come before the command and go after it, however it ends: a flow that is being
+# drained still needs them. Both run in the background, so that the shell hears a signal at once.
+define with_partners
+if $(ANSWERS); then
+	echo "Port $(PARTNERS_PORT), where the sandbox partners listen, is taken. Is another make running?" >&2
+	exit 1
+fi
+mkdir -p .aegis
+trap 'exit 130' HUP INT TERM
+$(PY) notebooks/partners.py --port $(PARTNERS_PORT) --ledger .aegis/partners.ledger &
+partners=$$!
+trap 'kill $$partners 2>/dev/null || true; wait $$partners 2>/dev/null || true' EXIT
+tries=0
+until $(ANSWERS); do
+	tries=$$((tries + 1))
+	if [ $$tries -gt 100 ]; then echo "The sandbox partners do not answer." >&2; exit 1; fi
+	sleep 0.1
+done
+$(1) &
+command=$$!
+trap 'kill $$command 2>/dev/null || true' HUP INT TERM
+code=0
+while kill -0 $$command 2>/dev/null; do
+	wait $$command && code=0 || code=$$?
+done
+exit $$code
+endef
