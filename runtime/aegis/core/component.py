@@ -17,6 +17,9 @@ from aegis.core.policy import Policy
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
 
+# Every loaded component is a module of its own below this name.
+MODULES = "aegis_components."
+
 # One encoder for everything stored or sent: Decimal as text, so that no amount loses a digit.
 ENCODER = msgspec.json.Encoder(decimal_format="string")
 

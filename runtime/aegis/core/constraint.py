@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -172,11 +173,10 @@ def _bounded(bounds: Mapping[str, Number]) -> _Walk:
         if not isinstance(value, int | float | Decimal):
             return
         exact = isinstance(value, Decimal)
+        number = value if not isinstance(value, Decimal) or value.is_finite() else math.nan
         for holds, bound, decimal, said in tests:
-            # Written so that a NaN, of which nothing holds, is refused too.
-            if not (value.is_finite() if exact else True) or not holds(
-                value, decimal if exact else bound
-            ):
+            # Of a NaN nothing holds, so it is refused.
+            if not holds(number, decimal if exact else bound):
                 kind = type(value).__name__
                 raise InvalidError(f"Expected `{kind}` {said} - at `{path}`", pointer=path)
 

@@ -55,7 +55,7 @@ STEP_CHANGES: dict[StepState, frozenset[StepState]] = {
     ),
     StepState.DONE: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
     StepState.UNKNOWN: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
-    StepState.UNDO_FAILED: frozenset({StepState.UNDONE}),
+    StepState.UNDO_FAILED: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
     StepState.REFUSED: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.DROPPED: frozenset(),

@@ -155,9 +155,10 @@ def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
     for revision in revisions:
         for model in revision.models:
             homes.setdefault(model.created, revision.name)
-            for step in (*model.ports.values(), *model.commands.values()):
-                if step.produces is not None:
-                    homes.setdefault(step.produces, revision.name)
+            ports, commands = model.ports.values(), model.commands.values()
+            for name in [*(port.produces for port in ports), *(c.produces for c in commands)]:
+                if name is not None:
+                    homes.setdefault(name, revision.name)
     for revision in revisions:
         for model in revision.models:
             for name in (
@@ -191,7 +192,7 @@ def _meant(pattern: str, names: Iterable[str]) -> str:
 
 
 def _bound(registry: Registry, revision: Revision) -> dict[Part, str]:
-    """The parts that something is bound to, with their kind, in the order of the component's text."""
+    """The parts that something is bound to, with their kind, in the order of the text."""
     calls = [listener.call for listener in revision.listeners]
     for model in revision.models:
         calls += [command.call for command in model.commands.values()]
@@ -233,7 +234,9 @@ def _pace(policy: Policy) -> str:
 
 
 def _join(*texts: str) -> str:
-    return " · ".join(" ".join(text.split()) for text in texts if text)
+    # A docstring may hold half a surrogate pair, which no JSON can.
+    line = " · ".join(" ".join(text.split()) for text in texts if text)
+    return line.encode(errors="replace").decode()
 
 
 def _model(model: ModelSpec) -> str:

@@ -44,7 +44,9 @@ class _Method(Generic[M, P, R]):
     def __init__(self, fn: Callable[Concatenate[M, P], R]) -> None:
         self.fn = fn
         self.name = fn.__name__
-        functools.update_wrapper(self, fn)
+        self.__doc__ = fn.__doc__
+        self.__name__ = fn.__name__
+        self.__module__ = fn.__module__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -93,17 +95,17 @@ class Port(_Method[M, P, R]):
     ) -> Callable[[F], F]: ...
     def undo(
         self,
-        fn: F | None = None,
+        fn: Callable[..., Any] | None = None,
         /,
         *,
         timeout: float | None = None,
         retries: int | None = None,
         backoff: float | None = None,
-    ) -> F | Callable[[F], F]:
+    ) -> Callable[..., Any]:
         """Mark the method that undoes this port; it may run although the port never answered."""
         policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
 
-        def mark(fn: F) -> F:
+        def mark(fn: Callable[..., Any]) -> Callable[..., Any]:
             if self.undo_fn is not None:
                 raise InvalidError(f"port {self.name!r} already has an undo")
             self.undo_fn = fn

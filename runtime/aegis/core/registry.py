@@ -71,19 +71,17 @@ class Registry:
         yield from self.live.values()
         yield from self.retained
 
-    def revision(self, component: str, version: str, digest: str) -> Revision | None:
-        """The code that a flow of (component, version, digest) takes its next step on.
+    def revision(self, component: str, version: str) -> Revision | None:
+        """The code that a flow of that component and version number takes its next step on.
 
-        The live one when it carries the same version number; else that very version, as it was
-        retained; None when it is not loaded.
+        The live one when it carries this number, else the newest with it that was retained (the
+        one that flows were healed with); None when none is loaded.
         """
         live = self.live.get(component)
         if live is not None and live.version == version:
             return live
-        others = [
-            r for r in self.retained if r.name == component and r.version == version
-        ]
-        return next((r for r in others if r.digest == digest), others[-1] if others else None)
+        others = [r for r in self.retained if r.name == component and r.version == version]
+        return others[-1] if others else None
 
     @cached_property
     def _exact(self) -> Mapping[str, tuple[Consumer, ...]]:
@@ -203,9 +201,12 @@ class Registry:
         chosen = self.bindings.get(f"{revision.name}.{protocol}")
         if chosen is not None:
             if all(part.name != chosen for part in parts):
-                names = [part.name for part in parts]
-                hint = closest(chosen, names) or f"one of {', '.join(names) or 'none'}"
-                yield f"{revision.name}.{protocol} is bound to {chosen!r}, which does not do it ({hint})"
+                doing = [part.name for part in parts]
+                hint = closest(chosen, doing) or f"{', '.join(doing) or 'nothing'} does"
+                yield (
+                    f"{revision.name}.{protocol} is bound to {chosen!r}, which does not do it "
+                    f"({hint})"
+                )
         elif not parts:
             yield (
                 f"{user} needs an adapter for {protocol}, and no class does it: "
@@ -278,7 +279,7 @@ class Registry:
 
 def _cycle(follows: Mapping[str, list[str]], start: str) -> tuple[str, ...] | None:
     """The path from `start` back to it, if there is one."""
-    paths = [(start,)]
+    paths: list[tuple[str, ...]] = [(start,)]
     seen: set[str] = set()
     while paths:
         path = paths.pop()

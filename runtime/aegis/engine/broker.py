@@ -19,6 +19,7 @@ from aegis.engine.work import Work
 from aegis.protocols import Cursor, Entry, Failed
 
 READ_AHEAD = 256
+STALLED = 1.0
 
 _log = logging.getLogger("aegis.host")
 
@@ -136,18 +137,23 @@ class Broker:
 
     async def _listen(self, name: str, component: str, listener: str, seq: int) -> None:
         failed = await self._ledger.store.failed()
-        held = {f.subject for f in failed if f.subscriber == name and f.subject is not None}
+        held: set[str | None] = {f.subject for f in failed if f.subscriber == name and f.subject is not None}
         while True:
             wake = self._wake
-            batch = await self._after(seq)
+            try:
+                batch = await self._after(seq)
+                for entry in batch:
+                    found = self._find(component, listener)
+                    if found is not None and any(matches(p, entry.type) for p in found[1].patterns):
+                        await self._deliver(name, *found, entry, held)
+                    seq = entry.seq
+            except Exception:
+                # The store refused; the event was not heard, so it comes again.
+                _log.exception("listener %s stands still, and tries again in %g s", name, STALLED)
+                await self._ledger.clock.sleep(STALLED)
+                continue
             if not batch:
                 await wake.wait()
-                continue
-            for entry in batch:
-                found = self._find(component, listener)
-                if found is not None and any(matches(p, entry.type) for p in found[1].patterns):
-                    await self._deliver(name, *found, entry, held)
-                seq = entry.seq
 
     async def _after(self, seq: int) -> list[Entry]:
         recent = self._recent

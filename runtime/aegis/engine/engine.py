@@ -114,23 +114,32 @@ class Engine:
                 f"{spec.name} {id!r} is at revision {record.revision}, not {expected}",
                 hint="read it again and repeat the change",
             )
-        before = spec.decoder.decode(record.doc)
         given = {
             name: value
             for name in changes.__struct_fields__
             if (value := getattr(changes, name)) is not msgspec.UNSET
         }
-        work = self._work(resident, spec, id)
-        work.changes[(spec.key, id)] = Change(
-            spec=spec,
-            id=id,
-            base=record,
-            before=before,
-            after=msgspec.structs.replace(before, **given),
-            event=spec.updated,
-            expected=expected,
-        )
-        return await self._settle(resident, work, answering)
+        while True:
+            before = spec.decoder.decode(record.doc)
+            work = self._work(resident, spec, id)
+            work.changes[(spec.key, id)] = Change(
+                spec=spec,
+                id=id,
+                base=record,
+                before=before,
+                after=msgspec.structs.replace(before, **given),
+                event=spec.updated,
+                expected=expected,
+            )
+            try:
+                return await self._settle(resident, work, answering)
+            except StaleError:
+                raise
+            except ConflictError:
+                # Where the last write wins, this one is later than the one that came between.
+                if expected is not None or not spec.last_wins:
+                    raise
+                record = self.get(spec, id)
 
     async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""

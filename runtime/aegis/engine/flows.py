@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from aegis.core.errors import (
     AegisError,
     BusyError,
     ConflictError,
+    NotFoundError,
     PortError,
     PortTimeoutError,
     Refused,
@@ -111,6 +114,9 @@ class Flows:
         self._runs: dict[str, Run] = {}
         self._about: dict[Key, set[str]] = {}
         self._closing = False
+        self._closed: asyncio.Future[None] | None = None
+        self.on_end: Callable[[Flow], None] = _nothing
+        self._hearing: dict[Revision, set[str]] = {}
         ledger.flows = self
 
     # What is open
@@ -177,6 +183,8 @@ class Flows:
     async def close(self, grace: float) -> None:
         """Start nothing more; let attempts under way end within `grace` seconds, then cut them."""
         self._closing = True
+        if self._closed is not None:
+            self._closed.set_result(None)
         tasks = [t for run in self._runs.values() for t in run.tasks.values()]
         tasks += [run.compensator for run in self._runs.values() if run.compensator is not None]
         if tasks:
@@ -185,6 +193,8 @@ class Flows:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=STUBBORN)
+        for run in self._runs.values():
+            _answer(run)
 
     async def forget(self, component: str) -> None:
         """Stop and drop the open flows of `component`, whose data is about to be dropped."""
@@ -192,6 +202,7 @@ class Flows:
         for run in mine:
             tasks = [*run.tasks.values(), *([run.compensator] if run.compensator else [])]
             self._drop(run)
+            _answer(run)
             for task in tasks:
                 task.cancel()
             if tasks:
@@ -202,11 +213,15 @@ class Flows:
     def follow(self, registry: Registry, draft: Draft, work: Work) -> None:
         """Add to `draft` the steps that its events set off, and what its changes let go on."""
         run = self._runs.get(work.flow) if work.flow is not None else None
-        for index, (event, about) in enumerate(draft.events):
-            draft.events[index] = (self._consume(registry, draft, event, about, run), about)
+        if not draft.inert:
+            for index, (event, about) in enumerate(draft.events):
+                draft.events[index] = (self._consume(registry, draft, event, about, run), about)
         for key in draft.values:
             for id in self.about(key):
                 self._release(registry, draft, self._runs[id], key)
+        if draft.values:
+            # A step that began to wait while this commit was under way was not there to be let go.
+            draft.after.append(lambda: self._look_again(draft.values))
         if run is not None:
             self._complete(draft, run)
 
@@ -214,6 +229,8 @@ class Flows:
         self, registry: Registry, revision: Revision, entry: Entry, cursor: Cursor
     ) -> None:
         """Take the steps that a stored event sets off in `revision`, which was not loaded then."""
+        if entry.id in self._hearing.get(revision, ()):
+            return
         consumers = registry.consumers(entry.type)
         if not any(consumer.revision is revision for consumer in consumers):
             return
@@ -227,6 +244,15 @@ class Flows:
 
         locks = () if run is None else (run.flow.id,)
         await self._ledger.settle(registry, work, locks=locks, mark=mark)
+
+    @contextmanager
+    def catching_up(self, revision: Revision) -> Iterator[None]:
+        """Note what `revision` hears from now on, so that `replay` does not tell it again."""
+        self._hearing[revision] = set()
+        try:
+            yield
+        finally:
+            del self._hearing[revision]
 
     def _consume(
         self,
@@ -252,8 +278,10 @@ class Flows:
             owner = consumer.revision
             if only is not None and owner is not only:
                 continue
+            if owner in self._hearing:
+                self._hearing[owner].add(event.id)
             if flow is not None and owner.name == flow.component:
-                if registry.revision(flow.component, flow.version, flow.digest) is not owner:
+                if registry.revision(flow.component, flow.version) is not owner:
                     continue
             elif registry.live.get(owner.name) is not owner:
                 continue
@@ -316,11 +344,13 @@ class Flows:
         return flow, Run(flow, (), touched=False)
 
     def _value(self, draft: Draft, model: ModelSpec, record: str) -> Any:
+        """The record as `draft` leaves it, as an instance of `model`'s own class."""
         key = (model.key, record)
-        if key in draft.values:
-            value = draft.values[key]
-            return value if isinstance(value, model.cls) else self._read(model, record)
-        return self._read(model, record)
+        value = draft.values.get(key)
+        if isinstance(value, model.cls):
+            return value
+        stored = draft.records[key] if key in draft.records else self._ledger.records.get(*key)
+        return None if stored is None else model.decoder.decode(stored.doc)
 
     def _read(self, model: ModelSpec, record: str) -> Any:
         stored = self._ledger.records.get(model.key, record)
@@ -336,16 +366,25 @@ class Flows:
             located = self._locate(run.flow, step)
             if located is None:
                 continue
-            value = draft.values[key]
-            if not isinstance(value, located.model.cls):
-                continue
-            if _passes(located.port, value):
+            if _passes(located.port, self._value(draft, located.model, step.record)):
                 ready = _moved(step, StepState.READY, draft.now)
                 draft.commit.steps.append(ready)
-                draft.after.append(lambda run=run, ready=ready: self._extend(run, [ready]))
+                draft.after.append(functools.partial(self._extend, run, [ready]))
+
+    def _look_again(self, keys: Iterable[Key]) -> None:
+        """Let go on what waits for one of these records and was not there when it changed."""
+        for key in keys:
+            for id in self.about(key):
+                run = self._runs[id]
+                if run.flow.state is FlowState.RUNNING:
+                    for step in run.steps.values():
+                        if step.state is StepState.WAITING and (step.model, step.record) == key:
+                            self._recheck(run, step)
 
     def _recheck(self, run: Run, step: Step) -> None:
         """Look again at a waiting step's condition, which newer code may have changed."""
+        if step.n in run.tasks or self._closing:
+            return
         located = self._locate(run.flow, step)
         if located is None:
             run.blocked = _needs(run, step)
@@ -356,7 +395,16 @@ class Flows:
 
     async def _let_go(self, run: Run, step: Step) -> None:
         try:
-            ready = await self._mark(run, step, StepState.READY)
+            # Whoever changed the record may have let it go meanwhile.
+            ready = run.steps[step.n]
+            if ready.state is StepState.WAITING:
+                ready = await self._mark(run, step, StepState.READY)
+        except asyncio.CancelledError:
+            return
+        except Exception:
+            _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
+            run.blocked = f"someone to look at step {step.port}: see the log"
+            return
         finally:
             run.tasks.pop(step.n, None)
         self._start(run, ready)
@@ -387,8 +435,7 @@ class Flows:
     def _begin(self, run: Run, steps: list[Step]) -> None:
         run.steps = {step.n: step for step in steps}
         self._register(run)
-        for step in steps:
-            self._start(run, step)
+        self._extend(run, steps)
 
     def _extend(self, run: Run, steps: list[Step]) -> None:
         for step in steps:
@@ -396,13 +443,14 @@ class Flows:
             self._about.setdefault((step.model, step.record), set()).add(run.flow.id)
             if run.flow.state is FlowState.RUNNING:
                 self._start(run, step)
+                if step.state is StepState.WAITING:
+                    self._recheck(run, step)
 
     def _end(self, run: Run, flow: Flow) -> None:
         run.flow = flow
         self._drop(run)
-        for waiter in run.waiters:
-            if not waiter.done():
-                waiter.set_result(flow)
+        _answer(run)
+        self.on_end(flow)
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.flow.id, None)
@@ -442,11 +490,16 @@ class Flows:
                 return
             run.blocked = None
             port, call = located.port, located.port.call
-            run.touched.add(step.n)
             located.resident.enter()
             try:
-                async with self._slots:
-                    work = await self._call(run, step, located, call, port.policy, port)
+                # Until the attempt has ended undo may cut it, while it waits for its turn too.
+                run.attempting.add(step.n)
+                try:
+                    async with self._slots:
+                        run.touched.add(step.n)
+                        work = await self._call(run, step, located, call, port.policy, port)
+                finally:
+                    run.attempting.discard(step.n)
                 # From here on it is done outside: undo waits for this commit instead of cutting it.
                 done = _moved(step, StepState.DONE, "")
                 await self._settle(run, done, work, located.resident)
@@ -467,9 +520,11 @@ class Flows:
                 step, pause = retried
             finally:
                 located.resident.leave()
+            if run.flow.state is not FlowState.RUNNING:
+                return
             run.attempting.add(step.n)
             try:
-                await self._ledger.clock.sleep(pause)
+                await self._pause(pause)
             finally:
                 run.attempting.discard(step.n)
 
@@ -524,11 +579,7 @@ class Flows:
             entry = await self._ledger.store.event(step.cause)
             event = None if entry is None else decode_event(entry.doc)
             arguments = {**arguments, call.event: event}
-        run.attempting.add(step.n)
-        try:
-            after = await attempt(call, before, arguments, policy.timeout, work, step.port)
-        finally:
-            run.attempting.discard(step.n)
+        after = await attempt(call, before, arguments, policy.timeout, work, step.port)
         after = returned(located.model, step.port, after, before)
         event_name = located.model.updated
         if port is not None and port.produces is not None:
@@ -546,6 +597,9 @@ class Flows:
 
     async def _settle(self, run: Run, step: Step, work: Work, resident: Resident) -> None:
         def mark(draft: Draft) -> None:
+            # A step that ends after the undo of its flow began leads nowhere; it is undone next.
+            late = run.flow.state is not FlowState.RUNNING
+            draft.inert = late and step.state is StepState.DONE
             step.updated = draft.now
             draft.commit.steps.append(step)
             draft.after.append(lambda: run.steps.__setitem__(step.n, step))
@@ -611,6 +665,35 @@ class Flows:
 
         draft.after.append(begin)
 
+    async def continue_undo(self, id: str) -> Flow:
+        """Take up the undo of a flow again where it failed.
+
+        Raises NotFoundError for an unknown flow, ConflictError for one whose undo did not fail.
+        """
+        stored = await self._ledger.store.flow(id)
+        if stored is None:
+            raise NotFoundError(f"there is no flow {id!r}")
+        run = Run(*stored, touched=False)
+        work = Work(key=id, label=run.flow.component)
+
+        def mark(draft: Draft) -> None:
+            if id in self._runs or run.flow.state is not FlowState.COMPENSATION_FAILED:
+                raise ConflictError(
+                    f"flow {id!r} is {run.flow.state}", hint="only a failed undo can be continued"
+                )
+            flow = _flow_moved(run.flow, FlowState.COMPENSATING, draft.now, run.flow.error)
+            draft.commit.flows.append(flow)
+
+            def begin() -> None:
+                run.flow = flow
+                self._register(run)
+                self._begin_undo(run)
+
+            draft.after.append(begin)
+
+        await self._ledger.settle(self._registry(), work, locks=(id,), mark=mark)
+        return run.flow
+
     def _begin_undo(self, run: Run) -> None:
         if run.compensator is None and not self._closing:
             run.compensator = asyncio.create_task(self._compensate(run))
@@ -618,6 +701,10 @@ class Flows:
     async def _compensate(self, run: Run) -> None:
         try:
             await self._cut(run)
+            if not any(self._locate(run.flow, step) for step in run.steps.values()):
+                # Its end is told by an event of the model, so even with nothing to undo it waits.
+                run.blocked = _needs(run, next(iter(run.steps.values())))
+                return
             for step in sorted(run.steps.values(), key=lambda s: -s.n):
                 if step.state not in NEEDS_UNDO:
                     continue
@@ -694,8 +781,24 @@ class Flows:
                 )
             finally:
                 fresh.resident.leave()
-            await self._ledger.clock.sleep(pause)
+            await self._pause(pause)
         return None
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but no longer than the host is open."""
+        sleep = asyncio.ensure_future(self._ledger.clock.sleep(seconds))
+        try:
+            await asyncio.wait([sleep, self._end_of_days()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+
+    def _end_of_days(self) -> asyncio.Future[None]:
+        """Resolved when the host closes."""
+        if self._closed is None:
+            self._closed = asyncio.get_running_loop().create_future()
+            if self._closing:
+                self._closed.set_result(None)
+        return self._closed
 
     async def _finish(
         self, run: Run, state: FlowState, error: str | None, step: Step | None
@@ -746,7 +849,10 @@ async def attempt(
     task = asyncio.current_task()
     token = WORK.set(work)
     try:
-        result = call.fn(value, **arguments) if value is not None else call.fn(**arguments)
+        try:
+            result = call.fn(value, **arguments) if value is not None else call.fn(**arguments)
+        except (SystemExit, asyncio.CancelledError) as error:
+            raise _gave_up(name, error) from error
         if not inspect.isawaitable(result):
             return result
         expired = False
@@ -766,9 +872,14 @@ async def attempt(
         timer = loop.call_later(timeout, expire)
         try:
             return await result
-        except asyncio.CancelledError:
+        except SystemExit as error:
+            raise _gave_up(name, error) from error
+        except asyncio.CancelledError as error:
             if not expired:
-                raise
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled it: what it awaited was cancelled by its own code.
+                raise _gave_up(name, error) from error
             raise PortTimeoutError(
                 f"{name} gave no answer within {timeout:g} s",
                 hint="whether its partner acted is unknown",
@@ -780,6 +891,11 @@ async def attempt(
                 task.uncancel()
     finally:
         WORK.reset(token)
+
+
+def _gave_up(name: str, error: BaseException) -> PortError:
+    """What ends a task or a process, raised by component code, as an error of that code."""
+    return PortError(f"{name} raised {type(error).__name__}", hint="raise an Exception instead")
 
 
 def returned(model: ModelSpec, name: str, after: Any, before: Any) -> Any:
@@ -818,6 +934,17 @@ def _subject(event: Event, about: str | None, model: ModelSpec, port: PortSpec) 
     if found is None and about is not None and port.by == "id":
         found = event.subject
     return found if isinstance(found, str) else None
+
+
+def _answer(run: Run) -> None:
+    """Tell whoever waits for the flow how it stands."""
+    for waiter in run.waiters:
+        if not waiter.done():
+            waiter.set_result(run.flow)
+
+
+def _nothing(_: Flow) -> None:
+    """What follows the end of a flow when nobody asked."""
 
 
 def _passes(port: PortSpec, value: Any) -> bool:

@@ -17,12 +17,13 @@ from aegis.core.errors import (
     AegisError,
     ClosedError,
     ComponentError,
+    ConflictError,
     InvalidError,
     NotFoundError,
     closest,
 )
 from aegis.core.event import Event, matches
-from aegis.core.flow import OPEN_STEPS, Flow, Step
+from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
 from aegis.core.port import REQUIRED
@@ -33,6 +34,7 @@ from aegis.engine.engine import Engine
 from aegis.engine.flows import Flows, Located, decode_event
 from aegis.engine.ledger import Ledger, Outcome
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
+from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Clock, Commit, Cursor, Failed, Loader, Schema, Store
 
 _log = logging.getLogger("aegis.host")
@@ -40,11 +42,15 @@ T = TypeVar("T")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of a host: records cached, flows attempted at a time, seconds to drain at close."""
+    """Bounds of a host: records cached, flows attempted at a time, seconds to drain at close.
+
+    `lag` (seconds) is how long component code may hold the loop before it is named.
+    """
 
     cached: int = 50_000
     flows: int = 512
     grace: float = 10.0
+    lag: float = 0.1
 
 
 class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +101,7 @@ class Host:
         self._flows = Flows(
             self._ledger, self._locate, lambda: self.engine.registry, limit=self.limits.flows
         )
+        self._flows.on_end = self._flow_ended
         self._broker = Broker(self._ledger, lambda: self.engine)
         self.engine = Engine(Registry(bindings=bindings or {}), {}, self._ledger, self._flows)
         self._deploying = asyncio.Lock()
@@ -104,6 +111,7 @@ class Host:
         self._before: dict[str, Deployment] = {}
         self._draining: set[asyncio.Task[None]] = set()
         self._starting: set[str] = set()
+        self._watchdog = Watchdog(self.limits.lag)
         self._opened = False
         self._closed = False
 
@@ -130,6 +138,7 @@ class Host:
                 self._before[deployment.component] = deployment
         await self._remember_absence()
         await self._flows.load()
+        self._watchdog.start()
         self._opened = True
 
     async def close(self) -> None:
@@ -137,6 +146,7 @@ class Host:
         if self._closed:
             return
         self._closed = True
+        self._watchdog.stop()
         self.engine.closing = True
         if self._opened:
             await self._flows.close(self.limits.grace)
@@ -159,7 +169,7 @@ class Host:
         component, _, name = step.model.partition(".")
         registry = self.engine.registry
         if component == flow.component:
-            revision = registry.revision(component, flow.version, flow.digest)
+            revision = registry.revision(component, flow.version)
         else:
             revision = registry.live.get(component)
         if revision is None:
@@ -275,29 +285,38 @@ class Host:
         return [] if earlier is None else [msgspec.structs.replace(earlier, live=False)]
 
     def _stranding(self, registry: Registry, revision: Revision) -> list[str]:
-        """Ports that `revision` drops although open flows wait for them."""
+        """Ports and undos that `revision` drops although open flows wait for or may need them."""
         lost: dict[str, int] = {}
         for run in self._flows.runs():
             for step in run.steps.values():
                 component, _, name = step.model.partition(".")
-                if component != revision.name or step.state not in OPEN_STEPS:
+                if component != revision.name:
                     continue
                 own = run.flow.component == component
                 if own and run.flow.version != revision.version:
                     continue
                 model = revision.by_name.get(name)
-                if model is None or step.port not in model.ports:
-                    lost[f"{step.model}.{step.port}"] = lost.get(f"{step.model}.{step.port}", 0) + 1
+                port = None if model is None else model.ports.get(step.port)
+                old = self._locate(run.flow, step)
+                undo = old is not None and old.port.undo is not None
+                if step.state in OPEN_STEPS and port is None:
+                    gone = f"port {step.model}.{step.port} is gone, and {{}} for it"
+                elif step.state in NEEDS_UNDO and undo and (port is None or port.undo is None):
+                    gone = f"the undo of {step.model}.{step.port} is gone, and {{}} to undo it"
+                else:
+                    continue
+                lost[gone] = lost.get(gone, 0) + 1
         return [
-            f"port {port} is gone, and {count} open flow{'s' if count != 1 else ''} wait for it: "
-            "keep it, or give the component another version number so that they end on the old one"
-            for port, count in lost.items()
+            gone.format(f"{count} open flow{'s' if count != 1 else ''} wait")
+            + ": keep it, or give the component another version number so that they end on the old "
+            "one"
+            for gone, count in lost.items()
         ]
 
     async def _swap(self, registry: Registry, residents: Mapping[Revision, Resident]) -> None:
         """Make `registry` current at once, then let go of what nothing needs any more."""
-        kept = []
-        given_up = []
+        kept: list[Revision] = []
+        given_up: list[Revision] = []
         for revision in registry.retained:
             (kept if self._needed(registry, revision) else given_up).append(revision)
         registry = registry.retaining(*kept)
@@ -323,10 +342,28 @@ class Host:
         live = registry.live.get(revision.name)
         if live is not None and live.version == revision.version:
             return False
+        if registry.revision(revision.name, revision.version) is not revision:
+            return False
         return any(
             run.flow.component == revision.name and run.flow.version == revision.version
             for run in self._flows.runs()
         )
+
+    def _flow_ended(self, flow: Flow) -> None:
+        """Let go of the old revision that a flow was the last to need."""
+        live = self.engine.registry.live.get(flow.component)
+        if self._closed or (live is not None and live.version == flow.version):
+            return
+        old = self.engine.registry.revision(flow.component, flow.version)
+        if old is not None and not self._needed(self.engine.registry, old):
+            task = asyncio.create_task(self._tidy())
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+
+    async def _tidy(self) -> None:
+        async with self._deploying:
+            if not self._closed:
+                await self._swap(self.engine.registry, self.engine.residents)
 
     async def _drain(self, resident: Resident) -> None:
         """Wait for the calls in flight on a replaced revision, then take it out of memory."""
@@ -381,6 +418,10 @@ class Host:
                     hint="deploy the version you want",
                 )
             resident = self.engine.residents[previous]
+            settings = settings_of(self.engine.registry, previous, self._lookup)
+            if settings != resident.settings:
+                await self._restage(self.engine.registry, previous)
+                resident = self.engine.residents[previous]
             return await self._install(previous, who="rollback", resident=resident)
 
     async def reset(self, name: str) -> int:
@@ -406,13 +447,17 @@ class Host:
             self._check_open()
             resumed = []
             wanted = {
-                (run.flow.component, run.flow.version, run.flow.digest)
+                (run.flow.component, run.flow.version): run.flow.digest
                 for run in self._flows.runs()
                 if run.blocked is not None
             }
-            for component, version, digest in sorted(wanted):
+            # The newest code with that version number, which may have healed the flow before.
+            for deployment in await self.store.deployments():
+                if (deployment.component, deployment.version) in wanted:
+                    wanted[deployment.component, deployment.version] = deployment.digest
+            for (component, version), digest in sorted(wanted.items()):
                 registry = self.engine.registry
-                if registry.revision(component, version, digest) is not None:
+                if registry.revision(component, version) is not None:
                     continue
                 source = await self.store.source(digest)
                 if source is None:
@@ -424,10 +469,9 @@ class Host:
                     await self._install(revision, who="resume")
                 else:
                     resident = await stage(registry, revision, self._lookup)
+                    stored = {key: await self.store.schema(key) for key in revision.schemas}
                     resident.newer = frozenset(
-                        key
-                        for key, doc in revision.schemas.items()
-                        if await self.store.schema(key) != doc
+                        key for key, doc in revision.schemas.items() if stored[key] != doc
                     )
                     await self._swap(
                         registry.retaining(*registry.retained, revision),
@@ -439,8 +483,15 @@ class Host:
 
     async def configure(self, values: Mapping[str, Any]) -> None:
         """Set configuration values by dotted key; live components that use a changed one re-open."""
-        self._values.update(values)
-        await self._reopen()
+        async with self._deploying:
+            self._check_open()
+            before = self._values
+            self._values = {**before, **values}
+            try:
+                await self._reopen()
+            except BaseException:
+                self._values = before
+                raise
 
     async def bind(self, slot: str, part: str) -> None:
         """Choose the adapter or service for a Protocol: `bind("orders.Payments", "CardPayments")`."""
@@ -463,23 +514,34 @@ class Host:
             await self._restage(registry, revision)
 
     async def _reopen(self) -> None:
-        async with self._deploying:
-            self._check_open()
-            for revision in list(self.engine.registry.live.values()):
-                resident = self.engine.residents[revision]
-                settings = settings_of(self.engine.registry, revision, self._lookup)
-                if settings != resident.settings:
-                    await self._restage(self.engine.registry, revision)
+        """Re-open what uses another value now; all of it, or nothing when one cannot."""
+        registry = self.engine.registry
+        changed = [
+            revision
+            for revision in registry.live.values()
+            if settings_of(registry, revision, self._lookup)
+            != self.engine.residents[revision].settings
+        ]
+        if changed:
+            await self._restage(registry, *changed)
 
-    async def _restage(self, registry: Registry, revision: Revision) -> None:
-        """Open new adapters for a revision that goes on serving; the old ones drain and close."""
-        resident = await stage(registry, revision, self._lookup)
-        old = self.engine.residents[revision]
-        resident.newer = old.newer
-        await self._swap(registry, {**self.engine.residents, revision: resident})
-        task = asyncio.create_task(_retire(old))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
+    async def _restage(self, registry: Registry, *revisions: Revision) -> None:
+        """Open new adapters for revisions that go on serving; the old ones drain and close."""
+        fresh: dict[Revision, Resident] = {}
+        try:
+            for revision in revisions:
+                fresh[revision] = await stage(registry, revision, self._lookup)
+                fresh[revision].newer = self.engine.residents[revision].newer
+        except BaseException:
+            for resident in fresh.values():
+                await resident.close()
+            raise
+        olds = [self.engine.residents[revision] for revision in revisions]
+        await self._swap(registry, {**self.engine.residents, **fresh})
+        for old in olds:
+            task = asyncio.create_task(_retire(old))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
     def _check_open(self) -> None:
         if self._closed or not self._opened:
@@ -551,17 +613,15 @@ class Host:
         self._check_open()
         spec = self.spec(record)
         given = _checked(spec, spec.patch_decoder, changes)
-        current = self.engine.get(spec, record.id)
-        now = spec.decoder.decode(current.doc)
+        now = spec.decoder.decode(self.engine.get(spec, record.id).doc)
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
-        if stale:
-            raise InvalidError(
+        if stale and not spec.last_wins:
+            raise ConflictError(
                 f"{spec.name} {record.id}: {', '.join(stale)} changed since you read it",
                 hint="get it again",
             )
-        return _value(
-            spec, await self.engine.patch(spec, record.id, given, expected=current.revision)
-        )
+        # No revision is named: a change of other fields that comes between does no harm.
+        return _value(spec, await self.engine.patch(spec, record.id, given, expected=None))
 
     async def delete(self, record: Any) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
@@ -594,6 +654,14 @@ class Host:
                 return None
             flow = found[-1][0].id
         return await self._flows.wait(flow, timeout)
+
+    async def continue_undo(self, flow: str) -> Flow:
+        """Go on with the undo of a flow, by id, that ended `compensation failed`.
+
+        Raises NotFoundError, and ConflictError for a flow that did not end so.
+        """
+        self._check_open()
+        return await self._flows.continue_undo(flow)
 
     async def flow(self, id: str) -> tuple[Flow, Sequence[Step]] | None:
         """A flow with its steps, None when there is none of that id."""
@@ -649,7 +717,7 @@ class Host:
             waiting=tuple(self._flows.waiting()),
             flows_open=len(self._flows),
             events=self.store.last_seq(),
-            problems=tuple(registry.warnings()),
+            problems=(*registry.warnings(), *self._watchdog.said),
         )
 
     def starting(self, what: str) -> Callable[[], None]:
@@ -657,7 +725,7 @@ class Host:
         self._starting.add(what)
         return lambda: self._starting.discard(what)
 
-    def missing(self) -> list[str]:
+    def missing(self) -> Sequence[str]:
         """What keeps the host from being ready; empty when it is."""
         if self._closed or not self._opened:
             return ["the host"]

@@ -45,7 +45,7 @@ class Draft:
     """A commit in the making: what is written, and what has to happen when it is stored.
 
     `values` are the author's values that it will leave, by record; `after` runs once it is
-    durable, in order.
+    durable, in order. The events of an `inert` one set off no steps.
     """
 
     def __init__(self, now: str) -> None:
@@ -57,6 +57,7 @@ class Draft:
         self.entries: list[Entry] = []
         self.after: list[Callable[[], None]] = []
         self.flow: str | None = None
+        self.inert = False
 
 
 class Ledger:
@@ -132,6 +133,7 @@ class Ledger:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
         done: asyncio.Future[None] = loop.create_future()
+        storing = asyncio.ensure_future(self.store.commit(draft.commit))
         for key in keys:
             self._busy[key] = done
 
@@ -155,7 +157,7 @@ class Ledger:
             else:
                 answer.set_exception(error)
 
-        asyncio.ensure_future(self.store.commit(draft.commit)).add_done_callback(stored)
+        storing.add_done_callback(stored)
         return answer
 
     def _write(
@@ -185,13 +187,14 @@ class Ledger:
         if changed or current is None:
             revision = 0 if current is None else current.revision
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
+            doc, value = encode(spec, value, keep)
             record = Record(
                 model=spec.key,
                 id=change.id,
                 revision=revision + 1,
                 created=draft.now if current is None else current.created,
                 updated=draft.now,
-                doc=encode(spec, value, keep),
+                doc=doc,
             )
             draft.commit.puts.append(Put(record, revision))
         else:

@@ -91,24 +91,26 @@ class Work:
     emissions: list[Emission] = field(default_factory=list)
 
 
-def encode(spec: ModelSpec, value: Any, keep: bytes | None = None) -> bytes:
-    """The stored JSON of `value`, checked by decoding it again.
+def encode(spec: ModelSpec, value: Any, keep: bytes | None = None) -> tuple[bytes, Any]:
+    """The stored JSON of `value` and what it decodes to, which is checked by that.
 
     `keep` is the document it replaces; fields of it that this code does not know stay. Raises
     InvalidError naming the field: `update()` itself checks nothing.
     """
     try:
-        doc = ENCODER.encode(value)
-        again = spec.decoder.decode(doc)
+        again = spec.decoder.decode(ENCODER.encode(value))
         if spec.check is not None:
             spec.check(again)
+        # Encoded anew: `update(total=5)` is stored as the Decimal that the field says, not as 5.
+        doc = ENCODER.encode(again)
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidError(f"{spec.name}: {error}") from error
     if keep is None:
-        return doc
+        return doc, again
     fields = msgspec.json.decode(keep, type=dict[str, msgspec.Raw])
     unknown = fields.keys() - set(spec.fields)
     if not unknown:
-        return doc
+        return doc, again
     fields = {name: fields[name] for name in fields if name in unknown}
-    return ENCODER.encode({**msgspec.json.decode(doc, type=dict[str, msgspec.Raw]), **fields})
+    known = msgspec.json.decode(doc, type=dict[str, msgspec.Raw])
+    return ENCODER.encode({**known, **fields}), again

@@ -14,6 +14,7 @@ from typing import Any, Union
 import msgspec
 
 from aegis.core.component import (
+    MODULES,
     NAME,
     VERSION,
     Call,
@@ -63,7 +64,7 @@ class PythonLoader:
             raise ComponentError(
                 source.name, [f"{source.version!r} is no version"], hint="write it as 1.2.0"
             )
-        unique = f"aegis_components.{source.name.replace('-', '_')}_r{next(_numbers)}"
+        unique = f"{MODULES}{source.name.replace('-', '_')}_r{next(_numbers)}"
         filename = f"<{source.origin or source.name} {unique.rsplit('.', 1)[-1]}>"
         module = ModuleType(unique, f"Component {source.name} {source.version}.")
         module.__file__ = filename
@@ -370,7 +371,7 @@ class _Survey:
             self._check_methods(cls, protocol)
         services: list[Slot] = []
         settings: list[Setting] = []
-        init = vars(cls).get("__init__") or cls.__init__
+        init = inspect.getattr_static(cls, "__init__")
         if isinstance(init, FunctionType) and not _is_protocol_init(init):
             hints = self._hints(f"{cls.__name__}.__init__", init)
             for parameter in list(inspect.signature(init).parameters.values())[1:]:

@@ -1,0 +1,1 @@
+"""Draws the graph: one renderer for cells, widgets, the panel and the API."""

@@ -1,0 +1,1 @@
+"""Where records, events and flows are kept."""

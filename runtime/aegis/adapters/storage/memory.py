@@ -1,0 +1,280 @@
+"""The store that forgets: plain dicts, for tests and `--ephemeral`."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from functools import cmp_to_key
+from typing import Any
+
+import msgspec
+
+from aegis.core.component import Source
+from aegis.core.deployment import Deployment
+from aegis.core.errors import AegisError, ConflictError, StoreError
+from aegis.core.flow import OPEN_FLOWS, Flow, Step
+from aegis.core.query import Page, Query, Term, encode_cursor
+from aegis.core.record import Record
+from aegis.protocols import Answer, Commit, Drop, Entries, Entry, Failed, Flows, FlowSteps, Put
+
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
+
+
+class MemoryStore:
+    """What a host commits, kept as long as the process lives (see protocols.Store)."""
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.batches = 0
+        self._is_open = False
+        self._records: dict[str, dict[str, Record]] = {}
+        self._journal: list[Entry] = []
+        self._entries: dict[str, Entry] = {}
+        self._flows: dict[str, Flow] = {}
+        self._steps: dict[str, dict[int, Step]] = {}
+        self._answers: dict[str, Answer] = {}
+        self._cursors: dict[str, int] = {}
+        self._failed: dict[tuple[int, str], Failed] = {}
+        self._deployments: dict[int, Deployment] = {}
+        self._sources: dict[str, Source] = {}
+        self._schemas: dict[str, bytes] = {}
+
+    async def open(self) -> None:
+        """Make ready."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Refuse further work; what is stored can be opened again."""
+        self._is_open = False
+
+    def announce(self, address: str) -> None:
+        """Nobody else can want this store, so nobody is told."""
+
+    def commit(self, commit: Commit) -> asyncio.Future[int]:
+        """Store all of `commit`; drops count after puts (see protocols.Store)."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            future.set_result(self._apply(commit))
+        except AegisError as error:
+            future.set_exception(error)
+        return future
+
+    def _apply(self, commit: Commit) -> int:
+        self._require_open()
+        changes = self._changes(commit)
+        for entry in commit.events:
+            if entry.id in self._entries:
+                raise ConflictError(f"the event {entry.id} is in the journal already")
+        for (model, id), record in changes.items():
+            if record is None:
+                self._records.get(model, {}).pop(id, None)
+            else:
+                self._records.setdefault(model, {})[id] = record
+        for entry in commit.events:
+            stored = msgspec.structs.replace(entry, seq=len(self._journal) + 1)
+            self._journal.append(stored)
+            self._entries[entry.id] = stored
+        # Flows and steps are the only values here that their owner may change afterwards.
+        for flow in commit.flows:
+            self._flows[flow.id] = copy.copy(flow)
+        for step in commit.steps:
+            self._steps.setdefault(step.flow, {})[step.n] = copy.copy(step)
+        self._answers.update((answer.key, answer) for answer in commit.answers)
+        self._cursors.update((cursor.subscriber, cursor.seq) for cursor in commit.cursors)
+        self._failed.update(((one.seq, one.subscriber), one) for one in commit.failed)
+        self._deployments.update((one.number, one) for one in commit.deployments)
+        self._sources.update((source.digest, source) for source in commit.sources)
+        self._schemas.update((schema.model, schema.doc) for schema in commit.schemas)
+        self.commits += 1
+        self.batches += 1
+        return len(self._journal)
+
+    def _changes(self, commit: Commit) -> dict[tuple[str, str], Record | None]:
+        """What becomes of each record. Raises ConflictError, and nothing has changed then."""
+        changes: dict[tuple[str, str], Record | None] = {}
+        todo: list[Put | Drop] = [*commit.puts, *commit.drops]
+        for change in todo:
+            key = _key(change)
+            current = changes[key] if key in changes else self.get(*key)
+            found = 0 if current is None else current.revision
+            if found != change.expected:
+                state = f"is at revision {found}" if found else "does not exist"
+                wanted = f"revision {change.expected}" if change.expected else "to be new"
+                raise ConflictError(
+                    f"{' '.join(key)} {state}, expected {wanted}", hint="read it again"
+                )
+            changes[key] = change.record if isinstance(change, Put) else None
+        return changes
+
+    def get(self, model: str, id: str) -> Record | None:
+        """The record as last committed."""
+        self._require_open()
+        return self._records.get(model, {}).get(id)
+
+    async def list(self, model: str, query: Query) -> Page:
+        """The page that `query` means."""
+        self._require_open()
+        terms = [*query.where, *query.sort]
+        sort, after = query.sort, query.after
+        found: list[tuple[Position, Record]] = []
+        for record in self._records.get(model, {}).values():
+            values = _values(record, terms)
+            if all(
+                _rank(value, term) == _rank(term.value, term)
+                for term, value in zip(query.where, values, strict=False)
+            ):
+                position = (*values[len(query.where) :], record.id)
+                if after is None or _compare(position, after, sort) > 0:
+                    found.append((position, record))
+
+        def order(one: tuple[Position, Record], other: tuple[Position, Record]) -> int:
+            return _compare(one[0], other[0], sort)
+
+        found.sort(key=cmp_to_key(order))
+        kept = found[: query.limit]
+        more = kept and len(found) > query.limit
+        return Page(
+            items=[record for _, record in kept], next=encode_cursor(kept[-1][0]) if more else None
+        )
+
+    async def count(self, model: str) -> int:
+        """How many records of `model` there are."""
+        self._require_open()
+        return len(self._records.get(model, {}))
+
+    async def clear(self, models: Sequence[str], component: str) -> int:
+        """Drop all records, flows, steps and schemas of `models` and `component`."""
+        self._require_open()
+        for flow in list(self._flows.values()):
+            if flow.component == component or flow.model in models:
+                del self._flows[flow.id]
+                self._steps.pop(flow.id, None)
+        for model in models:
+            self._schemas.pop(model, None)
+        return sum(len(self._records.pop(model, {})) for model in models)
+
+    def last_seq(self) -> int:
+        """The seq of the journal's last event, 0 when there is none."""
+        self._require_open()
+        return len(self._journal)
+
+    async def events(self, after: int, limit: int) -> Entries:
+        """Up to `limit` entries of the journal with a seq above `after`, in order."""
+        self._require_open()
+        return self._journal[after : after + limit]
+
+    async def event(self, id: str) -> Entry | None:
+        """The entry of the event `id`."""
+        self._require_open()
+        return self._entries.get(id)
+
+    async def open_flows(self) -> Flows:
+        """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""
+        return self._with_steps(flow for flow in self._flows.values() if flow.state in OPEN_FLOWS)
+
+    async def flow(self, id: str) -> FlowSteps | None:
+        """One flow with its steps by number."""
+        found = self._with_steps(flow for flow in self._flows.values() if flow.id == id)
+        return found[0] if found else None
+
+    async def flows(self, model: str, record: str) -> Flows:
+        """The flows about a record, oldest first."""
+        return self._with_steps(
+            flow for flow in self._flows.values() if (flow.model, flow.record) == (model, record)
+        )
+
+    def _with_steps(self, flows: Iterable[Flow]) -> Flows:
+        self._require_open()
+        return [
+            (
+                copy.copy(flow),
+                [copy.copy(step) for _, step in sorted(self._steps.get(flow.id, {}).items())],
+            )
+            for flow in sorted(flows, key=lambda flow: (flow.created, flow.id))
+        ]
+
+    async def answer(self, key: str) -> Answer | None:
+        """The stored answer of an idempotency key."""
+        self._require_open()
+        return self._answers.get(key)
+
+    async def cursor(self, subscriber: str) -> int | None:
+        """How far a subscriber has come, None when it is new."""
+        self._require_open()
+        return self._cursors.get(subscriber)
+
+    async def failed(self) -> Sequence[Failed]:
+        """The failed list, oldest event first."""
+        self._require_open()
+        return [one for _, one in sorted(self._failed.items())]
+
+    async def deployments(self) -> Sequence[Deployment]:
+        """All deployments, by number."""
+        self._require_open()
+        return [one for _, one in sorted(self._deployments.items())]
+
+    async def source(self, digest: str) -> Source | None:
+        """The text of a revision."""
+        self._require_open()
+        return self._sources.get(digest)
+
+    async def schema(self, model: str) -> bytes | None:
+        """The schema that the stored records of `model` have."""
+        self._require_open()
+        return self._schemas.get(model)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("the store in memory is not open")
+
+
+Position = tuple[Any, ...]  # the values of a query's sort, then the id
+
+
+def _key(change: Put | Drop) -> tuple[str, str]:
+    if isinstance(change, Put):
+        return (change.record.model, change.record.id)
+    return (change.model, change.id)
+
+
+def _values(record: Record, terms: Sequence[Term]) -> list[Any]:
+    """What `record` has where each of `terms` looks: null, a number or text."""
+    if not terms:
+        return []
+    columns = {"_created": record.created, "_updated": record.updated, "id": record.id}
+    data = {**msgspec.json.decode(record.doc), **columns}
+    return [_scalar(data.get(term.path), term) for term in terms]
+
+
+def _scalar(value: Any, term: Term) -> Any:
+    """`value` as it is compared: true is 1, a list its JSON, all that is numeric a float."""
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, list | dict):
+        value = msgspec.json.encode(value).decode()
+    if term.numeric and isinstance(value, str):
+        match = _NUMBER.match(value)
+        return float(match[1]) if match else 0.0
+    return float(value) if term.numeric and value is not None else value
+
+
+def _rank(value: Any, term: Term) -> tuple[int, Any]:
+    """Null before numbers before text; text by its code points."""
+    scalar = _scalar(value, term)
+    if scalar is None:
+        return (0, 0)
+    return (2, scalar) if isinstance(scalar, str) else (1, scalar)
+
+
+_ID = Term(path="id")
+
+
+def _compare(one: Position, other: Position, sort: Sequence[Term]) -> int:
+    """Below, at or above 0 as position `one` comes before, is, or comes after `other`."""
+    for mine, its, term in zip(one, other, (*sort, _ID), strict=True):
+        left, right = _rank(mine, term), _rank(its, term)
+        if left != right:
+            return -1 if (left < right) is not term.descending else 1
+    return 0

@@ -1,0 +1,598 @@
+"""The embedded store: SQLite with full sync, one writer thread that commits in groups."""
+
+# ruff: noqa: S608 -- values are bound; what statements are put together from are names of ours
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from aegis.adapters.storage import tables
+from aegis.adapters.storage.lock import OwnerLock
+from aegis.adapters.storage.selection import select
+from aegis.adapters.storage.tables import Records, Row, Work
+from aegis.core.component import Source
+from aegis.core.deployment import Deployment
+from aegis.core.errors import (
+    AegisError,
+    BadRequestError,
+    ConflictError,
+    CorruptError,
+    NewerFormatError,
+    StoreError,
+)
+from aegis.core.flow import Flow, Step
+from aegis.core.query import Page, Query
+from aegis.core.record import Record
+from aegis.protocols import Answer, Commit, Entries, Entry, Failed, Flows, FlowSteps
+
+T = TypeVar("T")
+
+NAME = "aegis.db"
+GROUP = 256  # commits that share one transaction at most
+READERS = 4  # scans at a time
+
+# What is wrong with the whole database is told to all at once: redoing would only wait again, and
+# after a failed fsync it could seem to succeed.
+_HOPELESS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class SqliteStore:
+    """What a host commits, in one SQLite database of one directory (see protocols.Store).
+
+    One thread writes. It never waits for a group to fill: what is committed while the last fsync
+    runs is the next one. `commits` and `batches` count what it has done; their ratio is the size
+    of a group. Point reads run on the loop, in microseconds; scans run in threads of their own.
+
+    `busy_timeout` is how long, in seconds, a commit waits for another process's lock on the file.
+    """
+
+    def __init__(self, directory: Path, *, busy_timeout: float = 5.0) -> None:
+        self.commits = 0
+        self.batches = 0
+        self._path = directory / NAME
+        self._busy_timeout = busy_timeout
+        self._lock = OwnerLock(directory)
+        self._gate = asyncio.Lock()
+        self._is_open = False
+        self._broken: StoreError | None = None
+        self._seq = 0  # of the writer: the last one given out
+        self._last = 0  # of the loop: the last one that is durable
+        self._waiting: list[Work] = []  # for the group in flight to land
+        self._is_busy = False  # a group is in flight or about to be
+        self._queue: queue.SimpleQueue[list[Work]] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+
+    async def open(self) -> None:
+        """Take the directory (made when missing) and make ready.
+
+        Raises OwnedError, CorruptError, NewerFormatError, StoreError.
+        """
+        async with self._gate:
+            if self._is_open:
+                return
+            self._loop = asyncio.get_running_loop()
+            await asyncio.to_thread(self._open)
+            self._last = self._seq
+            self._waiting = []
+            self._is_busy = False
+            self._queue = queue.SimpleQueue()
+            self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="aegis-store-reader")
+            self._thread = threading.Thread(target=self._write, name="aegis-store", daemon=True)
+            self._thread.start()
+            self._broken = None
+            self._is_open = True
+
+    async def close(self) -> None:
+        """Finish what was committed, fold the log into the database, let go of the directory."""
+        async with self._gate:
+            if self._is_open:
+                last = self._submit(Commit())  # once it is stored, so is all before it
+                self._is_open = False
+                with contextlib.suppress(StoreError):
+                    await last
+                self._queue.put([])
+                await asyncio.to_thread(self._close)
+
+    def announce(self, address: str) -> None:
+        """Tell whoever wants this directory too where its owner serves."""
+        self._lock.announce(address)
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> asyncio.Future[int]:
+        """Store all of `commit` durably; drops count after puts (see protocols.Store).
+
+        A caller that is cancelled meanwhile has committed all the same.
+        """
+        return self._submit(commit)
+
+    async def clear(self, models: Sequence[str], component: str) -> int:
+        """Drop all records, flows, steps and schemas of `models` and `component`."""
+        return await self._submit(Commit(), lambda: self._clear(list(models), component))
+
+    def _submit(
+        self, commit: Commit, errand: Callable[[], int] | None = None
+    ) -> asyncio.Future[int]:
+        """Put in line for the writer; errors are told by the future, never raised here."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            if not self._is_open:
+                raise self._closed()
+            if self._broken is not None:
+                raise self._broken
+            self._waiting.append(Work(commit, future, errand))
+            if not self._is_busy:
+                self._is_busy = True
+                self._loop.call_soon(self._hand_over)
+        except StoreError as error:
+            future.set_exception(error)
+        except (UnicodeError, TypeError, ValueError) as error:
+            future.set_exception(StoreError(f"a value cannot be stored: {error}"))
+        return future
+
+    def _hand_over(self) -> None:
+        """On the loop: give the writer its next group; this is the one place that knows how.
+
+        It happens once a turn of the loop and when the last group has landed, so that those whom
+        that one woke are in the next: fuller groups and fewer wake-ups than a queue of commits
+        gives, and there is nothing to tell anybody before the loop turns anyway.
+        """
+        works = self._waiting[:GROUP]
+        del self._waiting[:GROUP]
+        self._queue.put(works)
+
+    def _settle(self, works: list[Work], outcomes: Sequence[int | AegisError], seq: int) -> None:
+        """On the loop: what `works` came to."""
+        self._last = seq
+        for work, outcome in zip(works, outcomes, strict=True):
+            if work.future.done():  # its caller was cancelled
+                continue
+            if isinstance(outcome, int):
+                work.future.set_result(outcome)
+            else:
+                work.future.set_exception(outcome)
+        self._is_busy = bool(self._waiting)
+        if self._is_busy:
+            self._loop.call_soon(self._hand_over)
+
+    def _fail(self, works: list[Work], error: BaseException) -> None:
+        """On the loop: the writer is gone, and nobody may wait for it."""
+        self._broken = broken = StoreError(
+            f"the writer of {self._path} died: {error!r}", hint="restart the host"
+        )
+        works, self._waiting = works + self._waiting, []
+        for work in works:
+            if not work.future.done():
+                work.future.set_exception(broken)
+
+    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _write(self) -> None:
+        """The writer's thread: group after group until an empty one comes."""
+        works: list[Work] = []
+        try:
+            while works := self._queue.get():
+                outcomes = self._land(works)
+                self.batches += 1
+                self.commits += len(works)
+                self._tell(self._settle, works, outcomes, self._seq)
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, nobody may wait for ever
+            self._tell(self._fail, works, error)
+
+    def _land(self, works: list[Work]) -> Sequence[int | AegisError]:
+        """Commit `works`, all at once if they let us, else so that a bad one fails alone."""
+        try:
+            return self._transact(lambda: self._store(works))
+        except Exception as error:  # noqa: BLE001 -- a value that cannot be bound raises as it likes
+            if len(works) == 1:
+                return [self._explain(works[0], error)]
+            if _code(error) in _HOPELESS:
+                return [self._translated(error) for _ in works]
+        try:
+            return self._transact(lambda: [self._store_apart(work) for work in works])
+        except Exception:  # noqa: BLE001 -- a full disk makes SQLite give up the transaction, savepoints and all
+            return [outcome for work in works for outcome in self._land([work])]
+
+    def _transact(self, change: Callable[[], T]) -> T:
+        seq = self._seq
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            result = change()
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._seq = seq
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        return result
+
+    def _store_apart(self, work: Work) -> int | AegisError:
+        seq = self._seq
+        self._writer.execute("SAVEPOINT apart")
+        try:
+            (outcome,) = self._store([work])
+        except Exception as error:
+            if not self._writer.in_transaction:
+                raise
+            self._seq = seq
+            self._writer.execute("ROLLBACK TO apart")
+            self._writer.execute("RELEASE apart")
+            return self._explain(work, error)
+        self._writer.execute("RELEASE apart")
+        return outcome
+
+    def _store(self, works: list[Work]) -> list[int]:
+        """Write the rows of `works`, a statement per table; the seq of each.
+
+        Several changes of one record become one. Raises ConflictError or sqlite3.IntegrityError
+        when an expected revision is not there, which of them `_explain` finds out.
+        """
+        if works[0].errand is not None and len(works) == 1:
+            return [works[0].errand()]
+        seqs: list[int] = []
+        events: list[Row] = []
+        upserts: dict[str, list[Row]] = {}
+        records = _folded(works)
+        for work in works:
+            if work.errand is not None:
+                raise sqlite3.IntegrityError("an errand runs apart")
+            for event in work.events:
+                self._seq += 1
+                events.append((self._seq, *event))
+            for sql, rows in work.upserts:
+                upserts.setdefault(sql, []).extend(rows)
+            seqs.append(self._seq)
+        if records:
+            self._store_records(records)
+        if events:
+            self._writer.executemany(tables.EVENT, events)
+        for sql, rows in upserts.items():
+            self._writer.executemany(sql, rows)
+        return seqs
+
+    def _store_records(self, records: Records) -> None:
+        inserts: list[Row] = []
+        updates: list[Row] = []
+        deletes: list[Row] = []
+        for key, (expected, row) in records.items():
+            if row is None and expected:
+                deletes.append((*key, expected))
+            elif row is None:  # came and went
+                if self._writer.execute(tables.REVISION, key).fetchone():
+                    raise sqlite3.IntegrityError("a record that should be new is there")
+            elif expected:
+                updates.append((*row[2:], *key, expected))
+            else:
+                inserts.append(row)
+        if inserts:
+            self._writer.executemany(tables.INSERT, inserts)
+        for sql, rows in ((tables.UPDATE, updates), (tables.DELETE, deletes)):
+            if rows and self._writer.executemany(sql, rows).rowcount != len(rows):
+                raise sqlite3.IntegrityError("a stored revision is not the expected one")
+
+    def _clear(self, models: list[str], component: str) -> int:
+        flows = f"component = ? OR model IN ({', '.join('?' * len(models))})"
+        self._writer.execute(
+            f"DELETE FROM steps WHERE flow IN (SELECT id FROM flows WHERE {flows})",
+            (component, *models),
+        )
+        self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, *models))
+        names = [(model,) for model in models]
+        self._writer.executemany("DELETE FROM schemas WHERE model = ?", names)
+        return self._writer.executemany("DELETE FROM records WHERE model = ?", names).rowcount
+
+    def _explain(self, work: Work, error: Exception) -> AegisError:
+        """Why `work` alone was not stored; it has been rolled back."""
+        if isinstance(error, ConflictError):
+            return error
+        if isinstance(error, sqlite3.IntegrityError):
+            with contextlib.suppress(sqlite3.Error):  # what went wrong first is told then
+                return self._conflict_of(work) or self._translated(error)
+        return self._translated(error)
+
+    def _conflict_of(self, work: Work) -> ConflictError | None:
+        """What in `work` does not fit what is stored."""
+        for key, (expected, _) in _folded([work]).items():
+            row = self._writer.execute(tables.REVISION, key).fetchone()
+            found = 0 if row is None else row[0]
+            if found != expected:
+                return _conflict(*key, expected, found)
+        for id, *_ in work.events:
+            if self._writer.execute("SELECT 1 FROM events WHERE id = ?", (id,)).fetchone():
+                return ConflictError(f"the event {id} is in the journal already")
+        return None
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def get(self, model: str, id: str) -> Record | None:
+        """The record as last committed."""
+        row = self._point(tables.GET, model, id)
+        if row is None:
+            return None
+        revision, created, updated, doc = row
+        return Record(
+            model=model, id=id, revision=revision, created=created, updated=updated, doc=doc
+        )
+
+    def last_seq(self) -> int:
+        """The seq of the journal's last event, 0 when there is none."""
+        return self._last
+
+    async def list(self, model: str, query: Query) -> Page:
+        """The page that `query` means. Raises BadRequestError for a value no record can have."""
+        return await self._scan(lambda db: select(db, model, query))
+
+    async def count(self, model: str) -> int:
+        """How many records of `model` there are."""
+        sql = "SELECT count(*) FROM records WHERE model = ?"
+        return await self._scan(lambda db: int(db.execute(sql, (model,)).fetchone()[0]))
+
+    async def events(self, after: int, limit: int) -> Entries:
+        """Up to `limit` entries of the journal with a seq above `after`, in order."""
+        sql = f"{tables.ENTRIES} WHERE seq > ? ORDER BY seq LIMIT ?"
+        return await self._scan(lambda db: [Entry(*row) for row in db.execute(sql, (after, limit))])
+
+    async def event(self, id: str) -> Entry | None:
+        """The entry of the event `id`."""
+        row = self._point(f"{tables.ENTRIES} WHERE id = ?", id)
+        return None if row is None else Entry(*row)
+
+    async def open_flows(self) -> Flows:
+        """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""
+        return await self._scan(lambda db: _flows(db.execute(tables.FLOWS.format(tables.OPEN))))
+
+    async def flow(self, id: str) -> FlowSteps | None:
+        """One flow with its steps by number."""
+        found = await self._scan(
+            lambda db: _flows(db.execute(tables.FLOWS.format("id = ?"), (id,)))
+        )
+        return found[0] if found else None
+
+    async def flows(self, model: str, record: str) -> Flows:
+        """The flows about a record, oldest first."""
+        sql = tables.FLOWS.format("model = ? AND f.record = ?")
+        return await self._scan(lambda db: _flows(db.execute(sql, (model, record))))
+
+    async def answer(self, key: str) -> Answer | None:
+        """The stored answer of an idempotency key."""
+        sql = "SELECT fingerprint, status, headers, body, created FROM answers WHERE key = ?"
+        row = self._point(sql, key)
+        if row is None:
+            return None
+        fingerprint, status, headers, body, created = row
+        return Answer(
+            key=key,
+            fingerprint=fingerprint,
+            status=status,
+            headers=msgspec.json.decode(headers, type=tuple[tuple[str, str], ...]),
+            body=body,
+            created=created,
+        )
+
+    async def cursor(self, subscriber: str) -> int | None:
+        """How far a subscriber has come, None when it is new."""
+        row = self._point("SELECT seq FROM cursors WHERE subscriber = ?", subscriber)
+        return None if row is None else row[0]
+
+    async def failed(self) -> Sequence[Failed]:
+        """The failed list, oldest event first."""
+        sql = f"SELECT {tables.DOC} FROM failed ORDER BY seq, subscriber"
+        return await self._scan(lambda db: [_value(row[0], Failed) for row in db.execute(sql)])
+
+    async def deployments(self) -> Sequence[Deployment]:
+        """All deployments, by number."""
+        sql = f"SELECT {tables.DOC} FROM deployments ORDER BY number"
+        return await self._scan(lambda db: [_value(row[0], Deployment) for row in db.execute(sql)])
+
+    async def source(self, digest: str) -> Source | None:
+        """The text of a revision."""
+        row = self._point(f"SELECT {tables.DOC} FROM sources WHERE digest = ?", digest)
+        return None if row is None else _value(row[0], Source)
+
+    async def schema(self, model: str) -> bytes | None:
+        """The schema that the stored records of `model` have."""
+        row = self._point(f"SELECT {tables.DOC} FROM schemas WHERE model = ?", model)
+        return None if row is None else row[0]
+
+    def _point(self, sql: str, *key: str) -> Any:
+        """The one row that `key` names, read here and now."""
+        if not self._is_open:
+            raise self._closed()
+        try:
+            return self._reader.execute(sql, key).fetchone()
+        except UnicodeEncodeError:  # half a surrogate pair: nothing stored has such a key
+            return None
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    async def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What `question` answers, asked in a reader's thread."""
+        if not self._is_open:
+            raise self._closed()
+        return await self._loop.run_in_executor(self._readers, self._ask, question)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        db = self._idle.get()
+        try:
+            return question(db)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise BadRequestError(f"no record can have that value: {error}") from error
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._translated(error) from error
+        finally:
+            self._idle.put(db)
+
+    # --- opening and closing --------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._make_directory()
+        released = self._lock.acquire()
+        connections: list[sqlite3.Connection] = []
+        try:
+            # The journal files get the mode of the database; SQLite itself would ask the umask.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connections.append(self._connect(cache=16))
+            self._writer = connections[0]
+            self._prepare(self._writer, check=not released)
+            row = self._writer.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+            self._seq = row[0]
+            connections.append(self._connect(cache=16, read_only=True))
+            self._reader = connections[1]
+            for _ in range(READERS):
+                connections.append(self._connect(cache=4, read_only=True))
+                self._idle.put(connections[-1])
+        except BaseException as error:
+            for db in connections:
+                db.close()
+            self._idle = queue.SimpleQueue()
+            # Not clean, unless it was before: the next one who opens must look as closely.
+            self._lock.release(clean=released)
+            if isinstance(error, sqlite3.Error | OSError):
+                raise self._translated(error) from error
+            raise
+
+    def _make_directory(self) -> None:
+        """The directory, private, and durable with all that lead to it."""
+        directory = self._path.parent
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in missing:
+                parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(parent)
+                finally:
+                    os.close(parent)
+        except OSError as error:
+            raise StoreError(f"cannot make the directory {directory}: {error.strerror}") from error
+
+    def _connect(self, *, cache: int, read_only: bool = False) -> sqlite3.Connection:
+        """A connection that any thread may use, one at a time; `cache` in MiB."""
+        db = sqlite3.connect(
+            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        db.execute(f"PRAGMA cache_size = {-1024 * cache}")
+        if read_only:
+            db.execute("PRAGMA query_only = ON")
+        return db
+
+    def _prepare(self, db: sqlite3.Connection, *, check: bool) -> None:
+        """Make the database ours and ready, or say why not."""
+        (found,) = db.execute("PRAGMA user_version").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (known,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if known and application != tables.APPLICATION:
+            raise CorruptError(
+                f"{self._path} is a database, but not one of Aegis", hint="choose another directory"
+            )
+        if found > tables.FORMAT:
+            raise NewerFormatError(
+                f"{self._path} has format {found}, this Aegis reads up to {tables.FORMAT}",
+                hint="update aegis-kernel, or choose another data directory",
+            )
+        if check:
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise self._corrupt(verdict)
+        (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(f"the file system of {self._path} cannot share memory between files")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_size_limit = 67108864")
+        if not known:
+            db.executescript(f"BEGIN IMMEDIATE; {tables.TABLES} COMMIT;")
+
+    def _close(self) -> None:
+        self._thread.join()
+        self._readers.shutdown()
+        self._reader.close()
+        while not self._idle.empty():
+            self._idle.get().close()
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            clean = True
+        except sqlite3.Error:  # nothing is lost: the log is replayed by whoever opens next
+            clean = False
+        self._writer.close()
+        self._lock.release(clean=clean)
+
+    def _closed(self) -> StoreError:
+        return StoreError(f"the store {self._path} is not open")
+
+    def _corrupt(self, detail: object) -> CorruptError:
+        return CorruptError(
+            f"{self._path} is damaged: {detail}",
+            hint="restore the directory from a backup, or move it away to start with an empty one",
+        )
+
+    def _translated(self, error: Exception) -> StoreError:
+        """`error` of SQLite or of decoding as one of ours."""
+        damaged = _code(error) in _DAMAGED or "malformed JSON" in str(error)
+        if damaged or isinstance(error, msgspec.MsgspecError):
+            return self._corrupt(error)
+        return StoreError(f"the store {self._path} failed: {error}")
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code of `error`, 0 when it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _conflict(model: str, id: str, expected: int, found: int) -> ConflictError:
+    state = f"is at revision {found}" if found else "does not exist"
+    wanted = f"revision {expected}" if expected else "to be new"
+    return ConflictError(f"{model} {id} {state}, expected {wanted}", hint="read it again")
+
+
+def _folded(works: Iterable[Work]) -> Records:
+    """The changes of all `works` by record; one that follows another takes its place."""
+    records: Records = {}
+    for work in works:
+        for key, expected, row in work.changes:
+            earlier = records.get(key)
+            if earlier is None:
+                records[key] = (expected, row)
+                continue
+            first, before = earlier
+            found = 0 if before is None else before[2]
+            if found != expected:
+                raise _conflict(*key, expected, found)
+            records[key] = (first, row)
+    return records
+
+
+def _value(doc: bytes, type: type[T]) -> T:
+    return msgspec.json.decode(doc, type=type)
+
+
+def _flows(rows: Iterable[Row]) -> Flows:
+    return [
+        (_value(first[1], Flow), [_value(row[2], Step) for row in (first, *group) if row[2]])
+        for _, group in groupby(rows, lambda row: row[0])
+        for first in (next(group),)
+    ]

@@ -1,0 +1,163 @@
+"""The tables of the embedded store, and how what is committed becomes their rows."""
+
+# ruff: noqa: S608 -- values are bound; what statements are put together from are names of ours
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from aegis.core.flow import OPEN_FLOWS
+from aegis.protocols import Commit
+
+FORMAT = 1
+APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
+
+Row = tuple[Any, ...]
+Key = tuple[str, str]  # model, id
+Records = dict[Key, tuple[int, Row | None]]  # the revision expected, the row or None to delete
+
+OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN_FLOWS)))
+TABLES = f"""
+CREATE TABLE records (
+    model TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, created TEXT NOT NULL,
+    updated TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (model, id)) WITHOUT ROWID;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, subject TEXT, flow TEXT,
+    time TEXT NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE flows (
+    id TEXT PRIMARY KEY, component TEXT NOT NULL, model TEXT NOT NULL, record TEXT NOT NULL,
+    state TEXT NOT NULL, created TEXT NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX flows_by_record ON flows (model, record);
+CREATE INDEX flows_open ON flows (created) WHERE {OPEN};
+CREATE TABLE steps (
+    flow TEXT NOT NULL, n INTEGER NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (flow, n)) WITHOUT ROWID;
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
+    body BLOB NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE cursors (subscriber TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE failed (
+    subscriber TEXT NOT NULL, seq INTEGER NOT NULL, doc TEXT NOT NULL,
+    PRIMARY KEY (subscriber, seq)) WITHOUT ROWID;
+CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL);
+CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {FORMAT};
+"""
+
+# Documents are TEXT, which every version of SQLite reads as JSON, and leave as bytes.
+DOC = "CAST(doc AS BLOB)"
+GET = f"SELECT revision, created, updated, {DOC} FROM records WHERE model = ? AND id = ?"
+REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
+INSERT = (
+    "INSERT INTO records (model, id, revision, created, updated, doc) VALUES (?, ?, ?, ?, ?, ?)"
+)
+UPDATE = (
+    "UPDATE records SET revision = ?, created = ?, updated = ?, doc = ? "
+    "WHERE model = ? AND id = ? AND revision = ?"
+)
+DELETE = "DELETE FROM records WHERE model = ? AND id = ? AND revision = ?"
+ENTRY = "seq, id, type, subject, flow, time, doc"
+EVENT = f"INSERT INTO events ({ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+ENTRIES = f"SELECT id, type, subject, flow, time, {DOC}, seq FROM events"
+FLOWS = (
+    "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
+    "FROM flows f LEFT JOIN steps s ON s.flow = f.id WHERE f.{} ORDER BY f.created, f.id, s.n"
+)
+
+
+def _upsert(table: str, key: str, *columns: str) -> str:
+    names = [*key.split(", "), *columns]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+        f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    )
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# What is inserted or replaced by its key: the member of Commit, the statement, the row of a value.
+UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], ...] = (
+    (
+        lambda commit: commit.flows,
+        _upsert("flows", "id", "component", "model", "record", "state", "created", "doc"),
+        lambda f: (f.id, f.component, f.model, f.record, f.state.value, f.created, _text(f)),
+    ),
+    (
+        lambda commit: commit.steps,
+        _upsert("steps", "flow, n", "doc"),
+        lambda step: (step.flow, step.n, _text(step)),
+    ),
+    (
+        lambda commit: commit.answers,
+        _upsert("answers", "key", "fingerprint", "status", "headers", "body", "created"),
+        lambda a: (a.key, a.fingerprint, a.status, _text(a.headers), a.body, a.created),
+    ),
+    (
+        lambda commit: commit.cursors,
+        _upsert("cursors", "subscriber", "seq"),
+        lambda cursor: (cursor.subscriber, cursor.seq),
+    ),
+    (
+        lambda commit: commit.failed,
+        _upsert("failed", "subscriber, seq", "doc"),
+        lambda failed: (failed.subscriber, failed.seq, _text(failed)),
+    ),
+    (
+        lambda commit: commit.deployments,
+        _upsert("deployments", "number", "doc"),
+        lambda deployment: (deployment.number, _text(deployment)),
+    ),
+    (
+        lambda commit: commit.sources,
+        _upsert("sources", "digest", "doc"),
+        lambda source: (source.digest, _text(source)),
+    ),
+    (
+        lambda commit: commit.schemas,
+        _upsert("schemas", "model", "doc"),
+        lambda schema: (schema.model, schema.doc.decode()),
+    ),
+)
+
+
+class Work:
+    """A commit on its way to the writer, or an errand that must run in order with commits.
+
+    All values are made into rows on the loop: a flow or step may change there afterwards, and a
+    value that cannot be stored is told to its own caller.
+    """
+
+    __slots__ = ("changes", "errand", "events", "future", "upserts")
+
+    def __init__(
+        self, commit: Commit, future: asyncio.Future[int], errand: Callable[[], int] | None = None
+    ) -> None:
+        self.future = future
+        self.errand = errand
+        self.changes: list[tuple[Key, int, Row | None]] = [
+            (
+                (r.model, r.id),
+                put.expected,
+                (r.model, r.id, r.revision, r.created, r.updated, r.doc.decode()),
+            )
+            for put in commit.puts
+            for r in (put.record,)
+        ]
+        for drop in commit.drops:
+            self.changes.append(((drop.model, drop.id), drop.expected, None))
+        self.events: list[Row] = [
+            (e.id, e.type, e.subject, e.flow, e.time, e.doc.decode()) for e in commit.events
+        ]
+        self.upserts = [
+            (sql, [row(value) for value in values])
+            for member, sql, row in UPSERTS
+            if (values := member(commit))
+        ]

@@ -1,0 +1,1 @@
+"""The HTTP surface as values: requests in, responses out, no web framework and no socket."""

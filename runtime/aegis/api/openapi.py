@@ -1,0 +1,505 @@
+"""The OpenAPI 3.1 description of what is installed: the same components give the same bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from aegis.api.listing import RESERVED, columns
+from aegis.core.component import ENCODER, CommandSpec, ModelSpec, PortSpec
+from aegis.core.query import MAX_LIMIT
+from aegis.core.registry import Registry
+
+PREFIX = "/aegis/api"
+_SCHEMAS = "#/components/schemas/"
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+
+Json = dict[str, Any]
+
+_DOCUMENTS: WeakKeyDictionary[Registry, bytes] = WeakKeyDictionary()
+
+
+def openapi(registry: Registry) -> bytes:
+    """The document as JSON, with sorted keys; nothing in it depends on where or when it is made."""
+    known = _DOCUMENTS.get(registry)
+    if known is None:
+        known = ENCODER.encode(_plain(_document(registry)))
+        _DOCUMENTS[registry] = known
+    return known
+
+
+def _plain(value: Any) -> Any:
+    """`value` with its keys sorted."""
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _document(registry: Registry) -> Json:
+    specs = [registry.endpoints[name] for name in sorted(registry.endpoints)]
+    paths: Json = _host_paths()
+    schemas: Json = dict(_SHARED)
+    for spec in specs:
+        paths.update(_model_paths(spec))
+        schemas.update(_model_schemas(spec))
+    versions = [f"{name} {registry.live[name].version}" for name in sorted(registry.live)]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Aegis",
+            "version": "1",
+            "description": f"Components: {', '.join(versions) or 'none'}.",
+        },
+        "tags": [
+            *({"name": spec.key, "description": spec.doc} for spec in specs),
+            {"name": "host", "description": "The host and what is installed in it."},
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {"Problem": _PROBLEM},
+            "parameters": _PARAMETERS,
+            "headers": _HEADERS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "query": {"type": "apiKey", "in": "query", "name": "token"},
+            },
+        },
+        "security": [{"bearer": []}, {"query": []}],
+    }
+
+
+# --- schemas -----------------------------------------------------------------------------------
+
+
+def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
+    """The schemas of a model: its record, what creates and changes one, arguments, nested types."""
+    record = _moved(spec, dict(spec.schema))
+    record["title"] = spec.name
+    record["properties"] = {**record.get("properties", {}), "_meta": _ref("Meta")}
+    record["required"] = [*record.get("required", ()), "_meta"]
+    if "id" not in record["required"]:
+        record["required"].insert(0, "id")
+    if spec.doc:
+        record["description"] = spec.doc
+    yield spec.key, record
+    yield f"{spec.key}.List", _page(_ref(spec.key), {"type": ["string", "null"]})
+    for name, schema in spec.definitions.items():
+        yield _nested(spec, name), _moved(spec, schema)
+    yield from _struct_schemas(spec, f"{spec.key}.Create", spec.create)
+    yield from _struct_schemas(spec, f"{spec.key}.Patch", spec.patch)
+    for kind, calls in (("commands", spec.commands), ("ports", spec.ports)):
+        for name, marked in calls.items():
+            if marked.call.arguments is not None:
+                yield from _struct_schemas(spec, f"{spec.key}.{kind}.{name}", marked.call.arguments)
+
+
+def _struct_schemas(
+    spec: ModelSpec, name: str, struct: type[msgspec.Struct]
+) -> Iterator[tuple[str, Json]]:
+    """The schema of `struct` under `name`, and those of the types within it."""
+    (own,), nested = msgspec.json.schema_components((struct,), ref_template="#/{name}")
+    target = own["$ref"].removeprefix("#/") if "$ref" in own else None
+    schema = _moved(spec, own if target is None else nested[target])
+    schema["title"] = name.removeprefix(f"{spec.component}.")
+    yield name, schema
+    for key, inner in nested.items():
+        if key != target:
+            yield _nested(spec, key), _moved(spec, inner)
+
+
+def _nested(spec: ModelSpec, name: str) -> str:
+    """The name of a type within a model's data: not that of a model, nor of its module."""
+    module = _UNFIT.sub("_", spec.cls.__module__)
+    fit = _UNFIT.sub("_", name)
+    for prefix in (f"{module}.", f"{module.replace('.', '_')}_"):
+        fit = fit.removeprefix(prefix)
+    return f"{spec.component}.types.{fit}"
+
+
+def _moved(spec: ModelSpec, schema: Any) -> Any:
+    """`schema` with its references leading to where its types stand in this document."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _SCHEMAS + _nested(spec, value.rsplit("/", 1)[-1])
+            if key == "$ref" and isinstance(value, str)
+            else _moved(spec, value)
+            for key, value in schema.items()
+        }
+    return [_moved(spec, item) for item in schema] if isinstance(schema, list | tuple) else schema
+
+
+def _ref(name: str, kind: str = "schemas") -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _page(item: Json, next_: Json, **more: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": item}, "next": next_, **more},
+        "required": ["items", "next", *more],
+    }
+
+
+# --- paths -------------------------------------------------------------------------------------
+
+
+def _model_paths(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
+    """The routes of a model, with its own endpoint, commands and ports written out."""
+    base = f"{PREFIX}/models/{spec.endpoint}"
+    one = f"{base}/{{id}}"
+    written = {"200": _record(spec, "The record as it is now."), "default": _PROBLEM_REF}
+    condition = [_ref("IfMatch", "parameters")]
+    yield (
+        base,
+        {
+            "get": _operation(
+                spec,
+                "list",
+                f"A page of {spec.name} records.",
+                parameters=_list_parameters(spec),
+                responses={
+                    "200": _json("The page.", _ref(f"{spec.key}.List"), ("Link",)),
+                    "default": _PROBLEM_REF,
+                },
+            ),
+            "post": _operation(
+                spec,
+                "create",
+                f"A new {spec.name}.",
+                parameters=_POSTED,
+                body=_ref(f"{spec.key}.Create"),
+                responses={
+                    "201": _record(spec, "It is durable.", ("Location", *_WRITTEN)),
+                    "default": _PROBLEM_REF,
+                },
+            ),
+        },
+    )
+    yield (
+        one,
+        {
+            "parameters": [_ref("Id", "parameters")],
+            "get": _operation(
+                spec,
+                "get",
+                f"One {spec.name}.",
+                parameters=[_ref("IfNoneMatch", "parameters")],
+                responses={
+                    "200": _record(spec, "The record.", ("ETag",)),
+                    "304": {"description": "The caller has it.", "headers": _headers("ETag")},
+                    "default": _PROBLEM_REF,
+                },
+            ),
+            "patch": _operation(
+                spec,
+                "patch",
+                f"Change the given fields of a {spec.name}.",
+                parameters=[*condition, _ref("Prefer", "parameters")],
+                body=_ref(f"{spec.key}.Patch"),
+                responses=written,
+            ),
+            "delete": _operation(
+                spec,
+                "delete",
+                f"Delete a {spec.name}.",
+                parameters=condition,
+                responses={"204": {"description": "It is gone."}, "default": _PROBLEM_REF},
+            ),
+        },
+    )
+    yield (
+        f"{one}/flows",
+        {
+            "parameters": [_ref("Id", "parameters")],
+            "get": _operation(
+                spec,
+                "flows",
+                f"The flows about a {spec.name}, oldest first.",
+                responses={
+                    "200": _json("The flows with their steps.", _ref("Flows")),
+                    "default": _PROBLEM_REF,
+                },
+            ),
+        },
+    )
+    kinds: tuple[tuple[str, Mapping[str, CommandSpec | PortSpec]], ...] = (
+        ("commands", spec.commands),
+        ("ports", spec.ports),
+    )
+    for kind, calls in kinds:
+        for name, marked in calls.items():
+            yield (
+                f"{one}/{kind}/{name}",
+                {
+                    "parameters": [_ref("Id", "parameters")],
+                    "post": _call(spec, kind, marked, written),
+                },
+            )
+
+
+def _call(spec: ModelSpec, kind: str, marked: CommandSpec | PortSpec, responses: Json) -> Json:
+    arguments = marked.call.arguments
+    word = "command" if kind == "commands" else "port"
+    return _operation(
+        spec,
+        f"{kind}.{marked.name}",
+        f"The {word} {marked.name}.",
+        description=marked.doc,
+        parameters=_POSTED,
+        body=None if arguments is None else _ref(f"{spec.key}.{kind}.{marked.name}"),
+        required=arguments is not None and _needs(arguments),
+        responses=responses,
+    )
+
+
+def _needs(arguments: type[msgspec.Struct]) -> bool:
+    return any(field.required for field in msgspec.structs.fields(arguments))
+
+
+def _operation(
+    spec: ModelSpec,
+    name: str,
+    summary: str,
+    *,
+    responses: Json,
+    parameters: list[Json] | None = None,
+    body: Json | None = None,
+    required: bool = True,
+    description: str = "",
+) -> Json:
+    operation: Json = {
+        "operationId": f"{spec.key}.{name}",
+        "tags": [spec.key],
+        "summary": summary,
+        "responses": responses,
+    }
+    if description:
+        operation["description"] = description
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {
+            "required": required,
+            "content": {"application/json": {"schema": body}},
+        }
+    return operation
+
+
+def _list_parameters(spec: ModelSpec) -> list[Json]:
+    """A filter for each field that is a single value, the order and the page."""
+    properties = spec.schema.get("properties", {})
+    filters = [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"Only records whose {name} is this; `null` where it may be null.",
+            "schema": _moved(spec, _bare(properties.get(name, {"type": "string"}))),
+        }
+        for name, column in columns(spec).items()
+        if column is not None and name not in RESERVED
+    ]
+    return [*filters, *(_ref(name, "parameters") for name in ("Sort", "Limit", "Cursor"))]
+
+
+def _bare(schema: Mapping[str, Any]) -> Json:
+    """A field's schema as a filter's: a left out filter has no default."""
+    return {key: value for key, value in schema.items() if key != "default"}
+
+
+def _json(description: str, schema: Json, headers: tuple[str, ...] = ()) -> Json:
+    response: Json = {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+    }
+    if headers:
+        response["headers"] = _headers(*headers)
+    return response
+
+
+def _headers(*names: str) -> Json:
+    return {name: _ref(name, "headers") for name in names}
+
+
+def _record(spec: ModelSpec, description: str, headers: tuple[str, ...] | None = None) -> Json:
+    return _json(description, _ref(spec.key), _WRITTEN if headers is None else headers)
+
+
+def _host_paths() -> Json:
+    """The routes that belong to no model."""
+
+    def get(name: str, summary: str, ok: Json, **more: Any) -> Json:
+        responses = {"200": ok, **more.pop("responses", {})}
+        return {
+            "get": {
+                "operationId": f"host.{name}",
+                "tags": ["host"],
+                "summary": summary,
+                "responses": responses,
+                **more,
+            }
+        }
+
+    anything: Json = {"type": "object"}
+    problem = {"default": _PROBLEM_REF}
+    svg = {"description": "The picture.", "content": {"image/svg+xml": {}}}
+    return {
+        "/healthz": get("health", "Whether it lives.", _json("It does.", anything), security=[]),
+        "/readyz": get(
+            "ready",
+            "Whether every component serves.",
+            _json("They do.", _ref("Ready")),
+            responses={"503": _json("Not yet.", _ref("Ready"))},
+            security=[],
+        ),
+        f"{PREFIX}/flows/{{id}}": get(
+            "flow",
+            "One flow with its steps.",
+            _json("The flow.", _ref("Flow")),
+            parameters=[_ref("Id", "parameters")],
+            responses=problem,
+        ),
+        f"{PREFIX}/events": get(
+            "events",
+            "A page of the journal.",
+            _json(
+                "The page; `next` is the `after` of the following one, `last` the newest event.",
+                _page(_ref("Event"), {"type": ["integer", "null"]}, last={"type": "integer"}),
+            ),
+            parameters=[_ref(name, "parameters") for name in ("After", "Limit", "Type")],
+            responses=problem,
+        ),
+        f"{PREFIX}/components": get(
+            "components", "What is installed.", _json("It.", anything), responses=problem
+        ),
+        f"{PREFIX}/openapi.json": get(
+            "openapi", "This document.", _json("It.", anything), responses=problem
+        ),
+        f"{PREFIX}/graph.json": get(
+            "graph", "The graph as nodes and edges.", _json("It.", anything), responses=problem
+        ),
+        f"{PREFIX}/graph.svg": get("picture", "The graph as SVG.", svg, responses=problem),
+    }
+
+
+# --- what all models share ---------------------------------------------------------------------
+
+_TEXT: Json = {"type": "string"}
+_PROBLEM_REF = _ref("Problem", "responses")
+_WRITTEN = ("ETag", "Aegis-Flow", "Aegis-Flow-State", "Preference-Applied")
+
+_SHARED: Json = {
+    "Meta": {
+        "type": "object",
+        "description": "The record's revision, which is its ETag, and its times.",
+        "properties": {
+            "revision": {"type": "integer", "minimum": 1},
+            "created": {"type": "string", "format": "date-time"},
+            "updated": {"type": "string", "format": "date-time"},
+        },
+        "required": ["revision", "created", "updated"],
+    },
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457. `pointer` is the JSON pointer of the field at fault.",
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "hint": _TEXT,
+            "pointer": _TEXT,
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
+    "Ready": {
+        "type": "object",
+        "properties": {"status": _TEXT, "missing": {"type": "array", "items": _TEXT}},
+        "required": ["status", "missing"],
+    },
+    "Flow": {
+        "type": "object",
+        "properties": {
+            "id": _TEXT,
+            "state": _TEXT,
+            "model": _TEXT,
+            "record": _TEXT,
+            "error": {"type": ["string", "null"]},
+            "steps": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["id", "state", "model", "record", "steps"],
+    },
+    "Flows": {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": _ref("Flow")}},
+        "required": ["items"],
+    },
+    "Event": {
+        "type": "object",
+        "description": "A CloudEvents 1.0 envelope; `seq` is its place in the journal.",
+        "properties": {
+            "id": _TEXT,
+            "type": _TEXT,
+            "source": _TEXT,
+            "subject": {"type": ["string", "null"]},
+            "time": {"type": "string", "format": "date-time"},
+            "data": {"type": "object"},
+            "seq": {"type": "integer"},
+        },
+        "required": ["id", "type", "source", "seq"],
+    },
+}
+
+_PROBLEM: Json = {
+    "description": "What went wrong, and the likely fix.",
+    "content": {"application/problem+json": {"schema": _ref("Problem")}},
+}
+
+
+def _query(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _header(name: str, description: str) -> Json:
+    return {"name": name, "in": "header", "description": description, "schema": _TEXT}
+
+
+_PARAMETERS: Json = {
+    "Id": {"name": "id", "in": "path", "required": True, "schema": _TEXT},
+    "Sort": _query("sort", "Fields in their order, `-` before one for descending.", _TEXT),
+    "Limit": _query(
+        "limit",
+        "The most items of a page.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100},
+    ),
+    "Cursor": _query("cursor", "`next` of the page before.", _TEXT),
+    "After": _query(
+        "after", "Only events after this place in the journal.", {"type": "integer", "minimum": 0}
+    ),
+    "Type": _query("type", "An event name or a glob, as `order.*`.", _TEXT),
+    "IfMatch": _header(
+        "If-Match", "The ETag of the revision the change is meant for, or `*`; 428 without."
+    ),
+    "IfNoneMatch": _header("If-None-Match", "The ETag the caller has."),
+    "Prefer": _header("Prefer", "`wait=N`: answer at the flow's end, within N seconds (to 600)."),
+    "IdempotencyKey": _header(
+        "Idempotency-Key", "Sent again with the same key, the request is done once."
+    ),
+}
+_POSTED = [_ref("Prefer", "parameters"), _ref("IdempotencyKey", "parameters")]
+
+_HEADERS: Json = {
+    name: {"description": description, "schema": _TEXT}
+    for name, description in {
+        "ETag": "The record's revision.",
+        "Location": "Where the new record is.",
+        "Link": 'The next page, as rel="next".',
+        "Aegis-Flow": "The id of the flow that this set off.",
+        "Aegis-Flow-State": "The flow's state, when it was waited for.",
+        "Preference-Applied": "What of Prefer was followed.",
+    }.items()
+}

@@ -1,0 +1,230 @@
+"""The routes of a model's records: list, create, get, change, delete, command, port, flows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from aegis.api.body import check_type, decode, decode_text
+from aegis.api.condition import expected, unchanged
+from aegis.api.idempotency import Once
+from aegis.api.listing import next_link, read_query
+from aegis.api.request import Request
+from aegis.api.response import JSON, Headers, Response, json_response, record_response
+from aegis.core.component import Call, ModelSpec
+from aegis.core.errors import InvalidError, NotFoundError, closest
+from aegis.core.flow import Flow, Step
+from aegis.engine.engine import Engine
+from aegis.engine.host import Host
+from aegis.engine.ledger import Answering, Outcome
+
+MAX_WAIT = 600
+FLOW = "Aegis-Flow"
+FLOW_STATE = "Aegis-Flow-State"
+
+_WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(?P<seconds>\d{1,9})"?\s*(?:[;,]|$)', re.IGNORECASE)
+
+T = TypeVar("T")
+
+
+class Records:
+    """Handlers under `models/`. Each reads the host's engine once, so it sees one registry."""
+
+    def __init__(self, host: Host, prefix: str) -> None:
+        self._host = host
+        self._prefix = prefix
+        self._once = Once(host.clock)
+
+    def get(self, request: Request, endpoint: str, id: str) -> Response:
+        """One record, or 304 when the caller has it."""
+        engine = self._host.engine
+        record = engine.get(find_model(engine, endpoint), id)
+        if "if-none-match" in request.headers and unchanged(request.headers, record):
+            return Response(304, (("ETag", record.etag),))
+        return record_response(record)
+
+    async def list(self, request: Request, endpoint: str) -> Response:
+        """A page of records."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        parameters = request.parameters()
+        page = await engine.list(spec, read_query(spec, parameters))
+        items = b",".join([record.representation() for record in page.items])
+        body = b'{"items":[%b],"next":%b}' % (items, msgspec.json.encode(page.next))
+        if page.next is None:
+            return Response(200, (JSON,), body)
+        link = next_link(request.path, parameters, page.next)
+        return Response(200, (JSON, ("Link", link)), body)
+
+    async def create(self, request: Request, endpoint: str) -> Response:
+        """A new record: 201 once it and its first event are durable."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        data = decode(request, spec.create_decoder, _fields(spec.create))
+
+        def respond(outcome: Outcome) -> Response:
+            id = "" if outcome.record is None else outcome.record.id
+            place = f"{self._prefix}/models/{quote(endpoint, safe='')}/{quote(id, safe='')}"
+            return _changed(outcome, ("Location", place), status=201)
+
+        return await self._do(
+            request,
+            engine,
+            spec,
+            lambda answering: engine.create(spec, data, answering=answering),
+            respond,
+        )
+
+    async def patch(self, request: Request, endpoint: str, id: str) -> Response:
+        """The record with the given fields changed; the others stay."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        changes = decode(request, spec.patch_decoder, _fields(spec.patch))
+        revision = expected(request.headers, spec, engine.get(spec, id))
+        outcome = await engine.patch(spec, id, changes, expected=revision)
+        return await self._settled(request, engine, spec, _changed(outcome))
+
+    async def delete(self, request: Request, endpoint: str, id: str) -> Response:
+        """The end of a record: 204."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        revision = expected(request.headers, spec, engine.get(spec, id))
+        await engine.delete(spec, id, expected=revision)
+        return Response(204)
+
+    async def command(self, request: Request, endpoint: str, id: str, name: str) -> Response:
+        """A command of the record; the body holds its arguments."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        command = _named(spec.commands, name, f"command of {spec.name}")
+        arguments = _arguments(request, command.call)
+        return await self._do(
+            request,
+            engine,
+            spec,
+            lambda answering: engine.command(spec, id, command, arguments, answering=answering),
+            _changed,
+        )
+
+    async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
+        """One direct attempt of a port; the body holds its arguments."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        port = _named(spec.ports, name, f"port of {spec.name}")
+        arguments = _arguments(request, port.call)
+        return await self._do(
+            request,
+            engine,
+            spec,
+            lambda answering: engine.run(spec, id, port, arguments, answering=answering),
+            _changed,
+        )
+
+    async def flows(self, request: Request, endpoint: str, id: str) -> Response:
+        """The flows about a record, oldest first."""
+        engine = self._host.engine
+        spec = find_model(engine, endpoint)
+        found = await self._host.store.flows(spec.key, id)
+        if not found:
+            engine.get(spec, id)  # a record that never was is 404; one deleted keeps its flows
+        return json_response({"items": [flow_document(flow, steps) for flow, steps in found]})
+
+    async def _do(
+        self,
+        request: Request,
+        engine: Engine,
+        spec: ModelSpec,
+        run: Callable[[Answering | None], Awaitable[Outcome]],
+        respond: Callable[[Outcome], Response],
+    ) -> Response:
+        response = await self._once.do(request, engine, run, respond)
+        return await self._settled(request, engine, spec, response)
+
+    async def _settled(
+        self, request: Request, engine: Engine, spec: ModelSpec, response: Response
+    ) -> Response:
+        """`response`, once its flow has ended or the caller's patience has (`Prefer: wait=N`)."""
+        match = _WAIT.search(request.headers.get("prefer", ""))
+        if match is None:
+            return response
+        seconds = min(int(match["seconds"]), MAX_WAIT)
+        applied = ("Preference-Applied", f"wait={seconds}")
+        flow_id = response.header(FLOW)
+        if flow_id is None:
+            return response.adding(applied)
+        # What is durable is done; from here on only the waiting can be cut short.
+        waiting = asyncio.ensure_future(self._host.wait(flow_id, float(seconds)))
+        request.on_hurry(waiting.cancel)
+        try:
+            await asyncio.wait((waiting,))
+        finally:
+            waiting.cancel()
+        flow = None if waiting.cancelled() else waiting.result()
+        if flow is None:
+            return response
+        # The headers stay, but for the ETag, which is the current record's.
+        kept = tuple(h for h in response.headers if h != JSON and h[0] != "ETag")
+        kept += ((FLOW_STATE, flow.state.value), applied)
+        try:
+            record = engine.get(spec, flow.record)
+        except NotFoundError:
+            return response.adding(*kept[-2:])
+        return record_response(record, *kept, status=response.status)
+
+
+def find_model(engine: Engine, endpoint: str) -> ModelSpec:
+    """The live model of an endpoint. Raises NotFoundError with the likely one."""
+    spec = engine.registry.endpoints.get(endpoint)
+    return _named(engine.registry.endpoints, endpoint, "model") if spec is None else spec
+
+
+def flow_document(flow: Flow, steps: list[Step]) -> dict[str, Any]:
+    """A flow with its steps, as JSON shows it."""
+    document: dict[str, Any] = msgspec.to_builtins(flow)
+    document["steps"] = msgspec.to_builtins(steps)
+    return document
+
+
+def _named(known: Mapping[str, T], name: str, kind: str) -> T:
+    found = known.get(name)
+    if found is None:
+        hint = closest(name, known)
+        if hint is None:
+            hint = f"there are: {', '.join(sorted(known))}" if known else "there is none at all"
+        raise NotFoundError(f"no {kind} is called {name!r}", hint=hint)
+    return found
+
+
+def _changed(outcome: Outcome, *headers: tuple[str, str], status: int = 200) -> Response:
+    """What a write answers: the record as it is now, and the flow that it set off."""
+    known: Headers = headers if outcome.flow is None else (*headers, (FLOW, outcome.flow))
+    if outcome.record is None:
+        return Response(204, known)
+    return record_response(outcome.record, *known, status=status)
+
+
+def _fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return struct.__struct_encode_fields__
+
+
+def _arguments(request: Request, call: Call) -> msgspec.Struct | None:
+    """The arguments in the body, which may be left out when none is required."""
+    if request.body:
+        check_type(request)
+    decoder, struct = call.decoder, call.arguments
+    if decoder is None or struct is None:
+        given = decode_text(request.body or b"{}", _OBJECT)
+        if given:
+            name = next(iter(given))
+            raise InvalidError(f"it takes no argument {name!r}", pointer=f"/{name}")
+        return None
+    arguments: msgspec.Struct = decode_text(request.body or b"{}", decoder, _fields(struct))
+    return arguments
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])

@@ -1,0 +1,232 @@
+"""From a request to its answer: which route is meant, who may call it, errors as problems."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import unquote
+
+import msgspec
+
+from aegis.api.body import located
+from aegis.api.policy import Access, Gate
+from aegis.api.records import Records
+from aegis.api.request import Request
+from aegis.api.response import Response, problem_response
+from aegis.api.state import State
+from aegis.core.errors import (
+    AegisError,
+    BadRequestError,
+    InvalidError,
+    MethodNotAllowedError,
+    NotFoundError,
+    closest,
+)
+from aegis.core.graph import Graph
+from aegis.engine.host import Host
+
+PREFIX = "/aegis/api"
+MAX_BODY = 1 << 20
+
+Handler = Callable[..., Response | Awaitable[Response]]
+_Shape = tuple[int, str, str]
+
+_log = logging.getLogger("aegis.api")
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A path with its variables in braces, who may call it, and its handlers by method.
+
+    A handler gets the request and the variables in their order; GET serves HEAD too.
+    """
+
+    path: str
+    access: Access | None = None
+    methods: Mapping[str, Handler]
+
+    def allow(self) -> tuple[str, ...]:
+        """The methods to name in an Allow header."""
+        extra = ("HEAD", "OPTIONS") if "GET" in self.methods else ("OPTIONS",)
+        return (*self.methods, *extra)
+
+
+class Router:
+    """The HTTP API of a host. `handle` answers a request, or returns what will.
+
+    `token`: what a caller must show, None lets everybody in. `hosts`: the names to answer to (see
+    `policy.hosts_of`), None any. `render`: draws a graph as SVG. `max_body`: bytes, for the server
+    that reads requests. `routes`: further ones.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        token: str | None,
+        hosts: frozenset[str] | None = None,
+        render: Callable[[Graph], str] | None = None,
+        max_body: int = MAX_BODY,
+        routes: Sequence[Route] = (),
+    ) -> None:
+        self.token = token
+        self.max_body = max_body
+        self._host = host
+        self._gate = Gate(token=token, hosts=hosts)
+        self.routes = (*_routes(Records(host, PREFIX), State(host, render)), *routes)
+        self._fixed: dict[str, Route] = {}
+        self._shaped: dict[_Shape, tuple[Route, tuple[int, ...]]] = {}
+        for route in self.routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        if route.access is None:
+            raise AegisError(
+                f"route {route.path} says nothing of who may call it",
+                hint="give it access=Access.TOKEN or Access.PUBLIC",
+            )
+        parts = route.path.split("/")
+        variables = tuple(n for n, part in enumerate(parts) if part.startswith("{"))
+        known = self._shaped if variables else self._fixed
+        key = _shape(parts) if variables else route.path
+        if key in known:
+            raise AegisError(f"route {route.path} is there twice")
+        if variables:
+            self._shaped[_shape(parts)] = (route, variables)
+        else:
+            self._fixed[route.path] = route
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """The answer, at once when nothing had to be awaited; never raises, nor does the awaitable.
+
+        The awaitable is to be awaited to its end even when the client is gone: work that is being
+        made durable is not cut short (`Request.on_hurry` ends mere waiting).
+        """
+        try:
+            answer = self._dispatch(request)
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
+            return self._failed(request, error)
+        if not isinstance(answer, Response):
+            return self._finish(request, answer)
+        return answer.bodiless() if request.method == "HEAD" else answer
+
+    async def _finish(self, request: Request, answer: Awaitable[Response]) -> Response:
+        try:
+            response = await answer
+        except Exception as error:  # noqa: BLE001 -- as above
+            response = self._failed(request, error)
+        return response.bodiless() if request.method == "HEAD" else response
+
+    def refuse(self, request: Request, error: AegisError) -> Response:
+        """The answer to a request that the server could not read whole."""
+        return self._failed(request, error)
+
+    def _dispatch(self, request: Request) -> Response | Awaitable[Response]:
+        gate = self._gate
+        gate.check_place(request)
+        route, variables = self._find(request.path)
+        if route is None:
+            # Who may not come in does not learn which rooms there are.
+            gate.check_caller(request, Access.TOKEN)
+            raise NotFoundError(
+                f"nothing is at {request.path[:200]!r}",
+                hint=closest(request.path, (r.path for r in self.routes))
+                or f"{PREFIX}/openapi.json lists what there is",
+            )
+        gate.check_caller(request, route.access or Access.TOKEN)
+        method = request.method
+        handler = route.methods.get("GET" if method == "HEAD" else method)
+        if handler is not None:
+            return handler(request, *variables)
+        if method == "OPTIONS":
+            return Response(204, (("Allow", ", ".join(route.allow())),))
+        raise MethodNotAllowedError(
+            f"{route.path} does not take {method[:40]!r}", allow=list(route.allow())
+        )
+
+    def _find(self, path: str) -> tuple[Route | None, list[str]]:
+        """The route that a path means, with its variables decoded."""
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed, []
+        parts = path.split("/")
+        found = self._shaped.get(_shape(parts))
+        if found is None:
+            return None, []
+        route, places = found
+        variables = [parts[place] for place in places]
+        if "%" in path:
+            try:
+                variables = [unquote(text, errors="strict") for text in variables]
+            except UnicodeDecodeError as error:
+                raise BadRequestError("the path is not UTF-8 in percent-encoding") from error
+        return (route, variables) if all(variables) else (None, [])
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        """An AegisError says what it may; any other tells the log, and the caller only where."""
+        if isinstance(error, AegisError):
+            if error.status >= 500:
+                _log.warning("%s %r: %s", request.method, request.path, error)
+            response = problem_response(
+                located(error) if isinstance(error, InvalidError) else error
+            )
+        else:
+            id = self._host.clock.id()
+            _log.error("%s %r failed, id %s", request.method, request.path, id, exc_info=error)
+            response = problem_response(
+                AegisError(f"something broke; the host's log tells more under {id}", id=id)
+            )
+        return response.bodiless() if request.method == "HEAD" else response
+
+
+def _shape(parts: list[str]) -> _Shape:
+    """What tells the paths with variables apart: their length and their two fixed words.
+
+    `/aegis/api/models/orders/7/commands/cancel` is (8, "models", "commands").
+    """
+    count = len(parts)
+    if count < 5 or parts[1] != "aegis" or parts[2] != "api":
+        return (0, "", "")
+    return (count, parts[3], parts[6] if count > 6 else "")
+
+
+def _routes(records: Records, state: State) -> tuple[Route, ...]:
+    """Every route there is, each with who may call it."""
+    return (
+        Route(path="/healthz", access=Access.PUBLIC, methods={"GET": state.health}),
+        Route(path="/readyz", access=Access.PUBLIC, methods={"GET": state.ready}),
+        Route(
+            path=f"{PREFIX}/models/{{endpoint}}",
+            access=Access.TOKEN,
+            methods={"GET": records.list, "POST": records.create},
+        ),
+        Route(
+            path=f"{PREFIX}/models/{{endpoint}}/{{id}}",
+            access=Access.TOKEN,
+            methods={"GET": records.get, "PATCH": records.patch, "DELETE": records.delete},
+        ),
+        Route(
+            path=f"{PREFIX}/models/{{endpoint}}/{{id}}/flows",
+            access=Access.TOKEN,
+            methods={"GET": records.flows},
+        ),
+        Route(
+            path=f"{PREFIX}/models/{{endpoint}}/{{id}}/commands/{{name}}",
+            access=Access.TOKEN,
+            methods={"POST": records.command},
+        ),
+        Route(
+            path=f"{PREFIX}/models/{{endpoint}}/{{id}}/ports/{{name}}",
+            access=Access.TOKEN,
+            methods={"POST": records.port},
+        ),
+        Route(path=f"{PREFIX}/flows/{{id}}", access=Access.TOKEN, methods={"GET": state.flow}),
+        Route(path=f"{PREFIX}/events", access=Access.TOKEN, methods={"GET": state.events}),
+        Route(path=f"{PREFIX}/components", access=Access.TOKEN, methods={"GET": state.components}),
+        Route(
+            path=f"{PREFIX}/openapi.json",
+            access=Access.TOKEN,
+            methods={"GET": state.description},
+        ),
+        Route(path=f"{PREFIX}/graph.json", access=Access.TOKEN, methods={"GET": state.graph}),
+        Route(path=f"{PREFIX}/graph.svg", access=Access.TOKEN, methods={"GET": state.picture}),
+    )

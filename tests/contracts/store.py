@@ -1,0 +1,524 @@
+"""What every store must do: inherit StoreContract and give it a `store` fixture."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aegis.adapters.storage.memory import MemoryStore
+from aegis.core.component import ENCODER, Source
+from aegis.core.deployment import Deployment
+from aegis.core.errors import ConflictError, StoreError
+from aegis.core.flow import Flow, FlowState, Step, StepState
+from aegis.core.query import Query, Term, decode_cursor
+from aegis.core.record import Record
+from aegis.protocols import Answer, Commit, Cursor, Drop, Entry, Failed, Put, Schema
+
+NOW = "2026-11-23T10:00:00.000Z"
+
+
+def record(id, revision=1, *, model="shop.Item", created=NOW, updated=NOW, **data):
+    doc = ENCODER.encode({"id": id, **data})
+    return Record(model=model, id=id, revision=revision, created=created, updated=updated, doc=doc)
+
+
+def new(id, **data):
+    return Commit(puts=[Put(record(id, **data), 0)])
+
+
+def entry(id, type="item.created", subject=None, flow=None):
+    return Entry(id, type, subject, flow, NOW, msgspec.json.encode({"id": id}))
+
+
+def flow(id, *, state=FlowState.RUNNING, created=NOW, component="shop", **about):
+    values = {"model": "shop.Item", "record": "r"} | about
+    return Flow(
+        id=id,
+        root=f"event-{id}",
+        component=component,
+        version="1.0.0",
+        digest="d",
+        state=state,
+        created=created,
+        updated=created,
+        **values,
+    )
+
+
+def step(flow, n, state=StepState.READY):
+    return Step(
+        flow=flow,
+        n=n,
+        model="shop.Item",
+        port="ship",
+        record="r",
+        cause="e",
+        key=f"{flow}-{n}",
+        state=state,
+    )
+
+
+async def pages(store, query, *, model="shop.Item"):
+    """The ids of every page, following the cursor as a caller would."""
+    found = []
+    while True:
+        page = await store.list(model, query)
+        found.append([item.id for item in page.items])
+        if page.next is None:
+            return found
+        after = decode_cursor(page.next, len(query.sort) + 1)
+        query = msgspec.structs.replace(query, after=after)
+
+
+class StoreContract:
+    """Tests of protocols.Store; a subclass has an async fixture `store` that gives an open one."""
+
+    # --- records
+
+    async def test_a_new_store_is_empty(self, store):
+        assert store.get("shop.Item", "a") is None
+        assert store.last_seq() == 0
+        assert await store.count("shop.Item") == 0
+        assert (await store.list("shop.Item", Query())).items == []
+        assert await store.events(0, 10) == []
+        assert await store.open_flows() == []
+        assert list(await store.failed()) == list(await store.deployments()) == []
+
+    async def test_what_is_committed_is_read_at_once_and_byte_for_byte(self, store):
+        item = record("ä-1", name="Zoë \u0000 \U0001f600", total=Decimal("12.50"))
+        await store.commit(Commit(puts=[Put(item, 0)]))
+        assert store.get("shop.Item", "ä-1") == item
+        assert store.get("shop.Other", "ä-1") is None
+        assert await store.count("shop.Item") == 1
+
+    async def test_a_put_replaces_the_revision_it_expects(self, store):
+        await store.commit(new("a", color="red"))
+        second = record("a", 2, color="blue", updated="2026-11-23T11:00:00.000Z")
+        await store.commit(Commit(puts=[Put(second, 1)]))
+        assert store.get("shop.Item", "a") == second
+        assert await store.count("shop.Item") == 1
+
+    async def test_a_drop_deletes_the_revision_it_expects(self, store):
+        await store.commit(new("a"))
+        await store.commit(Commit(drops=[Drop("shop.Item", "a", 1)]))
+        assert store.get("shop.Item", "a") is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            Put(record("a"), 0),
+            Put(record("a", 3), 2),
+            Put(record("missing", 2), 1),
+            Drop("shop.Item", "a", 2),
+            Drop("shop.Item", "missing", 1),
+        ],
+        ids=["new-but-there", "put-stale", "put-missing", "drop-stale", "drop-missing"],
+    )
+    async def test_a_conflict_stores_nothing_of_its_commit(self, store, change):
+        await store.commit(Commit(puts=[Put(record("a"), 0)], events=[entry("e1")]))
+        bad = Commit(
+            puts=[Put(record("beside"), 0)],
+            events=[entry("e2")],
+            flows=[flow("f")],
+            steps=[step("f", 1)],
+            cursors=[Cursor("mail", 1)],
+        )
+        (bad.puts if isinstance(change, Put) else bad.drops).append(change)
+        with pytest.raises(ConflictError, match=r"shop\.Item (a|missing) "):
+            await store.commit(bad)
+        assert store.get("shop.Item", "a") == record("a")
+        assert store.get("shop.Item", "beside") is None
+        assert store.last_seq() == 1
+        assert await store.event("e2") is None
+        assert await store.flow("f") is None
+        assert await store.cursor("mail") is None
+        assert await store.commit(Commit(events=[entry("e2")])) == 2
+
+    async def test_an_event_id_is_stored_once(self, store):
+        await store.commit(Commit(events=[entry("e1")]))
+        with pytest.raises(ConflictError, match="e1"):
+            await store.commit(
+                Commit(puts=[Put(record("a"), 0)], events=[entry("e2"), entry("e1")])
+            )
+        assert store.get("shop.Item", "a") is None
+        assert store.last_seq() == 1
+
+    async def test_commits_in_flight_follow_each_other_on_one_record(self, store):
+        first = store.commit(new("a", n=1))
+        second = store.commit(Commit(puts=[Put(record("a", 2, n=2), 1)]))
+        third = store.commit(Commit(drops=[Drop("shop.Item", "a", 2)]))
+        fourth = store.commit(new("a", n=4))
+        for answer in (first, second, third, fourth):
+            await answer
+        assert store.get("shop.Item", "a") == record("a", n=4)
+
+    async def test_one_of_many_for_the_same_revision_wins(self, store):
+        await store.commit(new("a", n=0))
+        answers = [store.commit(Commit(puts=[Put(record("a", 2, n=n), 1)])) for n in range(50)]
+        outcomes = []
+        for answer in answers:
+            try:
+                outcomes.append(await answer)
+            except ConflictError as error:
+                outcomes.append(error)
+        assert [n for n, one in enumerate(outcomes) if not isinstance(one, ConflictError)] == [0]
+        assert store.get("shop.Item", "a") == record("a", 2, n=0)
+
+    async def test_a_record_may_come_and_go_within_a_commit(self, store):
+        come_and_go = Commit(puts=[Put(record("a"), 0)], drops=[Drop("shop.Item", "a", 1)])
+        await store.commit(come_and_go)
+        assert store.get("shop.Item", "a") is None
+        await store.commit(new("a"))
+        with pytest.raises(ConflictError):
+            await store.commit(come_and_go)
+        assert store.get("shop.Item", "a") == record("a")
+
+    # --- events
+
+    async def test_events_get_contiguous_seqs_in_their_order(self, store):
+        seqs = [
+            await answer
+            for answer in [
+                store.commit(Commit(events=[entry(f"{n}-{m}") for m in range(3)]))
+                for n in range(20)
+            ]
+        ]
+        assert seqs == list(range(3, 61, 3))
+        stored = await store.events(0, 1000)
+        assert [one.seq for one in stored] == list(range(1, 61))
+        assert [one.id for one in stored] == [f"{n}-{m}" for n in range(20) for m in range(3)]
+        assert store.last_seq() == 60
+
+    async def test_events_are_read_on_from_a_seq(self, store):
+        events = [entry(f"e{n}", subject="a", flow="f") for n in range(1, 6)]
+        await store.commit(Commit(events=events))
+        assert await store.events(2, 2) == [
+            msgspec.structs.replace(event, seq=seq)
+            for seq, event in ((3, events[2]), (4, events[3]))
+        ]
+        assert await store.events(5, 2) == []
+        assert await store.event("e4") == msgspec.structs.replace(events[3], seq=4)
+
+    async def test_a_commit_without_events_answers_the_last_seq(self, store):
+        await store.commit(Commit(events=[entry("e1"), entry("e2")]))
+        assert await store.commit(new("a")) == 2
+        assert await store.commit(Commit()) == 2
+
+    # --- flows
+
+    async def test_flows_and_steps_are_replaced_by_their_keys(self, store):
+        await store.commit(Commit(flows=[flow("f")], steps=[step("f", 2), step("f", 1)]))
+        await store.commit(
+            Commit(
+                flows=[flow("f", state=FlowState.COMPLETED)], steps=[step("f", 2, StepState.DONE)]
+            )
+        )
+        assert await store.flow("f") == (
+            flow("f", state=FlowState.COMPLETED),
+            [step("f", 1), step("f", 2, StepState.DONE)],
+        )
+        assert await store.flow("g") is None
+
+    async def test_a_flow_changed_after_its_commit_is_stored_as_it_was(self, store):
+        mine, first = flow("f"), step("f", 1)
+        answer = store.commit(Commit(flows=[mine], steps=[first]))
+        mine.state, first.state = FlowState.COMPENSATING, StepState.FAILED
+        await answer
+        (stored, (its_step,)) = await store.flow("f")
+        assert (stored.state, its_step.state) == (FlowState.RUNNING, StepState.READY)
+        stored.state = FlowState.COMPLETED
+        assert (await store.flow("f"))[0].state is FlowState.RUNNING
+
+    async def test_open_flows_come_oldest_first_with_their_steps(self, store):
+        await store.commit(
+            Commit(
+                flows=[
+                    flow("c", created="2026-11-23T12:00:00.000Z"),
+                    flow("b", state=FlowState.COMPENSATING, created="2026-11-23T11:00:00.000Z"),
+                    flow("a", state=FlowState.COMPENSATION_FAILED),
+                    flow("d", state=FlowState.COMPENSATED),
+                    flow("e", state=FlowState.COMPLETED),
+                ],
+                steps=[step("c", 10), step("c", 9), step("a", 1)],
+            )
+        )
+        found = await store.open_flows()
+        assert [(one.id, [step.n for step in steps]) for one, steps in found] == [
+            ("b", []),
+            ("c", [9, 10]),
+        ]
+
+    async def test_flows_of_a_record_come_oldest_first(self, store):
+        await store.commit(
+            Commit(
+                flows=[
+                    flow("b", created="2026-11-23T12:00:00.000Z"),
+                    flow("a", created="2026-11-23T12:00:00.000Z"),
+                    flow("z", state=FlowState.COMPLETED),
+                    flow("x", record="other"),
+                    flow("y", model="shop.Other"),
+                ],
+                steps=[step("a", 1)],
+            )
+        )
+        found = await store.flows("shop.Item", "r")
+        assert [(one.id, len(steps)) for one, steps in found] == [("z", 0), ("a", 1), ("b", 0)]
+
+    # --- the rest
+
+    async def test_small_values_are_kept_and_replaced(self, store):
+        def values(n):
+            answer = Answer(
+                key="k",
+                fingerprint=f"POST {n}",
+                status=201,
+                headers=(("ETag", '"1"'),),
+                body=b"\x00\xff%d" % n,
+                created=NOW,
+            )
+            source = Source(
+                name="shop", version="1.0.0", text=f"x = {n}", origin="cell 1", digest="d"
+            )
+            return answer, source, Schema("shop.Item", b'{"n":%d}' % n)
+
+        for n in (1, 2):
+            answer, source, schema = values(n)
+            await store.commit(
+                Commit(
+                    answers=[answer],
+                    sources=[source],
+                    schemas=[schema],
+                    cursors=[Cursor("mail", n)],
+                )
+            )
+            assert await store.answer("k") == answer
+            assert await store.source("d") == source
+            assert await store.schema("shop.Item") == schema.doc
+            assert await store.cursor("mail") == n
+        assert await store.answer("other") is await store.source("other") is None
+        assert await store.schema("other") is await store.cursor("other") is None
+
+    async def test_deployments_and_failures_come_in_order(self, store):
+        def deployment(number, live=True):
+            return Deployment(
+                number=number,
+                component="shop",
+                version="1.0.0",
+                digest="d",
+                origin="cell 1",
+                who="",
+                time=NOW,
+                live=live,
+            )
+
+        def failed(subscriber, seq, attempts=1):
+            return Failed(
+                subscriber=subscriber,
+                seq=seq,
+                event=f"e{seq}",
+                subject=None,
+                error="no",
+                attempts=attempts,
+                time=NOW,
+            )
+
+        await store.commit(
+            Commit(
+                deployments=[deployment(10), deployment(9)],
+                failed=[failed("b", 2), failed("a", 10), failed("a", 2)],
+            )
+        )
+        await store.commit(
+            Commit(deployments=[deployment(9, live=False)], failed=[failed("b", 2, 7)])
+        )
+        assert list(await store.deployments()) == [deployment(9, live=False), deployment(10)]
+        assert list(await store.failed()) == [failed("a", 2), failed("b", 2, 7), failed("a", 10)]
+
+    async def test_clear_drops_a_component_and_nothing_else(self, store):
+        await store.commit(
+            Commit(
+                puts=[
+                    Put(record(id, model=model), 0)
+                    for id, model in [
+                        ("a", "shop.Item"),
+                        ("b", "shop.Item"),
+                        ("c", "shop.Cart"),
+                        ("d", "mail.Box"),
+                    ]
+                ],
+                events=[entry("e1")],
+                flows=[
+                    flow("f"),
+                    flow("g", component="mail"),
+                    flow("h", model="mail.Box"),
+                    flow("i", component="mail", model="mail.Box"),
+                ],
+                steps=[step(id, 1) for id in "fghi"],
+                schemas=[Schema("shop.Item", b"{}"), Schema("mail.Box", b"{}")],
+            )
+        )
+        assert await store.clear(["shop.Item", "shop.Cart"], "shop") == 3
+        assert store.get("shop.Item", "a") is None
+        assert await store.count("mail.Box") == 1
+        assert [one.id for one, _ in await store.open_flows()] == ["i"]
+        assert [len(steps) for _, steps in await store.open_flows()] == [1]
+        assert await store.schema("shop.Item") is None
+        assert await store.schema("mail.Box") == b"{}"
+        assert store.last_seq() == 1
+        assert await store.clear([], "nobody") == 0
+        await store.commit(new("a"))
+
+    async def test_clear_keeps_its_place_among_commits(self, store):
+        before = store.commit(new("a"))
+        cleared = store.clear(["shop.Item"], "shop")
+        assert await before == 0
+        assert await cleared == 1
+        await store.commit(new("a"))
+
+    async def test_a_closed_store_says_so(self, store):
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreError, match="not open"):
+            await store.commit(Commit())
+        with pytest.raises(StoreError, match="not open"):
+            store.get("shop.Item", "a")
+        with pytest.raises(StoreError, match="not open"):
+            await store.list("shop.Item", Query())
+
+    async def test_a_closed_store_opens_with_all_it_held(self, store):
+        await store.commit(Commit(puts=[Put(record("a"), 0)], events=[entry("e1")]))
+        await store.close()
+        await store.open()
+        await store.open()
+        assert store.get("shop.Item", "a") == record("a")
+        assert store.last_seq() == 1
+        assert await store.commit(Commit(events=[entry("e2")])) == 2
+
+    # --- queries
+
+    async def test_pages_hold_every_record_once(self, store):
+        await store.commit(Commit(puts=[Put(record(f"{n:02}"), 0) for n in range(7)]))
+        assert await pages(store, Query(limit=3)) == [
+            ["00", "01", "02"],
+            ["03", "04", "05"],
+            ["06"],
+        ]
+        assert await pages(store, Query(limit=7)) == [[f"{n:02}" for n in range(7)]]
+
+    async def test_a_cursor_stays_where_it_was_while_records_come_and_go(self, store):
+        await store.commit(Commit(puts=[Put(record(id), 0) for id in "bdf"]))
+        page = await store.list("shop.Item", Query(limit=2))
+        await store.commit(
+            Commit(puts=[Put(record(id), 0) for id in "ae"], drops=[Drop("shop.Item", "d", 1)])
+        )
+        after = decode_cursor(page.next, 1)
+        rest = await store.list("shop.Item", Query(limit=2, after=after))
+        assert [item.id for item in rest.items] == ["e", "f"]
+
+    async def test_filters_compare_text_numbers_booleans_and_null(self, store):
+        await store.commit(
+            Commit(
+                puts=[
+                    Put(record("a", name="x", total="12.50", paid=True, n=3), 0),
+                    Put(record("b", name="3", total="12.5", paid=False, n=3.5, note=None), 0),
+                    Put(record("c", name=None, total="9", paid=True, n=2**70, note="hi"), 0),
+                ]
+            )
+        )
+
+        async def ids(*terms):
+            return [item.id for item in (await store.list("shop.Item", Query(where=terms))).items]
+
+        assert await ids(Term("name", "x")) == ["a"]
+        assert await ids(Term("name", 3)) == []
+        assert await ids(Term("name", None)) == ["c"]
+        assert await ids(Term("note", None)) == ["a", "b"]
+        assert await ids(Term("total", "12.500", numeric=True)) == ["a", "b"]
+        assert await ids(Term("total", 9, numeric=True)) == ["c"]
+        assert await ids(Term("n", 3.5, numeric=True)) == ["b"]
+        assert await ids(Term("n", 2**70, numeric=True)) == ["c"]
+        assert await ids(Term("paid", True), Term("n", 3)) == ["a"]
+        assert await ids(Term("id", "b")) == ["b"]
+        assert await ids(Term("_created", NOW), Term("name", "x")) == ["a"]
+        assert await ids(Term("_updated", "never")) == []
+
+    async def test_null_is_the_least_value_and_the_id_breaks_ties(self, store):
+        data = {"a": None, "b": "9", "c": "10", "d": "9.0", "e": None}
+        await store.commit(Commit(puts=[Put(record(id, total=t), 0) for id, t in data.items()]))
+        up = Query(sort=(Term("total", numeric=True),), limit=2)
+        assert await pages(store, up) == [["a", "e"], ["b", "d"], ["c"]]
+        down = Query(sort=(Term("total", numeric=True, descending=True),), limit=2)
+        assert await pages(store, down) == [["c", "b"], ["d", "a"], ["e"]]
+        text = Query(sort=(Term("total"),))
+        assert await pages(store, text) == [["a", "e", "c", "b", "d"]]
+
+    async def test_records_sort_by_their_times(self, store):
+        times = {"a": "2026-03-01T00:00:00.000Z", "b": "2026-01-01T00:00:00.000Z"}
+        await store.commit(
+            Commit(puts=[Put(record(id, created=t, updated=t), 0) for id, t in times.items()])
+        )
+        assert await pages(store, Query(sort=(Term("_created"),), limit=1)) == [["b"], ["a"]]
+        newest = Query(sort=(Term("_updated", descending=True),), limit=1)
+        assert await pages(store, newest) == [["a"], ["b"]]
+
+    VALUES = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**62), 2**62),
+        st.sampled_from(
+            [0, 1, 2, "", "1", "1.0", "01", "-2.5e1", "a", "B", "é", "\U0001f600", "\ue000"]
+        ),
+        st.decimals(-1000, 1000, places=2).map(str),
+    )
+    TERMS = st.lists(
+        st.builds(
+            Term,
+            st.sampled_from(["x", "y", "_created", "id"]),
+            numeric=st.booleans(),
+            descending=st.booleans(),
+        ),
+        max_size=2,
+    )
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        # One store serves all examples (each has a model of its own), one test all stores.
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+        ],
+    )
+    @given(
+        rows=st.lists(st.tuples(VALUES, VALUES), max_size=12),
+        sort=TERMS,
+        where=st.lists(
+            st.builds(Term, st.sampled_from(["x", "y"]), VALUES, numeric=st.booleans()), max_size=1
+        ),
+        limit=st.integers(1, 5),
+    )
+    async def test_all_stores_answer_a_query_alike(self, store, rows, sort, where, limit):
+        model = await store.commit(Commit(events=[entry(f"{store.last_seq()}")]))
+        other = MemoryStore()
+        await other.open()
+        records = [
+            record(
+                f"{n:02}",
+                model=f"m.{model}",
+                created=f"{n % 3}",
+                x=x,
+                **({} if y is None else {"y": y}),
+            )
+            for n, (x, y) in enumerate(rows)
+        ]
+        for one in (store, other):
+            await one.commit(Commit(puts=[Put(record, 0) for record in records]))
+        query = Query(sort=tuple(sort), where=tuple(where), limit=limit)
+        found = await pages(store, query, model=f"m.{model}")
+        assert found == await pages(other, query, model=f"m.{model}")
+        everything = [id for page in found for id in page]
+        assert len(everything) == len(set(everything))
+        if not where:
+            assert len(everything) == len(records)
