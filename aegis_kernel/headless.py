@@ -1,0 +1,143 @@
+"""Runs a notebook's cells in this process, without a kernel: what `aegis-serve` serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+from IPython.core.displayhook import DisplayHook
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
+from traitlets.config import Config as Traits
+
+from aegis.core.errors import AegisError
+from aegis_kernel.ipynb import Cell, Stopped
+
+GRACE_SECONDS = 3.0
+
+
+class CellError(AegisError):
+    """A cell failed. `text` is its traceback as IPython shows it."""
+
+    title = "Cell failed"
+
+    def __init__(self, detail: str, text: str = "") -> None:
+        super().__init__(detail)
+        self.text = text
+
+
+class Overdue(BaseException):  # no `except Exception` of a cell may stop it
+    """Raised in a cell that did not end in time."""
+
+
+class PlainDisplay(DisplayHook):
+    """Prints what a cell's last line gives, without `Out[3]:` before it."""
+
+    def write_output_prompt(self) -> None:
+        """Nothing: standard output is no dialogue."""
+
+
+class HeadlessShell(InteractiveShell):
+    """IPython with nobody in front: no prompts, no windows; tracebacks are kept."""
+
+    displayhook_class = Type(PlainDisplay)
+    last_traceback = ""
+
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
+        self.last_traceback = self.InteractiveTB.stb2text(stb)
+
+    def show_usage_error(self, exc: BaseException) -> None:
+        """Keep the one line that a magic refuses its arguments with."""
+        self.last_traceback = f"UsageError: {exc}"
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Nobody is there to see a window."""
+
+    def enable_matplotlib(self, gui: str | None = None) -> tuple[str, str]:
+        """`%matplotlib inline` and its like: plots are drawn in memory (MPLBACKEND=Agg)."""
+        return "agg", "agg"
+
+
+def make_shell() -> HeadlessShell:
+    """The process's IPython shell: no history file, no colours, no standard input."""
+    os.environ["MPLBACKEND"] = "Agg"
+    # What asks a question is answered with an end of file instead of waiting for ever.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    traits = Traits()
+    traits.HistoryManager.enabled = False
+    traits.InteractiveShell.colors = "nocolor"
+    traits.InteractiveShell.enable_tip = False
+    return HeadlessShell.instance(config=traits)
+
+
+def run_cell(shell: HeadlessShell, cell: Cell, timeout: float) -> None:
+    """Run one cell. Raises CellError when it fails or takes more than `timeout` seconds, Stopped."""
+    history = shell.user_ns["In"]
+    history.extend("" for _ in range(cell.number - len(history)))  # what was left out has a number
+    shell.execution_count = cell.number
+    shell.last_traceback = ""
+    with deadline(timeout, cell.label):
+        result = shell.run_cell(  # type: ignore[no-untyped-call]
+            cell.source, store_history=True, cell_id=cell.id or None
+        )
+    error = result.error_before_exec or result.error_in_exec
+    if isinstance(error, Stopped):
+        raise error
+    if isinstance(error, Overdue):
+        raise CellError(f"{cell.label} did not end within {timeout:g} s", shell.last_traceback)
+    if error is not None and "raises-exception" not in cell.tags:
+        where = _where(error, cell)
+        raise CellError(f"{cell.label} failed{where}", shell.last_traceback) from error
+    if shell.last_traceback:
+        print(shell.last_traceback, file=sys.stderr)
+
+
+def _where(error: BaseException, cell: Cell) -> str:
+    """`at line 2: x = 1 / 0`, as far as it is known."""
+    line = getattr(error, "fields", {}).get("line")  # of a component, counted as the cell shows it
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+    step = error.__traceback__
+    while step is not None and line is None:
+        if step.tb_frame.f_code.co_filename.startswith("<ipython-input-"):
+            line = step.tb_lineno
+        step = step.tb_next
+    lines = cell.source.splitlines()
+    if line is None or not 0 < line <= len(lines):
+        return ""
+    return f" at line {line}: {lines[line - 1].strip()}"
+
+
+@contextmanager
+def deadline(seconds: float, label: str) -> Generator[None, None, None]:
+    """Raise Overdue in the block after `seconds`; end the process when it cannot be interrupted.
+
+    Main thread only. A long call into C hears no signal, so a second clock stands behind the first.
+    """
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise Overdue
+
+    def give_up() -> None:
+        sys.stderr.write(
+            f"aegis-serve: {label} did not end within {seconds:g} s and cannot be interrupted\n"
+        )
+        sys.stderr.flush()
+        os._exit(1)
+
+    last = threading.Timer(seconds + GRACE_SECONDS, give_up)
+    last.daemon = True
+    last.start()
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        last.cancel()

@@ -1,0 +1,360 @@
+"""The one doorway to a host: its thread and event loop, and the blocking face that cells use."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
+from urllib.parse import quote
+
+import aegis
+from aegis.bootstrap import build_host, start_server
+from aegis.config import Config
+from aegis.core.errors import AegisError, ClosedError
+from aegis.engine.host import Host
+from aegis_kernel.display import FlowList, FlowView, GraphView, HostView, Records
+
+if TYPE_CHECKING:
+    from aegis.adapters.http.server import Server
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREAD = "aegis-host"
+OURS = (str(Path(aegis.__file__).parent), str(Path(__file__).parent))
+
+
+class _Running(NamedTuple):
+    """What exists while a host is open."""
+
+    host: Host
+    server: Server
+    loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
+
+
+class HostThread:
+    """A host and its HTTP server on a daemon thread with an event loop of their own.
+
+    Cells, signals and IPython keep the main thread; whatever they want of the host goes through
+    `call` (blocks) or `aio` (is awaited). One `HostThread` may be started again after `close`.
+    With `debug` a debugger stops in component code too, and serving stops with it.
+    """
+
+    def __init__(self, *, debug: bool = False) -> None:
+        self.debug = debug
+        self.config: Config | None = None
+        self.failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._running: _Running | None = None
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self, config: Config, before: Callable[[Host], object] | None = None) -> None:
+        """Build and open the host and start its server; back when it answers.
+
+        `before` is called with the open host on its own thread before its server listens.
+        Whatever keeps it from starting is raised here (a port in use, a data directory that
+        another host owns or that is damaged), and told by every later call.
+        """
+        if self._thread is not None:
+            raise ClosedError("this host runs already", hint="close it first")
+        self.config, self.failure = config, None
+        begun: concurrent.futures.Future[_Running] = concurrent.futures.Future()
+        thread = threading.Thread(
+            # An empty context: what the host itself does belongs to no cell.
+            target=contextvars.Context().run,
+            args=(self._main, config, before, begun),
+            name=THREAD,
+            daemon=True,
+        )
+        if not self.debug:
+            # debugpy then neither traces this thread nor stops it at a breakpoint in a cell.
+            vars(thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
+        self._thread = thread
+        thread.start()
+        try:
+            self._running = begun.result()
+        except BaseException as error:
+            self.failure = error
+            if not begun.done():  # interrupted: what is half open must not stay
+                begun.add_done_callback(_stop_late)
+            self._thread = None
+            raise
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Drain the host and join the thread; whether that was done within `timeout` seconds.
+
+        Refuses new calls at once, lets the server answer what it took, ends attempts under way,
+        closes adapters and the store. Safe to call twice.
+        """
+        thread, running = self._thread, self._running
+        self._running = None
+        if thread is None:
+            return True
+        if thread is threading.current_thread():
+            raise ClosedError("the host cannot close itself from its own thread")
+        if running is not None:
+            running.loop.call_soon_threadsafe(running.stop.set)
+        thread.join(timeout)
+        if thread.is_alive():
+            return False
+        self._thread = None
+        return True
+
+    def _main(
+        self,
+        config: Config,
+        before: Callable[[Host], object] | None,
+        begun: concurrent.futures.Future[_Running],
+    ) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve(config, before, begun))
+        except BaseException as error:  # noqa: BLE001 -- it is raised where it was asked for
+            if not begun.done():
+                begun.set_exception(error)
+            else:
+                self.failure = error
+
+    async def _serve(
+        self,
+        config: Config,
+        before: Callable[[Host], object] | None,
+        begun: concurrent.futures.Future[_Running],
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            host = await stack.enter_async_context(build_host(config))
+            if before is not None:
+                before(host)
+            server = await start_server(host, config)
+            stack.push_async_callback(server.close)
+            stop = asyncio.Event()
+            begun.set_result(_Running(host, server, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    # --- the doorway ----------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Host:
+        """The host itself, for reading its values; its verbs belong to its own thread."""
+        return self._open().host
+
+    @property
+    def server(self) -> Server:
+        """The HTTP server: its address and token."""
+        return self._open().server
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a host answers."""
+        return self._running is not None
+
+    @overload
+    def call(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What `fn(...)` gives, run on the host's loop; its error with its traceback.
+
+        Blocks the calling thread. An interrupt (Ctrl-C, the stop button) cancels what was called
+        and is raised here. Refused on the host's own thread, where it would wait for itself.
+        """
+        __tracebackhide__ = True  # IPython leaves this frame out: the error is the callee's
+        if threading.current_thread() is self._thread:
+            raise ClosedError(
+                "a blocking call on the host's own thread would wait for itself",
+                hint="component code awaits the coroutine instead",
+            )
+        future = self._submit(fn, args, kwargs)
+        try:
+            error = future.exception()
+        except concurrent.futures.CancelledError:
+            raise ClosedError("the host was closed during the call") from None
+        except BaseException:  # this thread was interrupted while it waited
+            future.cancel()
+            raise
+        if error is None:
+            return future.result()
+        try:
+            raise _without_ours(error)
+        finally:
+            del error, future  # else the error and this frame would keep each other
+
+    async def aio(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As `call`, for a coroutine on any event loop; cancelling it cancels what was called."""
+        __tracebackhide__ = True
+        return await asyncio.wrap_future(self._submit(fn, args, kwargs))
+
+    def _open(self) -> _Running:
+        running = self._running
+        if running is not None:
+            return running
+        if self.failure is None:
+            raise ClosedError("the host is closed")
+        detail = getattr(self.failure, "detail", None) or str(self.failure)
+        hint = getattr(self.failure, "hint", None)
+        raise ClosedError(f"no host is running: {detail}", hint=hint)
+
+    def _submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> concurrent.futures.Future[Any]:
+        running = self._open()
+        work = _run(fn, args, kwargs)
+        try:
+            # The caller's context goes along, so that what a component prints reaches its cell.
+            return asyncio.run_coroutine_threadsafe(work, running.loop)
+        except RuntimeError:  # the loop was closed this very moment
+            work.close()
+            raise ClosedError("the host is closed") from None
+
+
+async def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    __tracebackhide__ = True
+    result = fn(*args, **kwargs)
+    return await result if inspect.iscoroutine(result) else result
+
+
+def _without_ours(error: BaseException) -> BaseException:
+    """A mistake of the caller without the host's own frames above the component's, if any."""
+    step = error.__traceback__
+    if isinstance(error, AegisError) and error.status < 500:
+        while step is not None and step.tb_frame.f_code.co_filename.startswith(OURS):
+            step = step.tb_next
+    return error.with_traceback(step)
+
+
+def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
+    """Close a host that came up after nobody waited for it any more."""
+    if begun.exception() is None:
+        begun.result().stop.set()
+
+
+# What of a host is offered to cells; the rest about these verbs is read from `Host`.
+VERBS = (
+    "create",
+    "get",
+    "list",
+    "update",
+    "delete",
+    "call",
+    "run",
+    "wait",
+    "flow",
+    "flows",
+    "events",
+    "failed",
+    "deploy",
+    "undeploy",
+    "rollback",
+    "reset",
+    "resume",
+    "configure",
+    "bind",
+    "graph",
+    "status",
+    "missing",
+)
+
+
+# How a cell sees what a verb gives.
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "list": Records,
+    "graph": GraphView,
+    "flow": lambda found: found and FlowView(*found),
+    "flows": lambda found: FlowList(FlowView(flow, steps) for flow, steps in found),
+}
+
+
+class _Verbs:
+    """One method per verb of `Host`, with its signature and its docstring."""
+
+    def __init__(self, thread: HostThread) -> None:
+        self._thread = thread
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _blocking(name: str) -> Callable[..., Any]:
+    shown = SHOWN.get(name, _as_is)
+
+    @functools.wraps(getattr(Host, name))
+    def verb(self: _Verbs, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        thread = self._thread
+        return shown(thread.call(getattr(thread.host, name), *args, **kwargs))
+
+    return verb
+
+
+def _awaited(name: str) -> Callable[..., Any]:
+    shown = SHOWN.get(name, _as_is)
+
+    @functools.wraps(getattr(Host, name))
+    async def verb(self: _Verbs, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        thread = self._thread
+        return shown(await thread.aio(getattr(thread.host, name), *args, **kwargs))
+
+    return verb
+
+
+class AioHost(_Verbs):
+    """The verbs of the host as coroutines: `await host.aio.get(Order, id)`."""
+
+    def __repr__(self) -> str:
+        return "<the verbs of the host, to be awaited>"
+
+
+class NotebookHost(_Verbs):
+    """The host of this notebook. Every verb is a plain blocking call that can be interrupted.
+
+    `host.create(Order, total="9.50")` waits for the answer; `await host.aio.create(...)` does not
+    block the notebook's event loop. `host.address` is where its HTTP API answers.
+    """
+
+    def __init__(self, thread: HostThread) -> None:
+        super().__init__(thread)
+        self.aio = AioHost(thread)
+
+    @property
+    def address(self) -> str:
+        """Where the HTTP API answers, as `http://127.0.0.1:8123`."""
+        return self._thread.server.address
+
+    @property
+    def token(self) -> str | None:
+        """What the HTTP API wants to see (`Authorization: Bearer ...`); None when it is open."""
+        return self._thread.server.token
+
+    def _view(self) -> HostView:
+        return HostView(self._thread.call(self._thread.host.status), self.address)
+
+    def __repr__(self) -> str:
+        return repr(self._view()) if self._thread.is_open else "no host is running"
+
+    def _repr_html_(self) -> str | None:
+        return self._view()._repr_html_() if self._thread.is_open else None
+
+    def url(self, path: str = "/") -> str:
+        """The address of `path` with the token in it, for a browser. Whoever has it, has access."""
+        address = f"{self.address}/{path.lstrip('/')}"
+        if self.token is None:
+            return address
+        return f"{address}{'&' if '?' in path else '?'}token={quote(self.token)}"
+
+
+for _name in VERBS:
+    setattr(NotebookHost, _name, _blocking(_name))
+    setattr(AioHost, _name, _awaited(_name))

@@ -1,0 +1,106 @@
+"""The Jupyter kernel: IPython's own, with a host beside it on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Bool, Float, Int, Unicode
+
+import aegis
+from aegis_kernel.hosting import HostThread
+from aegis_kernel.notebook import Notebook
+
+DRAIN_SECONDS = 10.0
+
+
+class AegisKernel(IPythonKernel):
+    """IPython's kernel and a host of Aegis.
+
+    Its traits are set in `ipython_kernel_config.py` (`c.AegisKernel.port = 8123`) or the
+    environment (AEGIS_PORT, AEGIS_DATA, AEGIS_EPHEMERAL, AEGIS_TOKEN).
+    """
+
+    implementation = "aegis"
+    implementation_version = aegis.__version__
+
+    port = Int(help="Where the HTTP API listens on 127.0.0.1; 0 takes a free port.").tag(
+        config=True
+    )
+    data_dir = Unicode(
+        help="Where records and events are kept; by default .aegis/<notebook>/lab beside it."
+    ).tag(config=True)
+    ephemeral = Bool(help="Keep nothing on disk.").tag(config=True)
+    token = Unicode(help="What the HTTP API wants to see; by default a new one each start.").tag(
+        config=True
+    )
+    switch_interval = Float(
+        0.0005,
+        help="Seconds a busy cell keeps the interpreter before the host gets its turn "
+        "(sys.setswitchinterval); Python's own 0.005 makes cells a little faster, the API slower.",
+    ).tag(config=True)
+    debug_host = Bool(
+        False, help="Let breakpoints in components stop; the API stops with them."
+    ).tag(config=True)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the kernel and its host; cells run even if the host cannot start."""
+        super().start()  # type: ignore[no-untyped-call]
+        sys.setswitchinterval(self.switch_interval)
+        assert self.shell is not None  # noqa: S101 -- ipykernel made it in __init__
+        self.notebook = Notebook(self.shell, HostThread(debug=self.debug_host))
+        self.notebook.attach()
+        self.notebook.start(
+            port=self.port, data=self.data_dir, ephemeral=self.ephemeral, token=self.token
+        )
+
+    async def do_shutdown(  # pyright: ignore[reportIncompatibleMethodOverride] -- it is awaited
+        self,
+        restart: bool,  # noqa: FBT001 -- ipykernel's own
+    ) -> dict[str, Any]:
+        """Drain the host before the kernel ends, for a restart too."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.notebook.thread.close, DRAIN_SECONDS)
+        reply = super().do_shutdown(restart)  # type: ignore[no-untyped-call]
+        found: dict[str, Any] = await reply if inspect.isawaitable(reply) else reply
+        return found
+
+    @property
+    def banner(self) -> str:  # type: ignore[override]
+        """IPython's banner, and where the API answers."""
+        return f"Aegis {aegis.__version__}: {self.notebook.where()}\n{super().banner}"
+
+    # --- interrupts -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Generator[None, None, None]:
+        """Cancel a cell that awaits when it is interrupted.
+
+        ipykernel's own asks the loop from within its thread, which does not wake a loop that
+        sleeps (ipykernel#881). Where the cell computes instead of awaiting, cancelling would wait
+        for its next await, so it gets the KeyboardInterrupt that a cell without await gets.
+        """
+        loop = asyncio.get_running_loop()
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            while frame is not None:
+                if frame.f_code is InteractiveShell.run_code.__code__:
+                    signal.default_int_handler(number, frame)
+                frame = frame.f_back
+            loop.call_soon_threadsafe(future.cancel)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,177 @@
+"""The kernel: a cell becomes a live component, IPython stays itself, and nothing is left behind."""
+
+import json
+import queue
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.kernel.process import ORDERS
+
+
+def get(address: str, path: str, token: str = "") -> tuple[int, bytes]:
+    request = urllib.request.Request(address + path)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def listens(address: str) -> bool:
+    name, port = address.removeprefix("http://").split(":")
+    with socket.socket() as client:
+        return client.connect_ex((name, int(port))) == 0
+
+
+@pytest.fixture(scope="module")
+def orders(kernel):
+    """The shared kernel with the component `orders` deployed."""
+    reply = kernel.run(ORDERS)
+    assert reply.status == "ok", reply.traceback
+    return kernel
+
+
+def test_the_kernel_says_what_it_is_and_where_the_api_answers(kernel):
+    info = kernel.client.kernel_info(reply=True, timeout=30)["content"]
+    assert info["implementation"] == "aegis"
+    assert info["language_info"]["name"] == "python"
+    assert kernel.value("host.address") in info["banner"]
+
+
+def test_a_cell_becomes_an_api_with_a_token(orders):
+    address, token = orders.value("host.address"), orders.value("host.token")
+    assert address.startswith("http://127.0.0.1:")
+    assert get(address, "/readyz")[0] == 200
+    assert get(address, "/aegis/api/models/orders")[0] == 401
+    orders.run("order = host.create(Order, total='9.50')\nhost.wait(order, 20)")
+    status, body = get(address, "/aegis/api/models/orders", token)
+    assert status == 200
+    assert json.loads(body)["items"][0]["authorization"] == "ok 9.50"
+    assert token not in orders.run(ORDERS).html
+
+
+def test_what_a_deploy_shows_names_component_digest_and_address(orders):
+    reply = orders.run(ORDERS)
+    assert "orders 1.0.0" in reply.result
+    assert f"{orders.value('host.address')}/aegis/api/models/orders" in reply.html
+    assert "nothing changed" in reply.result
+
+
+def test_records_and_the_host_show_themselves_as_html(orders):
+    orders.run("order = host.create(Order, total='1.25')")
+    for expression, expected in (
+        ("order", "1.25"),
+        ("host.list(Order)", "1.25"),
+        ("host.graph()", "<svg"),
+        ("host", "orders"),
+        ("Order", "authorize"),
+        ("host.flows(order)", "orders.Order"),
+    ):
+        reply = orders.run(expression)
+        assert expected in reply.html, expression
+        assert reply.result, expression
+
+
+def test_verbs_can_be_awaited(orders):
+    reply = orders.run("made = await host.aio.create(Order, total='3.00')\nmade.total")
+    assert reply.result == "Decimal('3.00')"
+
+
+def test_the_api_answers_while_a_cell_blocks(orders):
+    address = orders.value("host.address")
+    blocked = orders.client.execute("import time\ntime.sleep(3)")
+    assert get(address, "/healthz")[0] == 200
+    with pytest.raises(queue.Empty):  # the cell still sleeps: its reply has not come
+        orders.client.get_shell_msg(timeout=0.1)
+    while orders.client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") != blocked:
+        pass
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "host._thread.call(__import__('asyncio').sleep, 600)",
+        "import asyncio\nawait asyncio.sleep(600)",
+        "import asyncio\nawait host._thread.aio(asyncio.sleep, 600)",
+        "import asyncio\nawait asyncio.sleep(0)\nwhile True: pass",
+        "import asyncio\nawait asyncio.sleep(0)\nhost._thread.call(asyncio.sleep, 600)",
+        "while True: pass",
+    ],
+    ids=["a blocking verb", "await", "an awaited verb", "busy after await", "verb after await", "busy"],
+)
+def test_an_interrupt_ends(kernel, cell):
+    reply = kernel.interrupted(cell)
+    assert reply.status == "error"
+    assert kernel.value("6 * 7") == "42"
+
+
+def test_what_a_component_prints_while_it_loads_shows_in_its_cell(kernel):
+    reply = kernel.run(
+        "%%component talkative 1.0.0\nfrom aegis import Model\nprint('loading')\nclass Word(Model): ..."
+    )
+    assert "loading" in reply.stdout
+
+
+def test_a_restart_keeps_the_records_and_leaves_no_port(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path)
+    assert kernel.run(ORDERS).status == "ok"
+    kernel.run("host.wait(host.create(Order, total='7.00'), 20)")
+    before = kernel.value("host.address")
+    assert (tmp_path / ".aegis" / "shop" / "lab").is_dir()
+    kernel.restart()
+    assert not listens(before)
+    assert kernel.run(ORDERS).status == "ok"
+    assert kernel.value("[str(order.total) for order in host.list(Order)]") == "['7.00']"
+
+
+def test_two_kernels_on_one_notebook_do_not_fight(start_kernel, tmp_path):
+    first = start_kernel(tmp_path)
+    second = start_kernel(tmp_path)
+    pid, address = first.value("__import__('os').getpid()"), first.value("host.address")
+    told = second.run("1 + 1")
+    assert told.result == "2"
+    assert pid in told.stderr
+    assert address in told.stderr
+    assert "%aegis data" in told.stderr
+    assert second.run("1 + 1").stderr == ""
+    refused = second.run("host.status()")
+    assert refused.status == "error"
+    assert pid in refused.traceback
+    assert address in refused.traceback
+    assert second.run("host").status == "ok"
+    moved = second.run("%aegis data elsewhere")
+    assert moved.status == "ok", moved.traceback
+    assert second.run(ORDERS).status == "ok"
+    assert second.value("host.address") != address
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_a_kernel_takes_what_the_environment_says(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, AEGIS_EPHEMERAL="1", AEGIS_TOKEN="sesame")
+    assert kernel.value("host.token") == "sesame"
+    assert not (tmp_path / ".aegis").exists()
+
+
+def test_a_bad_setting_does_not_keep_cells_from_running(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, AEGIS_PORT="eighty", AEGIS_EPHEMERAL="1")
+    reply = kernel.run("1 + 1")
+    assert reply.result == "2"
+    assert "AEGIS_PORT is 'eighty'" in reply.stderr
+
+
+def test_the_extension_gives_a_stock_kernel_the_same(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, name="python3", AEGIS_EPHEMERAL="1")
+    assert "the API is at http://127.0.0.1:" in kernel.run("%load_ext aegis_kernel").stdout
+    assert kernel.run(ORDERS).status == "ok"
+    address = kernel.value("host.address")
+    assert kernel.value("host.create(Order, total='2.00').total") == "2.00"
+    assert kernel.run("%unload_ext aegis_kernel").status == "ok"
+    assert not listens(address)
+    assert kernel.value("'host' in globals()") == "False"
+    assert kernel.run("%load_ext aegis_kernel").status == "ok"

@@ -1,0 +1,134 @@
+"""The tutorial is tidy, type-checks, runs from top to bottom, and serves the same headless."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.orders.sandbox import NOTEBOOK, ROOT, component_text, partners
+from tests.orders.served import Served
+
+SKIP = "aegis-skip"
+API = "/aegis/api/openapi.json", "/aegis/api/graph.json"
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    with partners(tmp_path / "partners.ledger") as running:
+        yield running
+
+
+@pytest.fixture
+def kernelspec(tmp_path, monkeypatch):
+    """The kernel as this source tree has it, whatever is installed."""
+    shutil.copytree(ROOT / "aegis_kernel" / "kernelspec", tmp_path / "jupyter/kernels/aegis")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'runtime'}:{ROOT}")
+    monkeypatch.setenv("AEGIS_EPHEMERAL", "1")
+
+
+def set_parameter(notebook, url):
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    cell.source = f"partners = {url!r}"
+
+
+def texts(cell):
+    """What a cell showed as text."""
+    shown = (
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in cell.outputs
+    )
+    return "\n".join(shown)
+
+
+def test_it_is_valid_and_its_outputs_are_cleared(notebook):
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "aegis"
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+
+
+def test_only_the_cells_that_define_something_are_served(notebook):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    served = [cell.source for cell in code if SKIP not in cell.metadata.get("tags", ())]
+    assert [source.split()[0] for source in served] == [
+        "partners",
+        'host.configure({"partners.url":',
+        "%%component",
+    ]
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_component_type_checks(tmp_path, checker):
+    file = tmp_path / "tutorial.py"
+    file.write_text(component_text())
+    if checker == "mypy":
+        command = ["mypy", "--strict", "--config-file=", "--follow-imports=silent", str(file)]
+        command += [f"--cache-dir={tmp_path / 'cache'}"]
+    else:
+        config = {
+            "include": [str(file)],
+            "extraPaths": [str(ROOT / "runtime")],
+            "venvPath": str(ROOT),
+            "venv": ".venv",
+            "typeCheckingMode": "strict",
+        }
+        (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+        command = ["pyright", "-p", str(tmp_path)]
+    checked = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MYPYPATH": str(ROOT / "runtime")},
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_it_runs_from_top_to_bottom_and_serves_the_same_headless(
+    notebook, sandbox, kernelspec, tmp_path
+):
+    set_parameter(notebook, sandbox.url)
+    ask = nbformat.v4.new_code_cell(
+        "import urllib.request\n"
+        f"for path in {API!r}:\n"
+        "    with urllib.request.urlopen(host.url(path)) as answer:\n"
+        "        print(answer.read().decode())"
+    )
+    notebook.cells.append(ask)
+    client = NotebookClient(
+        notebook, kernel_name="aegis", timeout=60, resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    shown = {cell.id: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    assert "'COMPLETE', Decimal('565.95'), '7 Mill Lane, Springfield'" in shown["order-total"]
+    assert "completed: no error" in shown["flow"]
+    assert "'COMPLETE'" in shown["api"]
+    assert "refused" in shown["declined"]
+    assert "payment.declined" in shown["declined"]
+    assert "compensated: ship_order" in shown["silent"]
+    assert "carrier/return_shipment    undone" in shown["ledger"]
+    assert "/carrier/shop answered 404" in shown["break"]
+    assert "completed: no error" in shown["heal"]
+    assert "waiting" in shown["approve"].partition("completed: no error")[0]
+    assert "compensated" in shown["cancel"]
+    assert "'charged': '0.00'" in shown["cancel"]
+    assert "'held': '0.00'" in shown["cancel"]
+    assert sandbox.summary()["double"] == 0
+    with Served(tmp_path / "data", sandbox, tmp_path / "serve.log") as served:
+        headless = [json.dumps(served.ask("GET", path)[1]) for path in API]
+    assert [json.dumps(json.loads(line)) for line in shown[ask.id].splitlines()] == headless
