@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import aegis
 from aegis.bootstrap import build_host, start_server
-from aegis.config import Config
+from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError
 from aegis.engine.host import Host
 from aegis_kernel.display import FlowList, FlowView, GraphView, HostView, Records
@@ -239,33 +239,13 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
         begun.result().stop.set()
 
 
-# What of a host is offered to cells; the rest about these verbs is read from `Host`.
-VERBS = (
-    "create",
-    "get",
-    "list",
-    "update",
-    "delete",
-    "call",
-    "run",
-    "wait",
-    "flow",
-    "flows",
-    "events",
-    "failed",
-    "deploy",
-    "undeploy",
-    "rollback",
-    "reset",
-    "resume",
-    "configure",
-    "bind",
-    "graph",
-    "status",
-    "missing",
+# What of a host is offered to cells: all that its own loop may do, but opening and closing it.
+VERBS = tuple(
+    name
+    for name, verb in vars(Host).items()
+    if name in {"graph", "status", "missing"}
+    or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in {"open", "close"})
 )
-
-
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "list": Records,

@@ -13,6 +13,7 @@ import os
 import secrets
 import shlex
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from aegis.config import Config, read
+from aegis.configuration import Config, read
 from aegis.core.component import NAME, VERSION, Revision
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ComponentError, ConfigError, closest
@@ -85,7 +86,9 @@ def load(shell: InteractiveShell) -> None:
     notebook = Notebook(shell, HostThread())
     notebook.attach()
     notebook.start()
-    atexit.register(notebook.thread.close)
+    # Closing needs executors, which are gone when atexit has its turn; concurrent.futures itself
+    # registers with threading for this.
+    getattr(threading, "_register_atexit", atexit.register)(notebook.thread.close)
     print(notebook.where())
 
 

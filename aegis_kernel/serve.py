@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aegis.config import Config, read
+from aegis.configuration import Config, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
 from aegis_kernel.ipynb import (

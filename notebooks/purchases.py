@@ -1,7 +1,9 @@
 """Sends the purchases of `data/cdnow-sample.txt` through a running server and checks what came out.
 
-    python notebooks/purchases.py --url http://127.0.0.1:8123 --token TOKEN
+    python notebooks/purchases.py --token TOKEN
 
+That finds the server which `make serve` started. Any other is named with `--url` and the address
+that it prints: host, port and token are taken from there.
 Each purchase becomes an order of a customer who is created first. Every request carries an
 Idempotency-Key of its own, so the server may be killed and started again meanwhile: what had no
 answer is simply sent again. Running the program twice buys nothing twice.
@@ -29,6 +31,8 @@ import msgspec
 from tqdm import tqdm
 
 FILE = Path(__file__).parent / "data" / "cdnow-sample.txt"
+# A server says here where it listens, so that a second one can name the first.
+OWNER = Path(__file__).parent / ".aegis" / "orders" / "serve" / "owner.lock"
 STEPS = (
     "address/validate",
     "payment/authorize",
@@ -84,6 +88,15 @@ def made_up(customer: str) -> dict[str, str]:
         "address": f"{dice.randrange(1, 200)} {street}, Springfield",
         "card": f"test-card-{customer}",
     }
+
+
+def served_address() -> str | None:
+    """Where the tutorial is served, as its data directory tells."""
+    try:
+        owner = msgspec.json.decode(OWNER.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError):
+        return None
+    return owner.get("address") or None
 
 
 class UnreachableError(Exception):
@@ -292,10 +305,15 @@ async def main(arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Send real purchases through a running server.")
-    parser.add_argument("--url", default=os.environ.get("AEGIS_URL", "http://127.0.0.1:8123"))
+    parser.add_argument(
+        "--url", default=served_address(), help="as aegis-serve prints it (default: %(default)s)"
+    )
     parser.add_argument("--token", default=os.environ.get("AEGIS_TOKEN", ""))
     parser.add_argument("--partners", default="http://127.0.0.1:8099")
     parser.add_argument("--limit", type=int, help="only the first LIMIT purchases")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    sys.exit(asyncio.run(main(parser.parse_args())))
+    chosen = parser.parse_args()
+    if not chosen.url:
+        parser.error("no server was found: start `make serve`, or name another with --url")
+    sys.exit(asyncio.run(main(chosen)))

@@ -5,7 +5,6 @@ These are the names that a component's author writes with.
 
 from typing import TYPE_CHECKING, Any
 
-import aegis.config as _  # noqa: F401 -- first, or it would take the place of `config` when it comes
 from aegis.core.errors import Refused
 from aegis.core.event import Event, event
 from aegis.core.constraint import Meta

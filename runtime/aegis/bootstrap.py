@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
-from aegis.config import Config
+from aegis.configuration import Config
 from aegis.engine.host import Host
 from aegis.protocols import Store
 

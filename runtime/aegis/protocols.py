@@ -15,14 +15,14 @@ from aegis.core.query import Page, Query
 from aegis.core.record import Record
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """A record to write; `expected` is the stored revision it replaces, 0 when it must be new."""
 
     record: Record
     expected: int
 
 
-class Drop(msgspec.Struct, frozen=True):
+class Drop(msgspec.Struct, frozen=True, gc=False):
     """A record to delete; `expected` is the stored revision."""
 
     model: str
@@ -30,7 +30,7 @@ class Drop(msgspec.Struct, frozen=True):
     expected: int
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An event in the journal: `doc` is the Event as JSON. `seq` is 0 until it is stored."""
 
     id: str
@@ -178,6 +178,10 @@ class Store(Protocol):
 
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
+        ...
+
+    async def forget_answers(self, before: str) -> int:
+        """Drop the idempotency answers made before a time (RFC 3339); how many."""
         ...
 
     async def cursor(self, subscriber: str) -> int | None:

@@ -373,3 +373,13 @@ async def test_an_unknown_id_is_not_found_whatever_it_is(call, id):
 
 async def test_an_id_that_is_no_text_is_a_bad_request(call):
     assert (await call("GET", f"{NOTES}/%ff")).status == 400
+
+
+async def test_while_the_host_starts_a_model_that_is_not_there_yet_is_busy_and_not_unknown(
+    call, host
+):
+    ready = host.starting("cells")
+    answer = await call("GET", "/aegis/api/models/later/1")
+    assert (answer.status, dict(answer.headers)["Retry-After"]) == (503, "1")
+    ready()
+    assert (await call("GET", "/aegis/api/models/later/1")).status == 404

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.connect import write_connection_file
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
 
 from tests.bench.figure import Figure
 from tests.bench.machine import Foreign, environment, python
@@ -77,28 +78,26 @@ def measure(directory: Path) -> list[Figure]:
 
 @contextmanager
 def _kernel(directory: Path) -> Iterator[tuple[int, BlockingKernelClient]]:
-    """A kernel in a process of its own, and a client of it."""
-    connection = str(directory / "kernel.json")
-    write_connection_file(connection)
-    process = subprocess.Popen(
-        python("-m", "aegis_kernel", "-f", connection),
-        cwd=directory,
+    """The process of a kernel, started as Jupyter does, and a client of it."""
+    spec = directory / "kernels" / "bench"
+    spec.mkdir(parents=True)
+    argv = python("-m", "aegis_kernel", "-f", "{connection_file}")
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Bench"}))
+    specs = KernelSpecManager(kernel_dirs=[str(spec.parent)])
+    manager = KernelManager(kernel_name="bench", kernel_spec_manager=specs)
+    manager.start_kernel(
+        cwd=str(directory),
         env=environment(AEGIS_TOKEN=TOKEN, AEGIS_DATA=str(directory / "data")),
+        stderr=subprocess.DEVNULL,  # where it would tell how to connect
     )
-    client = BlockingKernelClient(connection_file=connection)
+    client = manager.blocking_client()
     try:
-        client.load_connection_file()
         client.start_channels()
         client.wait_for_ready(timeout=60)
-        yield process.pid, client
+        yield int(manager.provisioner.pid), client
     finally:
-        client.shutdown()
         client.stop_channels()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        manager.shutdown_kernel()
 
 
 def _run(client: BlockingKernelClient, cell: str) -> str:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from aegis.bootstrap import build_host, start_server
-from aegis.config import Config
+from aegis.configuration import Config
 
 TOKEN = "bench"
 

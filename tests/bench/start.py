@@ -152,7 +152,7 @@ def _free_port() -> int:
 
 async def _child(what: str, directory: Path) -> None:
     from aegis.bootstrap import build_host
-    from aegis.config import Config
+    from aegis.configuration import Config
     from tests.bench.store import commit, fill
 
     def say(**fields: float) -> None:

@@ -206,6 +206,18 @@ class StoreContract:
         assert await store.commit(new("a")) == 2
         assert await store.commit(Commit()) == 2
 
+    async def test_old_answers_are_forgotten_and_newer_ones_kept(self, store):
+        def answer(key, created):
+            return Answer(
+                key=key, fingerprint="f", status=201, headers=(), body=b"{}", created=created
+            )
+
+        old, young = answer("old", "2026-01-01T00:00:00Z"), answer("young", "2026-01-03T00:00:00Z")
+        await store.commit(Commit(answers=[old, young]))
+        assert await store.forget_answers("2026-01-02T00:00:00Z") == 1
+        assert await store.answer("old") is None
+        assert await store.answer("young") == young
+
     # --- flows
 
     async def test_flows_and_steps_are_replaced_by_their_keys(self, store):

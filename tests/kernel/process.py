@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import threading
 from pathlib import Path
 
@@ -78,7 +79,9 @@ class Kernel:
 
     def interrupted(self, cell: str, after: float = 0.5) -> Reply:
         """Run `cell` and interrupt it."""
-        timer = threading.Timer(after, self.manager.interrupt_kernel)
+        # As the manager does; its own method would make an event loop in the timer's thread.
+        pid = self.manager.provisioner.pid
+        timer = threading.Timer(after, os.kill, (pid, signal.SIGINT))
         timer.start()
         try:
             return self.run(cell)
@@ -95,5 +98,6 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def close(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel()
+        if self.manager.has_kernel:
+            self.client.stop_channels()
+            self.manager.shutdown_kernel()

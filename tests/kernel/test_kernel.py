@@ -103,7 +103,14 @@ def test_the_api_answers_while_a_cell_blocks(orders):
         "import asyncio\nawait asyncio.sleep(0)\nhost._thread.call(asyncio.sleep, 600)",
         "while True: pass",
     ],
-    ids=["a blocking verb", "await", "an awaited verb", "busy after await", "verb after await", "busy"],
+    ids=[
+        "a blocking verb",
+        "await",
+        "an awaited verb",
+        "busy after await",
+        "verb after await",
+        "busy",
+    ],
 )
 def test_an_interrupt_ends(kernel, cell):
     reply = kernel.interrupted(cell)
@@ -171,7 +178,16 @@ def test_the_extension_gives_a_stock_kernel_the_same(start_kernel, tmp_path):
     assert kernel.run(ORDERS).status == "ok"
     address = kernel.value("host.address")
     assert kernel.value("host.create(Order, total='2.00').total") == "2.00"
-    assert kernel.run("%unload_ext aegis_kernel").status == "ok"
+    assert kernel.run("%unload_ext aegis_kernel").status == "ok", "unloads"
     assert not listens(address)
     assert kernel.value("'host' in globals()") == "False"
+
+
+def test_a_session_with_the_extension_drains_its_host_as_it_ends(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, name="python3")
     assert kernel.run("%load_ext aegis_kernel").status == "ok"
+    assert kernel.run(ORDERS).status == "ok"
+    lock = tmp_path / ".aegis" / "shop" / "lab" / "owner.lock"
+    assert lock.stat().st_size > 0
+    kernel.close()
+    assert lock.stat().st_size == 0  # as an owner leaves it that got as far as closing

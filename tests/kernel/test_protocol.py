@@ -17,7 +17,10 @@ class TestProtocol(jupyter_kernel_test.KernelTests):
     code_generate_error = "raise ValueError('wrong')"
     code_execute_result = [{"code": "6*7", "result": "42"}]  # noqa: RUF012
     code_display_data = [  # noqa: RUF012
-        {"code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))", "mime": "text/html"}
+        {
+            "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
+            "mime": "text/html",
+        }
     ]
     # Searching the history fails on IPython's own kernel too since IPython 9.
     supported_history_operations = ("tail",)

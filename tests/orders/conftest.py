@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aegis.bootstrap import build_host
-from aegis.config import Config
+from aegis.configuration import Config
 from aegis.engine.host import Host
 from tests.orders.sandbox import Sandbox, hasty, partners
 

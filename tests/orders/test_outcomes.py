@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from aegis import Refused
+from aegis.core.errors import InvalidError
 from aegis.core.flow import FlowState, StepState
 from tests.orders.sandbox import DOES, UNDOES, hasty
 
@@ -234,3 +235,21 @@ async def test_an_edited_cell_heals_an_order_that_waits_for_its_next_attempt(hos
     await host.deploy("orders", "1.0.0", hasty(), origin="test")
     assert (await settled(host, order)).status == "COMPLETE"
     assert sandbox.entries(order.id) == [(operation, "done") for operation in DOES]
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([{"item_id": "lamp", "price": "-0.01"}], "price"),
+        ([{"item_id": "lamp", "price": "1.00", "qty": 0}], "qty"),
+        ([{"item_id": "lamp", "price": "a lot"}], "price"),
+        ([{"price": "1.00"}], "item_id"),
+        ([], "items"),
+    ],
+    ids=["negative", "none of it", "no number", "no item", "nothing"],
+)
+async def test_an_order_that_makes_no_sense_is_refused_and_asks_nobody(host, sandbox, items, said):
+    with pytest.raises(InvalidError, match=said):
+        await host.create("Order", items=items, **GUEST)
+    assert await host.list("Order") == []
+    assert sandbox.summary()["orders"] == 0

@@ -17,7 +17,7 @@ from aegis.api.listing import next_link, read_query
 from aegis.api.request import Request
 from aegis.api.response import JSON, Headers, Response, json_response, record_response
 from aegis.core.component import Call, ModelSpec
-from aegis.core.errors import InvalidError, NotFoundError, closest
+from aegis.core.errors import BusyError, InvalidError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
 from aegis.engine.engine import Engine
 from aegis.engine.host import Host
@@ -40,10 +40,20 @@ class Records:
         self._prefix = prefix
         self._once = Once(host.clock)
 
+    def _model(self, engine: Engine, endpoint: str) -> ModelSpec:
+        """The live model of an endpoint. Raises NotFoundError with the likely one.
+
+        While the host starts, what is not there may be about to come: that is a BusyError.
+        """
+        spec = engine.registry.endpoints.get(endpoint)
+        if spec is None and (starting := self._host.starting_with()):
+            raise BusyError(f"the host is still starting: {', '.join(starting)}")
+        return _named(engine.registry.endpoints, endpoint, "model") if spec is None else spec
+
     def get(self, request: Request, endpoint: str, id: str) -> Response:
         """One record, or 304 when the caller has it."""
         engine = self._host.engine
-        record = engine.get(find_model(engine, endpoint), id)
+        record = engine.get(self._model(engine, endpoint), id)
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         return record_response(record)
@@ -51,7 +61,7 @@ class Records:
     async def list(self, request: Request, endpoint: str) -> Response:
         """A page of records."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         parameters = request.parameters()
         page = await engine.list(spec, read_query(spec, parameters))
         items = b",".join([record.representation() for record in page.items])
@@ -64,7 +74,7 @@ class Records:
     async def create(self, request: Request, endpoint: str) -> Response:
         """A new record: 201 once it and its first event are durable."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         data = decode(request, spec.create_decoder, _fields(spec.create))
 
         def respond(outcome: Outcome) -> Response:
@@ -83,7 +93,7 @@ class Records:
     async def patch(self, request: Request, endpoint: str, id: str) -> Response:
         """The record with the given fields changed; the others stay."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch))
         revision = expected(request.headers, spec, engine.get(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
@@ -92,7 +102,7 @@ class Records:
     async def delete(self, request: Request, endpoint: str, id: str) -> Response:
         """The end of a record: 204."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         revision = expected(request.headers, spec, engine.get(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
@@ -100,7 +110,7 @@ class Records:
     async def command(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """A command of the record; the body holds its arguments."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         command = _named(spec.commands, name, f"command of {spec.name}")
         arguments = _arguments(request, command.call)
         return await self._do(
@@ -114,7 +124,7 @@ class Records:
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """One direct attempt of a port; the body holds its arguments."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         port = _named(spec.ports, name, f"port of {spec.name}")
         arguments = _arguments(request, port.call)
         return await self._do(
@@ -128,7 +138,7 @@ class Records:
     async def flows(self, request: Request, endpoint: str, id: str) -> Response:
         """The flows about a record, oldest first."""
         engine = self._host.engine
-        spec = find_model(engine, endpoint)
+        spec = self._model(engine, endpoint)
         found = await self._host.store.flows(spec.key, id)
         if not found:
             engine.get(spec, id)  # a record that never was is 404; one deleted keeps its flows
@@ -142,7 +152,13 @@ class Records:
         run: Callable[[Answering | None], Awaitable[Outcome]],
         respond: Callable[[Outcome], Response],
     ) -> Response:
-        response = await self._once.do(request, engine, run, respond)
+        # Looking the key up takes a moment, in which a deploy may let go of this revision.
+        resident = engine.resident(spec)
+        resident.enter()
+        try:
+            response = await self._once.do(request, engine, run, respond)
+        finally:
+            resident.leave()
         return await self._settled(request, engine, spec, response)
 
     async def _settled(
@@ -175,12 +191,6 @@ class Records:
         except NotFoundError:
             return response.adding(*kept[-2:])
         return record_response(record, *kept, status=response.status)
-
-
-def find_model(engine: Engine, endpoint: str) -> ModelSpec:
-    """The live model of an endpoint. Raises NotFoundError with the likely one."""
-    spec = engine.registry.endpoints.get(endpoint)
-    return _named(engine.registry.endpoints, endpoint, "model") if spec is None else spec
 
 
 def flow_document(flow: Flow, steps: list[Step]) -> dict[str, Any]:

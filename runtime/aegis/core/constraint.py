@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 from msgspec import inspect as shapes
@@ -98,7 +97,13 @@ class _Compiler:
         if isinstance(shape, shapes.Metadata):
             inner = self.walk(shape.type)
             bounds = (shape.extra or {}).get("bounds")
-            return inner if not bounds else _both(_bounded(bounds), inner)
+            if not bounds:
+                return inner
+            if not _numeric(shape.type):
+                raise TypeError(f"Meta({', '.join(bounds)}) bounds numbers: int, float or Decimal")
+            return _both(_bounded(bounds), inner)
+        if isinstance(shape, shapes.DecimalType):
+            return _finite
         if isinstance(shape, shapes.StructType | shapes.DataclassType):
             return self._struct(shape)
         if isinstance(
@@ -106,8 +111,14 @@ class _Compiler:
             shapes.ListType | shapes.SetType | shapes.FrozenSetType | shapes.VarTupleType,
         ):
             return _each(self.walk(shape.item_type))
+        if isinstance(shape, shapes.TupleType):
+            return _parts([self.walk(item) for item in shape.item_types])
+        if isinstance(shape, shapes.NamedTupleType):
+            return _parts([self.walk(field.type) for field in shape.fields])
+        if isinstance(shape, shapes.TypedDictType):
+            return _members({field.name: self.walk(field.type) for field in shape.fields})
         if isinstance(shape, shapes.DictType):
-            return _values(self.walk(shape.value_type))
+            return _items(self.walk(shape.key_type), self.walk(shape.value_type))
         if isinstance(shape, shapes.UnionType):
             walks = [(_runtime(t), w) for t in shape.types if (w := self.walk(t)) is not None]
             return _one_of(walks) if walks else None
@@ -139,8 +150,8 @@ def _runtime(shape: shapes.Type) -> tuple[type, ...]:
     """The Python types whose values a member of a union takes."""
     inner = shape.type if isinstance(shape, shapes.Metadata) else shape
     cls = getattr(inner, "cls", None)
-    if cls is not None:
-        return (cls,)
+    if cls is not None and not isinstance(inner, shapes.TypedDictType):
+        return (get_origin(cls) or cls,)
     known: Mapping[type, tuple[type, ...]] = {
         shapes.IntType: (int,),
         shapes.FloatType: (float, int),
@@ -150,6 +161,8 @@ def _runtime(shape: shapes.Type) -> tuple[type, ...]:
         shapes.SetType: (set,),
         shapes.FrozenSetType: (frozenset,),
         shapes.VarTupleType: (tuple,),
+        shapes.TupleType: (tuple,),
+        shapes.TypedDictType: (dict,),
     }
     return known.get(type(inner), ())
 
@@ -159,24 +172,53 @@ _HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "ge": operator.ge,
     "lt": operator.lt,
     "le": operator.le,
-    "multiple_of": lambda value, step: value % step == 0,
+    "multiple_of": lambda value, step: _multiple(value, step),
 }
+
+
+def _multiple(value: Any, step: Any) -> bool:
+    try:
+        return bool(value % step == 0)
+    except ArithmeticError:  # more digits than Decimal reckons with
+        return False
+
+
+def _numeric(shape: shapes.Type) -> bool:
+    """Whether a bound means something for values of this shape: all or some are numbers."""
+    if isinstance(shape, shapes.Metadata):
+        return _numeric(shape.type)
+    if isinstance(shape, shapes.UnionType):
+        return any(_numeric(member) for member in shape.types)
+    return isinstance(shape, shapes.IntType | shapes.FloatType | shapes.DecimalType)
+
+
+def _finite(value: Any, path: str) -> None:
+    """A stored number is one: JSON knows no NaN, and a NaN is not even equal to itself."""
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise InvalidError(f"Expected a finite `Decimal` - at `{path}`", pointer=path)
 
 
 def _bounded(bounds: Mapping[str, Number]) -> _Walk:
     tests = [
-        (_HOLDS[name], bound, Decimal(str(bound)), f"{_SIGN[name]} {bound}")
+        (
+            _HOLDS[name],
+            float(bound) if isinstance(bound, Decimal) else bound,
+            Decimal(str(bound)),
+            f"{_SIGN[name]} {bound}",
+        )
         for name, bound in bounds.items()
     ]
 
     def visit(value: Any, path: str) -> None:
-        if not isinstance(value, int | float | Decimal):
+        # In a union the bound is not meant for other members; a bool is an int only in Python.
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             return
+        if isinstance(value, Decimal):
+            _finite(value, path)
         exact = isinstance(value, Decimal)
-        number = value if not isinstance(value, Decimal) or value.is_finite() else math.nan
         for holds, bound, decimal, said in tests:
             # Of a NaN nothing holds, so it is refused.
-            if not holds(number, decimal if exact else bound):
+            if not holds(value, decimal if exact else bound):
                 kind = type(value).__name__
                 raise InvalidError(f"Expected `{kind}` {said} - at `{path}`", pointer=path)
 
@@ -205,13 +247,41 @@ def _each(walk: _Walk | None) -> _Walk | None:
     return visit
 
 
-def _values(walk: _Walk | None) -> _Walk | None:
-    if walk is None:
+def _items(keys: _Walk | None, values: _Walk | None) -> _Walk | None:
+    if keys is None and values is None:
         return None
 
     def visit(value: Any, path: str) -> None:
-        for item in value.values():
-            walk(item, f"{path}[...]")
+        for key, item in value.items():
+            if keys is not None:
+                keys(key, f"key in {path}")
+            if values is not None:
+                values(item, f"{path}[...]")
+
+    return visit
+
+
+def _parts(walks: Sequence[_Walk | None]) -> _Walk | None:
+    known = [(index, walk) for index, walk in enumerate(walks) if walk is not None]
+    if not known:
+        return None
+
+    def visit(value: Any, path: str) -> None:
+        for index, walk in known:
+            walk(value[index], f"{path}[{index}]")
+
+    return visit
+
+
+def _members(walks: Mapping[str, _Walk | None]) -> _Walk | None:
+    known = [(name, walk) for name, walk in walks.items() if walk is not None]
+    if not known:
+        return None
+
+    def visit(value: Any, path: str) -> None:
+        for name, walk in known:
+            if name in value:
+                walk(value[name], f"{path}.{name}")
 
     return visit
 

@@ -14,7 +14,7 @@ NAME = re.compile(r"^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)+$")
 PATTERN = re.compile(r"^[a-z*][a-z0-9_*-]*(\.[a-z*][a-z0-9_*-]*)*$")
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened, as a CloudEvents 1.0 envelope; `data` holds JSON values only.
 
     `cause` is the id of the event that led to this one, `flow` the flow it belongs to,
@@ -33,7 +33,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     specversion: str = "1.0"
 
 
-class Emission(msgspec.Struct, frozen=True):
+class Emission(msgspec.Struct, frozen=True, gc=False):
     """An event that an author asked for, before the host gives it id, time and cause."""
 
     type: str

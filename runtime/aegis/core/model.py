@@ -36,11 +36,15 @@ else:
         def __new__(
             mcls, name, bases, namespace, *, endpoint=None, concurrency="etag", **options
         ):
-            options.setdefault("frozen", True)
-            options.setdefault("kw_only", True)
+            if options:
+                raise TypeError(
+                    f"model {name} takes endpoint= and concurrency=, not {', '.join(options)}="
+                )
+            if concurrency not in ("etag", "last-wins"):
+                raise TypeError(f"model {name}: concurrency is 'etag' or 'last-wins'")
             namespace["__aegis_endpoint__"] = endpoint
             namespace["__aegis_concurrency__"] = concurrency
-            return super().__new__(mcls, name, bases, namespace, **options)
+            return super().__new__(mcls, name, bases, namespace, frozen=True, kw_only=True)
 
     class Model(msgspec.Struct, metaclass=_ModelMeta):
         """Frozen, typed data that the host stores; subclass it, name its endpoint, add ports."""

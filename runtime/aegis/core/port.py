@@ -88,6 +88,7 @@ class Port(_Method[M, P, R]):
     @overload
     def undo(
         self,
+        /,
         *,
         timeout: float | None = None,
         retries: int | None = None,
@@ -95,17 +96,17 @@ class Port(_Method[M, P, R]):
     ) -> Callable[[F], F]: ...
     def undo(
         self,
-        fn: Callable[..., Any] | None = None,
+        fn: F | None = None,
         /,
         *,
         timeout: float | None = None,
         retries: int | None = None,
         backoff: float | None = None,
-    ) -> Callable[..., Any]:
+    ) -> F | Callable[[F], F]:
         """Mark the method that undoes this port; it may run although the port never answered."""
         policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
 
-        def mark(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def mark(fn: F) -> F:
             if self.undo_fn is not None:
                 raise InvalidError(f"port {self.name!r} already has an undo")
             self.undo_fn = fn

@@ -10,16 +10,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 
 from aegis.core.component import ListenerSpec, Revision
-from aegis.core.errors import Refused
+from aegis.core.errors import Refused, StoreError
 from aegis.core.event import Event, matches
 from aegis.engine.engine import Engine
-from aegis.engine.flows import attempt, decode_event
+from aegis.engine.flows import STALLED, attempt, decode_event
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.work import Work
 from aegis.protocols import Cursor, Entry, Failed
 
 READ_AHEAD = 256
-STALLED = 1.0
 
 _log = logging.getLogger("aegis.host")
 
@@ -204,6 +203,8 @@ class Broker:
                     engine.registry, work, resident=resident, locks=(name,), mark=mark
                 )
                 return
+            except StoreError:
+                raise
             except Exception as error:
                 attempts += 1
                 pause = spec.policy.pause(attempts)

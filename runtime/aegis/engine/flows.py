@@ -7,7 +7,6 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from aegis.core.errors import (
     PortError,
     PortTimeoutError,
     Refused,
+    StoreError,
 )
 from aegis.core.event import Emission, Event
 from aegis.core.flow import (
@@ -46,6 +46,8 @@ _replace = msgspec.structs.replace
 
 # An adapter that swallows its cancellation for so long has parked its flow; someone must look.
 STUBBORN = 5.0
+# Seconds until a store that refused is asked again.
+STALLED = 1.0
 # A port without adapters is pure: a conflict only means that it read too early.
 REREADS = 10
 
@@ -116,7 +118,6 @@ class Flows:
         self._closing = False
         self._closed: asyncio.Future[None] | None = None
         self.on_end: Callable[[Flow], None] = _nothing
-        self._hearing: dict[Revision, set[str]] = {}
         ledger.flows = self
 
     # What is open
@@ -229,12 +230,16 @@ class Flows:
         self, registry: Registry, revision: Revision, entry: Entry, cursor: Cursor
     ) -> None:
         """Take the steps that a stored event sets off in `revision`, which was not loaded then."""
-        if entry.id in self._hearing.get(revision, ()):
-            return
         consumers = registry.consumers(entry.type)
         if not any(consumer.revision is revision for consumer in consumers):
             return
         event = decode_event(entry.doc)
+        if event.flow is not None:
+            # Stored while the component was coming back, or had come back before a crash.
+            stored = await self._ledger.store.flow(event.flow)
+            for step in () if stored is None else stored[1]:
+                if step.cause == event.id and step.model.split(".", 1)[0] == revision.name:
+                    return
         run = self._runs.get(event.flow) if event.flow is not None else None
         work = Work(key=event.id, label=revision.label, cause=event.id)
 
@@ -244,15 +249,6 @@ class Flows:
 
         locks = () if run is None else (run.flow.id,)
         await self._ledger.settle(registry, work, locks=locks, mark=mark)
-
-    @contextmanager
-    def catching_up(self, revision: Revision) -> Iterator[None]:
-        """Note what `revision` hears from now on, so that `replay` does not tell it again."""
-        self._hearing[revision] = set()
-        try:
-            yield
-        finally:
-            del self._hearing[revision]
 
     def _consume(
         self,
@@ -278,8 +274,6 @@ class Flows:
             owner = consumer.revision
             if only is not None and owner is not only:
                 continue
-            if owner in self._hearing:
-                self._hearing[owner].add(event.id)
             if flow is not None and owner.name == flow.component:
                 if registry.revision(flow.component, flow.version) is not owner:
                     continue
@@ -428,8 +422,9 @@ class Flows:
         self._runs[run.flow.id] = run
         for key in run.keys():
             self._about.setdefault(key, set()).add(run.flow.id)
+        undoing = run.flow.state is FlowState.COMPENSATING
         for step in run.steps.values():
-            if step.state in OPEN_STEPS and self._locate(run.flow, step) is None:
+            if (undoing or step.state in OPEN_STEPS) and self._locate(run.flow, step) is None:
                 run.blocked = _needs(run, step)
 
     def _begin(self, run: Run, steps: list[Step]) -> None:
@@ -520,11 +515,9 @@ class Flows:
                 step, pause = retried
             finally:
                 located.resident.leave()
-            if run.flow.state is not FlowState.RUNNING:
-                return
             run.attempting.add(step.n)
             try:
-                await self._pause(pause)
+                await self._pause(run, pause)
             finally:
                 run.attempting.discard(step.n)
 
@@ -595,6 +588,28 @@ class Flows:
         )
         return work
 
+    async def _commit(
+        self, run: Run, work: Work, mark: Callable[[Draft], None], resident: Resident | None = None
+    ) -> None:
+        """Settle work of a flow; while the store refuses, the flow waits for it.
+
+        What a partner has done is done: to ask it again, or to undo it, would need the store too.
+        """
+        while True:
+            try:
+                await self._ledger.settle(
+                    self._registry(), work, resident=resident, locks=(run.flow.id,), mark=mark
+                )
+            except StoreError as error:
+                _log.error("the store refused a step of flow %s: %s", run.flow.id, error)
+                run.blocked = f"the store: {error}"
+                if self._closing:
+                    raise
+                await self._sleep(STALLED)
+            else:
+                run.blocked = None
+                return
+
     async def _settle(self, run: Run, step: Step, work: Work, resident: Resident) -> None:
         def mark(draft: Draft) -> None:
             # A step that ends after the undo of its flow began leads nowhere; it is undone next.
@@ -604,9 +619,7 @@ class Flows:
             draft.commit.steps.append(step)
             draft.after.append(lambda: run.steps.__setitem__(step.n, step))
 
-        await self._ledger.settle(
-            self._registry(), work, resident=resident, locks=(run.flow.id,), mark=mark
-        )
+        await self._commit(run, work, mark, resident)
 
     async def _mark(self, run: Run, step: Step, state: StepState) -> Step:
         """Store that a step is in `state`, and nothing else."""
@@ -618,7 +631,7 @@ class Flows:
             draft.commit.steps.append(moved)
             draft.after.append(lambda: run.steps.__setitem__(moved.n, moved))
 
-        await self._ledger.settle(self._registry(), work, locks=(run.flow.id,), mark=mark)
+        await self._commit(run, work, mark)
         return moved
 
     async def _fail(
@@ -647,7 +660,7 @@ class Flows:
             draft.after.append(lambda: run.steps.__setitem__(failed.n, failed))
             self.undo(draft, run.flow.id, f"{step.port}: {said}")
 
-        await self._ledger.settle(self._registry(), work, locks=(run.flow.id,), mark=mark)
+        await self._commit(run, work, mark)
 
     # Undo
 
@@ -781,10 +794,16 @@ class Flows:
                 )
             finally:
                 fresh.resident.leave()
-            await self._pause(pause)
+            await self._pause(run, pause)
         return None
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, run: Run, seconds: float) -> None:
+        """Sleep before the next attempt, unless the host is closing or there will be none."""
+        cut = run.flow.state is FlowState.COMPENSATING
+        if not cut or run.compensator is asyncio.current_task():
+            await self._sleep(seconds)
+
+    async def _sleep(self, seconds: float) -> None:
         """Sleep, but no longer than the host is open."""
         sleep = asyncio.ensure_future(self._ledger.clock.sleep(seconds))
         try:
@@ -829,7 +848,7 @@ class Flows:
                 )
             draft.after.append(lambda: self._end(run, flow))
 
-        await self._ledger.settle(self._registry(), work, locks=(run.flow.id,), mark=mark)
+        await self._commit(run, work, mark)
 
 
 async def attempt(
@@ -902,7 +921,8 @@ def returned(model: ModelSpec, name: str, after: Any, before: Any) -> Any:
     """What a port or command returned, checked: the record, or None for no change."""
     if after is None:
         return before
-    if type(after) is not model.cls:
+    cls: type[Any] = model.cls
+    if type(after) is not cls:
         raise PortError(
             f"{model.key}.{name} returned {type(after).__name__}",
             hint=f"return self.update(...), or None for no change; not {after!r:.80}",

@@ -132,12 +132,16 @@ class Host:
     async def open(self) -> None:
         """Open the store and take over what an earlier run left. Raises StoreError and its kinds."""
         await self.store.open()
-        for deployment in await self.store.deployments():
-            self._number = max(self._number, deployment.number)
-            if deployment.live:
-                self._before[deployment.component] = deployment
-        await self._remember_absence()
-        await self._flows.load()
+        try:
+            for deployment in await self.store.deployments():
+                self._number = max(self._number, deployment.number)
+                if deployment.live:
+                    self._before[deployment.component] = deployment
+            await self._remember_absence()
+            await self._flows.load()
+        except BaseException:
+            await self.store.close()
+            raise
         self._watchdog.start()
         self._opened = True
 
@@ -724,6 +728,10 @@ class Host:
         """Say that `what` must end before the host is ready; the function that says it has."""
         self._starting.add(what)
         return lambda: self._starting.discard(what)
+
+    def starting_with(self) -> Sequence[str]:
+        """What `starting` was said of and has not ended."""
+        return sorted(self._starting)
 
     def missing(self) -> Sequence[str]:
         """What keeps the host from being ready; empty when it is."""

@@ -145,6 +145,7 @@ class Ledger:
                     self.broker.publish(draft.entries, result.result())
                 for action in draft.after:
                     action()
+            draft.after.clear()  # they know the draft: a cycle that only a full collection ends
             for key in keys:
                 if self._busy.get(key) is done:
                     del self._busy[key]

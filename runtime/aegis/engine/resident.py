@@ -79,7 +79,7 @@ class Resident:
                     result = close()
                     if inspect.isawaitable(result):
                         await result
-            except Exception:
+            except (Exception, SystemExit):
                 _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
         self._filled = {}
 
@@ -166,7 +166,7 @@ async def stage(registry: Registry, revision: Revision, lookup: Lookup) -> Resid
             raise ComponentError(
                 revision.name, [f"{part.name} did not open within {OPEN_TIMEOUT:.0f} s"]
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ComponentError(
                 revision.name, [f"{part.name} cannot open: {type(error).__name__}: {error}"]
             ) from error

@@ -29,6 +29,7 @@ from aegis.core.component import (
     Source,
     noun,
 )
+from aegis.core.constraint import check_of
 from aegis.core.errors import AegisError, ComponentError, closest
 from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.event import Event
@@ -86,7 +87,7 @@ class PythonLoader:
         except ComponentError:
             self._forget(unique, filename)
             raise
-        except Exception as error:
+        except BaseException as error:  # `sys.exit()` in a component must not end the host
             line = _line_in(error, filename)
             self._forget(unique, filename)
             detail = error.detail if isinstance(error, AegisError) else str(error)
@@ -188,6 +189,10 @@ class _Survey:
         name = cls.__name__
         fields = [f for f in msgspec.structs.fields(cls) if f.name != "id"]
         for item in fields:
+            if item.encode_name != item.name:
+                self.problems.append(
+                    f"{name}.{item.name}: is stored under its own name, not as {item.encode_name!r}"
+                )
             if item.name in RESERVED or item.name.startswith("_") or hasattr(Model, item.name):
                 self.problems.append(
                     f"{name}.{item.name}: the name is taken by Model: choose another"
@@ -230,6 +235,10 @@ class _Survey:
         except TypeError as error:
             self.problems.append(f"{cls.__name__}: a field has a type that cannot be stored: {error}")
             return {}, {}
+        try:
+            check_of(cls)
+        except TypeError as error:
+            self.problems.append(f"{cls.__name__}: {error}")
         name = reference["$ref"].rsplit("/", 1)[-1]
         return definitions.pop(name), definitions
 
@@ -336,7 +345,13 @@ class _Survey:
             fn=fn,
             adapters=tuple(adapters),
             event=event,
-            arguments=msgspec.defstruct(
+            arguments=self._arguments(where, arguments) if arguments else None,
+        )
+
+    def _arguments(self, where: str, arguments: list[Any]) -> type[msgspec.Struct] | None:
+        """The Struct of what a caller passes, None (and a problem) when JSON cannot hold it."""
+        try:
+            struct = msgspec.defstruct(
                 f"{where.replace('.', '_')}_arguments",
                 arguments,
                 kw_only=True,
@@ -344,9 +359,12 @@ class _Survey:
                 forbid_unknown_fields=True,
                 module=self.module.__name__,
             )
-            if arguments
-            else None,
-        )
+            msgspec.json.schema_components([struct])
+            check_of(struct)
+        except TypeError as error:
+            self.problems.append(f"{where}: an argument has a type that cannot be sent: {error}")
+            return None
+        return struct
 
     def _slot(self, where: str, parameter: str, hint: Any) -> Iterator[Slot]:
         if isinstance(hint, type) and _is_protocol(hint):
@@ -434,6 +452,11 @@ class _Survey:
         if any(p.kind is p.VAR_KEYWORD for p in theirs.values()):
             return
         missing = [n for n in names if n not in theirs]
+        missing = missing or [
+            name
+            for name, other in zip(names, (n for n in theirs if n in names), strict=False)
+            if name != other and names[name].kind is not inspect.Parameter.KEYWORD_ONLY
+        ]
         extra = [
             p.name
             for p in theirs.values()

@@ -195,6 +195,14 @@ class MemoryStore:
             for flow in sorted(flows, key=lambda flow: (flow.created, flow.id))
         ]
 
+    async def forget_answers(self, before: str) -> int:
+        """Drop the idempotency answers made before a time; how many."""
+        self._require_open()
+        old = [key for key, answer in self._answers.items() if answer.created < before]
+        for key in old:
+            del self._answers[key]
+        return len(old)
+
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
         self._require_open()

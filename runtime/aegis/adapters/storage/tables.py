@@ -38,6 +38,7 @@ CREATE TABLE steps (
 CREATE TABLE answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
     body BLOB NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX answers_by_age ON answers (created);
 CREATE TABLE cursors (subscriber TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE failed (
     subscriber TEXT NOT NULL, seq INTEGER NOT NULL, doc TEXT NOT NULL,

@@ -1,0 +1,51 @@
+"""Parts that misbehave on purpose: stores that fail or stall, each beside the real one."""
+
+import asyncio
+
+from aegis.adapters.storage.memory import MemoryStore
+from aegis.core.errors import StoreError
+
+
+class FailingStore(MemoryStore):
+    """A memory store whose commits fail when `fails(number)` says so; numbers count from 1.
+
+    The failing commit stores nothing, as Store promises.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+        self.fails = lambda number: False
+
+    def fail_next(self, count=1, *, skip=0):
+        """Fail `count` commits after `skip` good ones from now."""
+        first = self.asked + 1 + skip
+        self.fails = lambda number: first <= number < first + count
+
+    def commit(self, commit):
+        self.asked += 1
+        if self.fails(self.asked):
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(StoreError("the disk is full"))
+            return future
+        return super().commit(commit)
+
+
+class GatedStore(MemoryStore):
+    """A memory store that holds back every commit for which `holds(commit)` is true until `open`."""
+
+    def __init__(self):
+        super().__init__()
+        self.holds = lambda commit: False
+        self.gate = asyncio.Event()
+        self.held = asyncio.Event()
+
+    def commit(self, commit):
+        if not self.holds(commit):
+            return super().commit(commit)
+        return asyncio.ensure_future(self._later(commit))
+
+    async def _later(self, commit):
+        self.held.set()
+        await self.gate.wait()
+        return await super().commit(commit)

@@ -1,0 +1,303 @@
+"""`%%component`, `%aegis` and the names of components, in an IPython shell of this process."""
+
+import sys
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.error import UsageError
+from traitlets.config import Config as Traits
+
+from aegis.core.errors import ComponentError, NotFoundError
+from aegis_kernel.headless import HeadlessShell
+from aegis_kernel.hosting import HostThread
+from aegis_kernel.notebook import Notebook, lab_data
+from tests.kernel.process import ORDERS
+
+
+class Session:
+    """A shell with a host, and what its last cell came to."""
+
+    def __init__(self):
+        traits = Traits()
+        traits.HistoryManager.enabled = False
+        traits.InteractiveShell.colors = "nocolor"
+        self.shell = HeadlessShell(config=traits)
+        self.notebook = Notebook(self.shell, HostThread())
+        self.notebook.attach()
+        self.notebook.start(ephemeral=True)
+
+    def run(self, cell):
+        """What the cell's last line gives; its error is raised."""
+        self.shell.last_traceback = ""
+        result = self.shell.run_cell(cell, store_history=True)
+        result.raise_error()
+        return result.result
+
+    def fails(self, cell, kind=ComponentError):
+        """The error of a cell, and the traceback it shows."""
+        with pytest.raises(kind) as caught:
+            self.run(cell)
+        return caught.value, self.shell.last_traceback
+
+    def close(self):
+        self.notebook.detach()
+        assert self.notebook.thread.close()
+
+
+@pytest.fixture
+def session(monkeypatch):
+    # IPython takes the place of the program's main module.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    session = Session()
+    yield session
+    session.close()
+
+
+def simple(name="notes", version="1.0.0", body="", model="Note", endpoint="notes"):
+    return (
+        f"%%component {name} {version}\nfrom aegis import Model\n"
+        f"class {model}(Model, endpoint={endpoint!r}):\n    text: str = ''\n{body}"
+    )
+
+
+# --- what a cell may be -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "a component has a name and a version"),
+        ("orders", "a component has a name and a version"),
+        ("orders 1.0.0 more", "a component has a name and a version"),
+        ("Orders 1.0.0", "'Orders' is no component name"),
+        ("orders 1.0", "'1.0' is no version"),
+        ("orders latest", "'latest' is no version"),
+    ],
+)
+def test_a_bad_first_line_is_told_how_to_write_it(session, line, said):
+    error, _ = session.fails(f"%%component {line}\nx = 1", UsageError)
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("broken", "line", "shown"),
+    [
+        ("x = 1 / 0\n", 5, "x = 1 / 0"),
+        ("def f(:\n", 5, "def f(:"),
+        ("import no_such_package_at_all\n", 5, "import no_such_package_at_all"),
+    ],
+)
+def test_a_broken_cell_shows_its_own_line_and_the_old_revision_serves(session, broken, line, shown):
+    session.run(simple())
+    error, traceback = session.fails(simple(version="1.1.0", body=broken))
+    assert error.fields["line"] == line
+    assert shown in traceback
+    assert "notes 1.0.0" in traceback
+    assert "still serves" in traceback
+    assert "loader" not in traceback
+    assert "run_cell_magic" not in traceback
+    assert session.run("host.create(Note, text='kept').text") == "kept"
+
+
+def test_a_graph_with_problems_is_refused_with_each_of_them(session):
+    cell = ORDERS.replace(
+        "async def authorize(self, order_id: str, amount: Decimal) -> str:\n        return",
+        "async def authorise(self, order_id: str, amount: Decimal) -> str:\n        return",
+    )
+    error, traceback = session.fails(cell)
+    assert "CardPayments" in str(error)
+    assert "did you mean" in traceback
+
+
+def test_a_name_of_another_cell_is_told_with_its_cell(session):
+    session.run("1 + 1")
+    session.run("limit = 3")
+    _, traceback = session.fails(simple(body="cap = limit\n"))
+    assert "limit: cell 2 defines it" in traceback
+
+
+def test_a_name_of_another_component_is_told_with_it(session):
+    session.run(simple())
+    _, traceback = session.fails(
+        simple("other", model="Other", endpoint="others", body="N = Note\n")
+    )
+    assert "Note: component notes defines it" in traceback
+
+
+def test_a_name_that_only_a_function_misses_is_told_at_the_deploy(session):
+    session.run("def rate():\n    return 3")
+    shown = session.run(simple(body="def price():\n    return rate() * 2\n"))
+    assert any("line 6: rate is not defined" in note and "cell 1" in note for note in shown.notes)
+
+
+def test_names_that_a_function_finds_are_not_told(session):
+    body = "LIMIT = 3\ndef price():\n    return len('a') * LIMIT\n"
+    assert session.run(simple(body=body)).notes == ()
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_names_are_bound_and_bound_again_at_each_deploy(session):
+    session.run(simple(body="def word():\n    return 'first'\n"))
+    assert session.run("word()") == "first"
+    session.run(simple(body="def word():\n    return 'second'\n"))
+    assert session.run("word()") == "second"
+    session.run(simple())
+    with pytest.raises(NameError):
+        session.run("word()")
+
+
+def test_a_name_that_the_user_has_bound_stays_the_users(session):
+    session.run(simple(body="def word():\n    return 'first'\n"))
+    session.run("word = 'mine'")
+    shown = session.run(simple(body="def word():\n    return 'second'\n"))
+    assert session.run("word") == "mine"
+    assert any("word" in note and "yours" in note for note in shown.notes)
+
+
+def test_names_follow_a_deploy_that_no_magic_made(session):
+    session.run(simple(body="def word():\n    return 'first'\n"))
+    text = simple(body="def word():\n    return 'second'\n").partition("\n")[2]
+    session.run(f"host.deploy('notes', '1.0.0', {text!r}, origin='a test')")
+    assert session.run("word()") == "second"
+    session.run("host.undeploy('notes')")
+    with pytest.raises(NameError):
+        session.run("word()")
+
+
+def test_a_name_of_two_components_names_both(session):
+    body = "def word():\n    return {!r}\n"
+    session.run(simple(body=body.format("notes")))
+    shown = session.run(simple("tasks", model="Task", endpoint="tasks", body=body.format("tasks")))
+    assert any("word is in notes and in tasks" in note for note in shown.notes)
+    assert session.run("word()") == "notes"
+
+
+def test_host_stays_the_host_whatever_a_component_defines(session):
+    session.run(simple(body="def host():\n    return 'no'\n"))
+    assert session.run("host.create(Note).text") == ""
+
+
+def test_a_class_of_an_older_revision_still_names_its_model(session):
+    session.run(simple())
+    session.run("Old = Note")
+    session.run(simple(body="    more: str = ''\n"))
+    assert session.run("host.create(Old, more='x').more") == "x"
+
+
+# --- what a deploy shows ------------------------------------------------------------------------
+
+
+def test_a_deploy_shows_what_changed_in_the_graph(session):
+    command = "    @command\n    def mark(self) -> 'Note':\n        return self.update(text='x')\n"
+    session.run(simple())
+    shown = session.run(
+        simple(version="1.1.0", body="").replace("import Model", "import Model, command") + command
+    )
+    assert shown.changes[0] == "1.0.0 -> 1.1.0"
+    assert "+ command notes.Note.mark" in shown.changes
+    back = session.run("%aegis rollback notes")
+    assert "- command notes.Note.mark" in back.changes
+
+
+def test_what_a_deploy_shows_takes_no_text_for_html(session):
+    shown = session.run(simple(body="def price():\n    return globals_of('<b>')\n"))
+    assert "<b>" not in shown._repr_html_()
+
+
+# --- %aegis -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stats", "did you mean 'status'"),
+        ("zzz", "it knows status, deploy"),
+        ("rollback", "%aegis rollback NAME"),
+        ("rollback a b", "%aegis rollback NAME"),
+        ("deploy notes.py", "%aegis deploy FILE NAME VERSION"),
+        ("deploy nowhere.py notes 1.0.0", "nowhere.py cannot be read"),
+        ("reset 'notes", "No closing quotation"),
+    ],
+)
+def test_a_wrong_word_is_told_the_right_one(session, line, said):
+    error, _ = session.fails(f"%aegis {line}", UsageError)
+    assert said in str(error)
+
+
+def test_help_names_every_word(session, capsys):
+    session.run("%aegis")
+    shown = capsys.readouterr().out
+    for word in ("%%component", "status", "deploy", "rollback", "reset", "resume", "data", "help"):
+        assert word in shown
+
+
+def test_status_shows_the_host(session):
+    session.run(simple())
+    assert "notes 1.0.0" in repr(session.run("%aegis status"))
+
+
+def test_a_file_is_deployed_and_its_errors_name_it(session, tmp_path):
+    path = tmp_path / "notes.py"
+    path.write_text(simple().partition("\n")[2])
+    assert "notes 1.0.0" in repr(session.run(f"%aegis deploy {path} notes 1.0.0"))
+    path.write_text("x = 1\ny = 1 / 0\n")
+    error, traceback = session.fails(f"%aegis deploy {path} notes 1.0.0")
+    assert error.fields["line"] == 2
+    assert "y = 1 / 0" in traceback
+    assert str(path) in traceback
+
+
+def test_a_rollback_serves_the_code_before(session):
+    session.run(simple(body="def word():\n    return 'first'\n"))
+    session.run(simple(body="def word():\n    return 'second'\n"))
+    session.run("%aegis rollback notes")
+    assert session.run("word()") == "first"
+
+
+def test_a_rollback_of_nothing_is_one_sentence(session):
+    _, traceback = session.fails("%aegis rollback nothing", NotFoundError)
+    assert traceback == "NotFoundError: there is no component 'nothing'"
+
+
+def test_reset_asks_and_drops_only_on_yes(session, monkeypatch, capsys):
+    session.run(simple())
+    session.run("host.create(Note)\nhost.create(Note)")
+    asked = []
+    for answer, left in (("", 2), ("n", 2), ("y", 0)):
+        monkeypatch.setattr("builtins.input", lambda q, a=answer: asked.append(q) or a)
+        session.run("%aegis reset notes")
+        assert session.run("len(host.list(Note))") == left
+    assert "notes" in asked[0]
+    assert "2 records of notes dropped" in capsys.readouterr().out
+    session.run("host.create(Note)")
+    session.run("%aegis reset --yes notes")
+    assert session.run("len(host.list(Note))") == 0
+
+
+def test_reset_where_nobody_can_be_asked_says_how(session, monkeypatch):
+    def nobody(question):
+        raise EOFError
+
+    session.run(simple())
+    monkeypatch.setattr("builtins.input", nobody)
+    error, _ = session.fails("%aegis reset notes", UsageError)
+    assert "--yes" in str(error)
+
+
+def test_the_words_are_completed(session):
+    with provisionalcompleter():
+        found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}
+    assert {"reset", "resume"} <= found
+
+
+# --- where the data is --------------------------------------------------------------------------
+
+
+def test_data_is_beside_the_notebook_or_named_after_the_console(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "deep" / "shop.ipynb"))
+    assert lab_data() == tmp_path / "deep" / ".aegis" / "shop" / "lab"
+    monkeypatch.setenv("JPY_SESSION_NAME", "console-1")
+    assert lab_data().parent.parent == tmp_path / ".aegis"

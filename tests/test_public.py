@@ -1,0 +1,30 @@
+"""The author's names, pinned: one more or one less is a decision."""
+
+import aegis
+
+
+def test_the_author_s_names_are_exactly_these():
+    assert sorted(aegis.__all__) == [
+        "Event",
+        "Host",
+        "Meta",
+        "Model",
+        "Refused",
+        "Secret",
+        "adapter",
+        "blocking",
+        "command",
+        "config",
+        "emit",
+        "event",
+        "idempotency_key",
+        "log",
+        "on",
+        "port",
+        "service",
+    ]
+
+
+def test_every_public_name_can_be_imported():
+    for name in aegis.__all__:
+        assert getattr(aegis, name) is not None
