@@ -76,7 +76,7 @@ def make_shell() -> HeadlessShell:
 
 
 def run_cell(shell: HeadlessShell, cell: Cell, timeout: float) -> None:
-    """Run one cell. Raises CellError when it fails or does not end in `timeout` seconds, Stopped."""
+    """Run one cell. Raises CellError when it fails or takes over `timeout` seconds, and Stopped."""
     history = shell.user_ns["In"]
     history.extend("" for _ in range(cell.number - len(history)))  # what was left out has a number
     shell.execution_count = cell.number

@@ -110,7 +110,7 @@ class Notebook:
         self._bound: dict[str, tuple[str, weakref.ref[Any]]] = {}
         self._seen: weakref.ref[Registry] | None = None
         self._untold: str | None = None
-        self._given: dict[str, Any] = {}
+        self._given: dict[str, Any] | None = None  # None: whoever made the thread starts it
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -148,7 +148,13 @@ class Notebook:
             self._untold = f"Aegis: {self.where()}"
 
     def move(self, data: str) -> None:
-        """Close the host and start it on another data directory."""
+        """Close the host and start it on another data directory.
+
+        Under `aegis-serve` the command line says where the data is, and this says so.
+        """
+        if self._given is None:
+            print("aegis-serve keeps its data where --data says")
+            return
         self.thread.close()
         self._unbind(set(self._bound))
         self._given |= {"data": data, "ephemeral": False}

@@ -244,7 +244,7 @@ def _config(options: argparse.Namespace, notebook: Path) -> Config:
         notebook.parent,
         data=None if options.ephemeral else data.absolute(),
         token=token,
-        values=settings,
+        overrides=settings,
         **{name: value for name, value in given.items() if value is not None},
     )
 

@@ -34,7 +34,8 @@ class Config:
     `data` is its data directory (None keeps everything in memory), `host` and `port` where it
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
-    `config("table.key")`, `bindings` which adapter a Protocol gets where several do it.
+    `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
+    Protocol gets where several do it.
     """
 
     data: Path | None = None
@@ -45,18 +46,20 @@ class Config:
     defaults: Policy = Policy()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def lookup(self, key: str) -> Any:
         """The value of a component's `config(key)`; REQUIRED itself when nothing says it.
 
-        The environment (`AEGIS_PAYMENTS_KEY` for `payments.key`) goes before the file.
+        The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
+        and that before the file.
         """
+        if key in self.overrides:
+            return self.overrides[key]
         name = "AEGIS_" + key.upper().replace(".", "_").replace("-", "_")
         if name in self.environment:
             return self.environment[name]
-        if key in self.values:
-            return self.values[key]
         found: Any = self.values
         for part in key.split("."):
             if not isinstance(found, Mapping) or part not in found:
@@ -91,7 +94,6 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name}: [server] has no {key!r}", hint=closest(key, allowed))
     if "names" in server:
         server["names"] = tuple(server["names"])
-    values = {**content, **given.pop("values", {})}
     return Config(
         **{
             "defaults": Policy(timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff),
@@ -101,7 +103,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             ),
             **server,
             **given,
-            "values": MappingProxyType(values),
+            "values": MappingProxyType(content),
         }
     )
 

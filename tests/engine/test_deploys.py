@@ -159,11 +159,21 @@ BROKEN = {
 }
 
 
+_others = set()
+
+
+@pytest.fixture(autouse=True)
+def only_mine():
+    """Other tests load components too, and keep them."""
+    _others.clear()
+    _others.update(*traces())
+
+
 def traces():
-    """What loaded components leave in the process."""
+    """What the components of this test have left in the process."""
     return (
-        {name for name in sys.modules if name.startswith("aegis_components")},
-        {name for name in linecache.cache if name.startswith("<notes")},
+        {name for name in sys.modules if name.startswith("aegis_components")} - _others,
+        {name for name in linecache.cache if name.startswith("<notes")} - _others,
     )
 
 

@@ -1,6 +1,15 @@
 """Jupyter's own conformance suite: the kernel is a complete IPython kernel."""
 
 import jupyter_kernel_test
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keep_nothing():
+    """These kernels belong to no notebook."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEGIS_EPHEMERAL", "1")
+        yield
 
 
 class TestProtocol(jupyter_kernel_test.KernelTests):

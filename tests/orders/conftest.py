@@ -22,7 +22,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 @pytest.fixture
 async def host(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[Host]:
     """A host on disk with `orders` deployed, impatient so that a time-out takes no seconds."""
-    config = Config(data=tmp_path / "data", values={"partners.url": sandbox.url})
+    config = Config(data=tmp_path / "data", overrides={"partners.url": sandbox.url})
     async with build_host(config) as host:
         await host.deploy("orders", "1.0.0", hasty(), origin="test")
         yield host

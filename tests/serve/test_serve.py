@@ -127,6 +127,14 @@ def test_settings_reach_components(serve):
     assert serving.end() == 0
 
 
+def test_the_command_line_says_where_the_data_is_whatever_a_cell_says(serve, tmp_path):
+    serving = serve(["%aegis data elsewhere", NOTES], "--data", str(tmp_path / "records"))
+    serving.ready().close()
+    assert "where --data says" in serving.printed
+    assert not (tmp_path / "elsewhere").exists()
+    assert serving.end() == 0
+
+
 # --- parameters ---------------------------------------------------------------------------------
 
 PARAMETERS = cell("rows = 1\nname: str = 'x'\n", "parameters")

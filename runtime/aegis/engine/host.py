@@ -767,7 +767,7 @@ def _checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: dict[str
     except (msgspec.ValidationError, TypeError) as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
-        raise InvalidError(f"{spec.name}: {error}", hint=hint) from error
+        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None
 
 
 def _arguments(
@@ -780,7 +780,7 @@ def _arguments(
     try:
         return decoder.decode(ENCODER.encode(given))
     except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidError(f"{spec.name}.{name}: {error}") from error
+        raise InvalidError(f"{spec.name}.{name}: {error}") from None
 
 
 def named(spec: ModelSpec, kind: str, among: Mapping[str, T], name: str) -> T:

@@ -1,0 +1,117 @@
+"""What an author writes, as both type checkers must accept it under their strictest settings."""
+
+from decimal import Decimal
+from typing import Annotated, Protocol, assert_type
+
+from aegis import (
+    Event,
+    Meta,
+    Model,
+    Refused,
+    Secret,
+    adapter,
+    blocking,
+    command,
+    config,
+    emit,
+    event,
+    idempotency_key,
+    log,
+    on,
+    port,
+    service,
+)
+
+
+class Payments(Protocol):  # what the port needs
+    async def authorize(self, order_id: str, amount: Decimal) -> str: ...
+    async def void(self, order_id: str) -> None: ...
+
+
+class Gateway(Protocol):
+    async def post(self, path: str, body: dict[str, str]) -> str: ...
+
+
+class Order(Model, endpoint="orders"):
+    customer_id: str
+    total: Annotated[Decimal, Meta(ge=0)]
+    status: str = "PENDING"
+    authorization: str | None = None
+    tags: list[str] = []
+
+    @port(consumes="order.created", produces="payment.authorized", timeout=5, retries=2)
+    async def authorize(self, payments: Payments = adapter()) -> "Order":
+        return self.update(authorization=await payments.authorize(self.id, self.total))
+
+    @authorize.undo  # gets the step's key; works without the partner's id
+    async def void(self, payments: Payments = adapter()) -> "Order":
+        await payments.void(self.id)
+        return self.update(authorization=None, status="CANCELED")
+
+    @port(consumes=authorize, produces="order.picked", when=lambda order: order.status == "OPEN")
+    def pick(self, event: Event) -> "Order | None":
+        log("picked", cause=event.id)
+        return None
+
+    @pick.undo(retries=5, backoff=0.1)
+    def unpick(self) -> "Order":
+        return self
+
+    @port(consumes=[pick, "inventory.*"], by="order_id", effect=False)
+    def count(self) -> None:
+        emit("order.counted", self.id, total=self.total)
+
+    @command(undo=True)
+    def cancel(self, reason: str = "") -> "Order":
+        if self.status == "COMPLETE":
+            raise Refused("too late", emit=event("cancel.refused", reason=reason))
+        return self.update(status="CANCELED")
+
+    @command
+    async def decrypt(self) -> "Order":
+        return self
+
+
+class Wall(Model, endpoint="walls", concurrency="last-wins"):
+    color: str = "white"
+
+
+class CardPayments(Payments):  # an adapter, with the service behind it
+    def __init__(self, gateway: Gateway = service(), key: Secret = config("payments.key")) -> None:
+        self.gateway, self.key = gateway, key
+
+    async def authorize(self, order_id: str, amount: Decimal) -> str:
+        body = {"order": order_id, "amount": str(amount), "key": idempotency_key()}
+        return await self.gateway.post("/authorize", body)
+
+    async def void(self, order_id: str) -> None:
+        await self.gateway.post("/void", {"order": order_id, "secret": self.key.reveal()})
+
+
+class Sandbox(Payments):
+    """The same, with a client that blocks."""
+
+    @blocking
+    def authorize(self, order_id: str, amount: Decimal) -> str:
+        return f"{order_id}{amount}"
+
+    async def void(self, order_id: str) -> None: ...
+
+
+@on("order.*", "payment.authorized")
+async def heard(event: Event, payments: Payments = adapter()) -> None:
+    await payments.void(event.subject or "")
+
+
+async def a_unit_test_of_it() -> None:
+    order = Order(customer_id="c", total=Decimal(1))
+    assert_type(order.id, str)
+    assert_type(order.total, Decimal)
+    assert_type(order.update(total=Decimal(2)), Order)
+    assert_type(await order.authorize(Sandbox()), Order)
+    assert_type(await order.void(Sandbox()), Order)
+    assert_type(order.cancel("late"), Order)
+    assert_type(await order.decrypt(), Order)
+    assert_type(await Sandbox().authorize("1", Decimal(1)), str)
+    assert_type(Wall().color, str)
+    order.count()
