@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench import busy, deploys, http, orders, start
 from tests.bench.figure import Figure, table
-from tests.bench.machine import described
+from tests.bench.machine import described, pace
 from tests.bench.program import told
 
 TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
@@ -52,7 +52,7 @@ def main() -> None:
 def _measured(topic: str) -> list[Figure]:
     """The figures of a topic, printed; one that cannot be measured is a target missed."""
     told(f"\n{topic} ...")
-    began = time.perf_counter()
+    began, before = time.perf_counter(), pace()
     with tempfile.TemporaryDirectory(prefix="aegis-bench-") as directory:
         try:
             figures = TOPICS[topic](Path(directory))
@@ -60,8 +60,9 @@ def _measured(topic: str) -> list[Figure]:
             traceback.print_exc()
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             figures = [Figure(name="measurements that broke", value=1, most=1, note=said)]
-    print(f"\n{table(topic, figures)}")
-    print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
+    print(f"\n{table(topic, figures)}", flush=True)
+    took = time.perf_counter() - began
+    print(f"({took:.0f} s; a million additions: {before:.0f} ms before, {pace():.0f} ms after)")
     return figures
 
 

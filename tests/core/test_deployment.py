@@ -43,9 +43,15 @@ def test_what_leaves_stored_records_valid_is_allowed(change):
         (("stars: int", "points: int"), "notes.Note.stars was removed"),
         (("stars: int = 0", "stars: str = ''"), "notes.Note.stars has another type"),
         (("stars: int", "stars: Annotated[int, Meta(ge=0)]"), "notes.Note.stars has another type"),
-        (("stars: int = 0", "stars: int = 0\n    color: str"), "notes.Note.color is new and has no default"),
+        (
+            ("stars: int = 0", "stars: int = 0\n    color: str"),
+            "notes.Note.color is new and has no default",
+        ),
         (("city: str", "town: str"), "notes.Note.place has another type"),
-        (("city: str = ''", "city: str = ''\n    zip: str = ''"), "notes.Note.place has another type"),
+        (
+            ("city: str = ''", "city: str = ''\n    zip: str = ''"),
+            "notes.Note.place has another type",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_the_number_of_records_and_the_ways_on(change, said):

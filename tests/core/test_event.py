@@ -41,7 +41,9 @@ def test_every_event_is_meant_by_its_own_name_and_by_its_first_word_and_a_star(w
     assert event(name).type == name
 
 
-@pytest.mark.parametrize("name", ["order", "Order.created", "order.", ".created", "order..x", "a b.c", ""])
+@pytest.mark.parametrize(
+    "name", ["order", "Order.created", "order.", ".created", "order..x", "a b.c", ""]
+)
 def test_a_name_that_is_no_noun_and_verb_is_refused(name):
     with pytest.raises(InvalidError, match=r"noun\.verbed"):
         event(name)

@@ -12,7 +12,7 @@ from aegis import Model
 class Order(Model, endpoint="orders"):
     customer: str
     total: int = 0
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012 -- every Model gets its own
 
 
 class Rush(Order):

@@ -6,10 +6,24 @@ import pickle
 import threading
 from typing import Protocol
 
+import msgspec
 import pytest
 
-from aegis import Model, Refused, Secret, adapter, blocking, command, config, emit, on, port, service
-from aegis import idempotency_key, log
+from aegis import (
+    Model,
+    Refused,
+    Secret,
+    adapter,
+    blocking,
+    command,
+    config,
+    emit,
+    idempotency_key,
+    log,
+    on,
+    port,
+    service,
+)
 from aegis.core.errors import AegisError, InvalidError
 from aegis.core.port import Port
 
@@ -114,8 +128,6 @@ def test_a_secret_never_prints_and_is_never_stored():
     with pytest.raises(TypeError, match="never stored"):
         pickle.dumps(secret)
     with pytest.raises(TypeError):
-        import msgspec
-
         msgspec.json.encode(secret)
 
 

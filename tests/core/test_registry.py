@@ -78,7 +78,13 @@ def test_every_port_that_consumes_an_event_is_found_once():
 
 def test_what_may_be_produced_includes_what_the_code_emits():
     registry = Registry().with_component(load(ORDERS, "orders"))
-    assert {"order.created", "order.deleted", "order.paid", "bank.asked", "seen.order"} <= registry.produced()
+    assert {
+        "order.created",
+        "order.deleted",
+        "order.paid",
+        "bank.asked",
+        "seen.order",
+    } <= registry.produced()
 
 
 def test_a_foreign_event_that_nobody_produces_yet_is_a_warning_not_a_refusal():
@@ -110,5 +116,7 @@ def test_bindings_choose_by_component_and_protocol():
     assert registry.problems("notes") == []
     slot = revision.models[0].ports["go"].call.adapters[0]
     assert registry.binding(revision, slot.protocol).name == "Chalk"
-    (problem,) = Registry(bindings={"notes.Pen": "Crayon"}).with_component(revision).problems("notes")
+    (problem,) = (
+        Registry(bindings={"notes.Pen": "Crayon"}).with_component(revision).problems("notes")
+    )
     assert "bound to 'Crayon'" in problem

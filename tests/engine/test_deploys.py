@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from aegis import Refused
 from aegis.core.errors import (
     AegisError,
     ClosedError,
@@ -18,10 +19,10 @@ from aegis.core.errors import (
 from aegis.core.flow import FlowState
 from aegis.engine import resident as residents
 from aegis.testing import memory_host
-from tests.engine.shop import TEXT, quiet, until
+from tests.engine.shop import TEXT, never, quiet, until
 from tests.fakes import FailingStore
 
-GOOD = '''
+GOOD = """
 from typing import Protocol
 from aegis import Model, adapter, command, config, port
 
@@ -40,19 +41,28 @@ class Note(Model, endpoint="notes"):
     @command
     def shout(self) -> "Note":
         return self.update(text=self.text.upper())
-'''
+"""
 
 BROKEN = {
-    "a syntax error": (GOOD.replace("class Note(Model", "class Note Model"), ["line 12: ", "class Note Model"]),
+    "a syntax error": (
+        GOOD.replace("class Note(Model", "class Note Model"),
+        ["line 12: ", "class Note Model"],
+    ),
     "an exception": (GOOD + "\n1 / 0\n", ["line 21: ZeroDivisionError"]),
     "an exit": (GOOD + "\nimport sys\nsys.exit(3)\n", ["line 22: SystemExit: 3"]),
     "nothing in it": ("x = 1", ["no Model", "class Name(Model)"]),
     "a missing method": (
-        GOOD.replace("async def write(self, text: str) -> str:\n        return", "async def wriet(self, text: str) -> str:\n        return"),
+        GOOD.replace(
+            "async def write(self, text: str) -> str:\n        return",
+            "async def wriet(self, text: str) -> str:\n        return",
+        ),
         ["Quill misses the method 'write' of Pen", "did you mean 'wriet'?"],
     ),
     "a wrong signature": (
-        GOOD.replace("def write(self, text: str) -> str:\n        return text", "def write(self) -> str:\n        return ''"),
+        GOOD.replace(
+            "def write(self, text: str) -> str:\n        return text",
+            "def write(self) -> str:\n        return ''",
+        ),
         ["Quill.write takes (self) -> str", "(self, text: str) -> str"],
     ),
     "arguments in another order": (
@@ -62,15 +72,23 @@ BROKEN = {
         ["Quill.write takes (self, size: int, text: str)"],
     ),
     "a plain method where the Protocol says async": (
-        GOOD.replace("async def write(self, text: str) -> str:\n        return", "def write(self, text: str) -> str:\n        return"),
+        GOOD.replace(
+            "async def write(self, text: str) -> str:\n        return",
+            "def write(self, text: str) -> str:\n        return",
+        ),
         ["Quill.write is a plain method", "@blocking"],
     ),
     "a missing configuration value": (
-        GOOD.replace("class Quill(Pen):", "class Quill(Pen):\n    def __init__(self, ink: str = config('ink.color')) -> None: ..."),
+        GOOD.replace(
+            "class Quill(Pen):",
+            "class Quill(Pen):\n    def __init__(self, ink: str = config('ink.color')) -> None: ...",
+        ),
         ["Quill needs the configuration value 'ink.color'", "AEGIS_INK_COLOR"],
     ),
     "a parameter that nobody fills": (
-        GOOD.replace("class Quill(Pen):", "class Quill(Pen):\n    def __init__(self, ink: str) -> None: ..."),
+        GOOD.replace(
+            "class Quill(Pen):", "class Quill(Pen):\n    def __init__(self, ink: str) -> None: ..."
+        ),
         ["Quill.__init__(ink): the host cannot fill it"],
     ),
     "an unbound adapter": (
@@ -120,8 +138,9 @@ BROKEN = {
         ["Note.shout: an argument has a type that cannot be sent"],
     ),
     "a bound on text": (
-        GOOD.replace('text: str = ""', 'text: Annotated[str, Meta(ge=1)] = ""').replace(
-            "from typing import", "from typing import Annotated,").replace("import Model", "import Meta, Model"),
+        GOOD.replace('text: str = ""', 'text: Annotated[str, Meta(ge=1)] = ""')
+        .replace("from typing import", "from typing import Annotated,")
+        .replace("import Model", "import Meta, Model"),
         ["Meta(ge) bounds numbers"],
     ),
     "an option of another library": (
@@ -129,7 +148,8 @@ BROKEN = {
         ["model Note takes endpoint= and concurrency=, not rename="],
     ),
     "another model's event without by": (
-        GOOD + '\nclass Box(Model):\n    @port(consumes="note.created")\n    def fill(self) -> "Box": ...\n',
+        GOOD
+        + '\nclass Box(Model):\n    @port(consumes="note.created")\n    def fill(self) -> "Box": ...\n',
         ["an event of another model, without `by`"],
     ),
     "a listener with arguments": (
@@ -141,7 +161,9 @@ BROKEN = {
         ["name 'Penn' is not defined"],
     ),
     "an adapter that cannot open": (
-        GOOD.replace("class Quill(Pen):", "class Quill(Pen):\n    async def open(self): raise OSError('dry')"),
+        GOOD.replace(
+            "class Quill(Pen):", "class Quill(Pen):\n    async def open(self): raise OSError('dry')"
+        ),
         ["Quill cannot open: OSError: dry"],
     ),
     "an adapter that cannot be made": (
@@ -149,11 +171,16 @@ BROKEN = {
         ["Quill cannot open: ZeroDivisionError"],
     ),
     "an adapter that exits": (
-        GOOD.replace("class Quill(Pen):", "class Quill(Pen):\n    async def open(self): raise SystemExit"),
+        GOOD.replace(
+            "class Quill(Pen):", "class Quill(Pen):\n    async def open(self): raise SystemExit"
+        ),
         ["Quill cannot open: SystemExit"],
     ),
     "an adapter that hangs in open": (
-        GOOD.replace("class Quill(Pen):", "class Quill(Pen):\n    async def open(self):\n        import asyncio\n        await asyncio.sleep(3600)"),
+        GOOD.replace(
+            "class Quill(Pen):",
+            "class Quill(Pen):\n    async def open(self):\n        import asyncio\n        await asyncio.sleep(3600)",
+        ),
         ["Quill did not open within"],
     ),
 }
@@ -277,20 +304,23 @@ async def test_an_adapter_is_closed_only_after_the_calls_it_serves(desk):
         await until(lambda: len(closed) == 2)
 
 
-FIELDS = '''
+FIELDS = """
 from aegis import Model
 class Note(Model, endpoint="notes"):
     text: str = ""
     stars: int = 0
-'''
+"""
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (('    stars: int = 0\n', ""), "notes.Note.stars was removed: 2 stored records"),
+        (("    stars: int = 0\n", ""), "notes.Note.stars was removed: 2 stored records"),
         (("stars: int = 0", "stars: str = ''"), "notes.Note.stars has another type"),
-        (("stars: int = 0", "stars: int = 0\n    color: str"), "notes.Note.color is new and has no default"),
+        (
+            ("stars: int = 0", "stars: int = 0\n    color: str"),
+            "notes.Note.color is new and has no default",
+        ),
     ],
 )
 async def test_a_schema_that_stored_records_do_not_fit_is_refused_until_a_reset(host, change, said):
@@ -320,8 +350,14 @@ async def test_a_field_with_a_default_may_be_added(host):
 async def test_removing_a_port_on_which_flows_wait_is_refused_for_the_same_version(shop, desk):
     order = await shop.create("Order", approved=False)
     await until(lambda: desk.told == ["pay"])
-    text = TEXT.replace("def pack(", "def wrap(").replace("@pack.undo", "@wrap.undo").replace("consumes=pack", "consumes=wrap")
-    with pytest.raises(ComponentError, match=r"port orders\.Order\.pack is gone, and 1 open flow wait"):
+    text = (
+        TEXT.replace("def pack(", "def wrap(")
+        .replace("@pack.undo", "@wrap.undo")
+        .replace("consumes=pack", "consumes=wrap")
+    )
+    with pytest.raises(
+        ComponentError, match=r"port orders\.Order\.pack is gone, and 1 open flow wait"
+    ):
         await shop.deploy("orders", "1.0.0", text)
     await shop.deploy("orders", "1.1.0", text)
     await shop.call(order, "approve")
@@ -478,3 +514,69 @@ async def test_every_refusal_is_an_aegis_error_with_a_status(notes):
     with pytest.raises(AegisError) as refused:
         await notes.create("Noet")
     assert (refused.value.status, refused.value.hint) == (404, "did you mean 'Note'?")
+
+
+async def test_a_deploy_that_is_given_up_while_it_loads_leaves_nothing(notes):
+    before = traces()
+    slow = "import time\ntime.sleep(0.1)\n" + GOOD
+    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", slow))
+    await asyncio.sleep(0.03)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: traces() == before)
+    await notes.deploy("notes", "1.0.0", GOOD + "\n")
+
+
+async def test_a_host_that_closes_during_a_deploy_lets_nothing_in(notes):
+    slow = "import time\ntime.sleep(0.1)\n" + GOOD
+    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", slow))
+    await asyncio.sleep(0.03)
+    await notes.close()
+    with pytest.raises(ClosedError):
+        await task
+    assert traces() == (set(), set())
+
+
+async def test_a_flow_that_a_call_on_a_replaced_version_begins_ends_on_that_version(desk):
+    """Three versions go by while a command runs; its event's port is still that of its own."""
+    go = asyncio.Event()
+
+    async def slow(_):
+        await go.wait()
+        return "ok"
+
+    text = TEXT + (
+        '    @command(produces="order.again")\n'
+        '    async def again(self, partner: Partner = adapter()) -> "Order":\n'
+        '        return self.update(note=await partner.do("again", self.id))\n'
+        '    @port(consumes="order.again")\n'
+        "    async def follow(self, partner: Partner = adapter()) -> None:\n"
+        '        await partner.do("follow", self.id)\n'
+    )
+    async with memory_host(values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text)
+        order = await host.create("Order")
+        await host.wait(order, 5)
+        desk.replies["again"] = slow
+        call = asyncio.ensure_future(host.call(order, "again"))
+        await until(lambda: "again" in desk.told)
+        for version in ("2.0.0", "3.0.0", "4.0.0"):
+            await host.deploy("orders", version, text.replace('"follow"', '"wrong"'))
+        go.set()
+        await call
+        await quiet(host)
+        assert desk.told[-1] == "follow"
+        await until(lambda: [r.version for r in host.engine.registry.retained] == ["3.0.0"])
+
+
+async def test_an_undo_that_hangs_is_cut_at_its_timeout_and_named(desk):
+    desk.replies |= {"pack": Refused("no"), "refund": never}
+    text = TEXT.replace("@pay.undo(retries=1, backoff=3)", "@pay.undo(retries=1, timeout=0.02)")
+    async with memory_host(values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text)
+        order = await host.create("Order")
+        flow = await host.wait(order, 5)
+        assert flow.state is FlowState.COMPENSATION_FAILED
+        assert flow.error.startswith("undo of pay: ")
+        assert desk.running == 0

@@ -7,6 +7,7 @@ import pytest
 from aegis import Refused, event
 from aegis.core.errors import ConflictError, NotFoundError, PortError
 from aegis.core.flow import FlowState, StepState
+from aegis.engine import flows
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import TEXT, never, quiet, states, until
 from tests.fakes import GatedStore
@@ -20,13 +21,21 @@ async def test_ports_run_in_the_order_of_their_events_once_each(shop, desk):
     order = await shop.get("Order", order.id)
     assert (order.paid, order.shipped, order.status) == ("ok", "ok", "COMPLETE")
     events = await shop.events()
-    assert [e.type for e in events] == ["order.created", "order.paid", "order.packed", "order.shipped"]
+    assert [e.type for e in events] == [
+        "order.created",
+        "order.paid",
+        "order.packed",
+        "order.shipped",
+    ]
     assert [e.cause for e in events] == [None, *(e.id for e in events[:-1])]
     assert {e.flow for e in events} == {flow.id}
 
 
 async def test_one_event_sets_off_every_port_that_consumes_it(host):
-    await host.deploy("a", "1.0.0", '''
+    await host.deploy(
+        "a",
+        "1.0.0",
+        """
 from aegis import Model, port
 class Job(Model, endpoint="jobs"):
     left: int = 0
@@ -41,7 +50,8 @@ class Job(Model, endpoint="jobs"):
     @port(consumes=("job.left", "job.right"))
     def join(self) -> "Job":
         return self.update(both=self.both + 1)
-''')
+""",
+    )
     job = await host.create("Job")
     await host.wait(job, 5)
     job = await host.get("Job", job.id)
@@ -116,7 +126,10 @@ async def test_a_timeout_cancels_the_attempt_and_none_ever_runs_beside_it(shop, 
     assert (desk.running, desk.most) == (0, 1)
 
 
-async def test_an_attempt_that_swallows_its_cancellation_is_waited_for_not_doubled(shop, desk):
+async def test_an_attempt_that_swallows_its_cancellation_is_named_and_never_doubled(
+    shop, desk, monkeypatch
+):
+    monkeypatch.setattr(flows, "STUBBORN", 0.05)
     gate = asyncio.Event()
 
     async def stubborn(number):
@@ -132,10 +145,11 @@ async def test_an_attempt_that_swallows_its_cancellation_is_waited_for_not_doubl
     desk.replies["ship"] = stubborn
     order = await shop.create("Order")
     await until(lambda: desk.asked("ship") == 1)
-    await asyncio.sleep(0.2)
+    await until(lambda: shop.status().waiting == ("port ship, which ignores its cancellation",))
     assert desk.asked("ship") == 1
     gate.set()
     assert (await shop.wait(order, 5)).state is FlowState.COMPLETED
+    assert shop.status().waiting == ()
     assert desk.most == 1
 
 
@@ -387,11 +401,14 @@ async def test_an_adapter_that_calls_exit_does_not_end_the_host(shop, desk):
         await shop.run(order, "pay")
 
 
-async def test_a_condition_that_comes_true_while_the_step_is_being_stored_is_not_missed(host):
+async def test_a_condition_that_comes_true_while_the_step_is_being_stored_is_not_missed():
     """The waiting record is not the event's own, so no lock orders the two commits."""
     store = GatedStore()
     async with memory_host(store=store) as host:
-        await host.deploy("a", "1.0.0", '''
+        await host.deploy(
+            "a",
+            "1.0.0",
+            """
 from aegis import Model, port
 class Box(Model, endpoint="boxes"):
     ready: bool = False
@@ -401,7 +418,8 @@ class Box(Model, endpoint="boxes"):
         return self.update(full=True)
 class Item(Model, endpoint="items"):
     box: str
-''')
+""",
+        )
         box = await host.create("Box")
         store.holds = lambda commit: any(p.record.model == "a.Box" for p in commit.puts)
         ready = asyncio.ensure_future(host.update(box, ready=True))
@@ -416,7 +434,9 @@ class Item(Model, endpoint="items"):
 
 async def test_a_condition_that_raises_makes_the_step_wait_and_its_mending_lets_it_go(shop, desk):
     await shop.deploy(
-        "orders", "1.0.0", TEXT.replace("when=lambda order: order.approved", "when=lambda o: o.aproved")
+        "orders",
+        "1.0.0",
+        TEXT.replace("when=lambda order: order.approved", "when=lambda o: o.aproved"),
     )
     order = await shop.create("Order")
     await until(lambda: desk.told == ["pay"])
@@ -437,13 +457,17 @@ async def test_many_orders_at_once_each_take_every_step_once(shop, desk):
 
 
 async def test_a_port_that_returns_no_record_of_its_model_fails_with_a_hint(host):
-    await host.deploy("a", "1.0.0", '''
+    await host.deploy(
+        "a",
+        "1.0.0",
+        """
 from aegis import Model, port
 class Job(Model, endpoint="jobs"):
     @port(consumes="job.created", retries=0)
     def work(self) -> "Job":
         return {"done": True}
-''')
+""",
+    )
     job = await host.create("Job")
     flow = await host.wait(job, 5)
     assert flow.state is FlowState.COMPENSATED

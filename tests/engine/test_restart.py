@@ -18,7 +18,7 @@ from tests.engine.shop import TEXT, Desk, quiet, until
 ROOT = Path(__file__).parents[2]
 
 # Creates the order o-1, and kills itself when the partner is asked for `at`, or after the answer.
-VICTIM = '''
+VICTIM = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from aegis.adapters.storage.sqlite import SqliteStore
@@ -49,7 +49,7 @@ async def main():
         die()
 
 asyncio.run(main())
-'''
+"""
 
 
 def killed(directory: Path, at: str, refused: str = "") -> list[str]:
@@ -64,8 +64,7 @@ def killed(directory: Path, at: str, refused: str = "") -> list[str]:
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    calls = Path(f"{directory}.calls").read_text().splitlines()
-    return calls
+    return Path(f"{directory}.calls").read_text().splitlines()
 
 
 @pytest.mark.parametrize("at", ["pay", "pack", "ship"])
@@ -178,19 +177,19 @@ async def test_resume_takes_the_newest_code_of_the_version_not_the_one_that_bega
     assert desk.told == ["pay", "healed", "ship"]
 
 
-ITEMS = '''
+ITEMS = """
 from aegis import Model
 class Item(Model, endpoint="items"):
     box: str
-'''
-BOXES = '''
+"""
+BOXES = """
 from aegis import Model, port
 class Box(Model, endpoint="boxes"):
     items: int = 0
     @port(consumes="item.created", by="box")
     def fill(self) -> "Box":
         return self.update(items=self.items + 1)
-'''
+"""
 
 
 async def test_a_component_that_is_back_after_a_restart_hears_what_it_missed_once():

@@ -6,7 +6,7 @@ import asyncio
 
 from aegis.testing import memory_host
 
-TEXT = '''
+TEXT = """
 import time
 from typing import Protocol
 from aegis import Model, adapter, port
@@ -24,7 +24,7 @@ class Loaf(Model, endpoint="loaves"):
 class SlowOven(Oven):
     async def bake(self) -> None:
         time.sleep(0.5)
-'''
+"""
 
 
 async def test_an_adapter_that_blocks_the_loop_is_named_with_its_line() -> None:

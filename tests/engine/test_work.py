@@ -12,7 +12,7 @@ from aegis.testing import memory_host
 from tests.engine.shop import TEXT, quiet, states, until
 from tests.fakes import FailingStore, GatedStore
 
-NOTES = '''
+NOTES = """
 from decimal import Decimal
 from typing import Annotated
 from aegis import Meta, Model, Refused, command, emit, event
@@ -43,7 +43,7 @@ class Note(Model, endpoint="notes"):
 
 class Wall(Model, endpoint="walls", concurrency="last-wins"):
     color: str = "white"
-'''
+"""
 
 
 @pytest.fixture
@@ -186,14 +186,18 @@ async def test_a_change_of_another_field_while_a_port_runs_survives(shop, desk):
 
 
 async def test_what_a_port_sets_wrongly_is_refused_with_the_field_named(host):
-    await host.deploy("a", "1.0.0", '''
+    await host.deploy(
+        "a",
+        "1.0.0",
+        """
 from aegis import Model, port
 class Job(Model, endpoint="jobs"):
     total: int = 0
     @port(consumes="job.created", retries=0)
     def work(self) -> "Job":
         return self.update(total="x")
-''')
+""",
+    )
     job = await host.create("Job")
     flow = await host.wait(job, 5)
     assert "$.total" in flow.error
@@ -254,6 +258,9 @@ async def test_ids_are_made_by_the_host_or_given_once(notes):
     with pytest.raises(ConflictError, match="exists already"):
         await notes.create("Note", id="n-1")
     assert len(await notes.list("Note")) == 3
+    for bad in ("", "a/b", "a b", "a\n", "?", "x" * 201):
+        with pytest.raises(InvalidError, match="is no id"):
+            await notes.create("Note", id=bad)
 
 
 async def test_the_revision_moves_only_when_data_changes(notes):
@@ -301,7 +308,9 @@ async def test_fields_of_newer_code_survive_an_update_by_older_code(notes):
 async def test_an_old_version_s_step_keeps_the_fields_of_newer_code(shop, desk):
     order = await shop.create("Order", approved=False)
     await until(lambda: desk.told == ["pay"])
-    await shop.deploy("orders", "2.0.0", TEXT.replace('note: str = ""', 'note: str = ""\n    gift: bool = False'))
+    await shop.deploy(
+        "orders", "2.0.0", TEXT.replace('note: str = ""', 'note: str = ""\n    gift: bool = False')
+    )
     order = await shop.update(await shop.get("Order", order.id), gift=True, approved=True)
     await shop.wait(order, 5)
     found = await shop.get("Order", order.id)

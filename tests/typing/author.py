@@ -37,7 +37,7 @@ class Order(Model, endpoint="orders"):
     total: Annotated[Decimal, Meta(ge=0)]
     status: str = "PENDING"
     authorization: str | None = None
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012 -- every Model gets its own
 
     @port(consumes="order.created", produces="payment.authorized", timeout=5, retries=2)
     async def authorize(self, payments: Payments = adapter()) -> "Order":

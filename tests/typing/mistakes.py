@@ -1,5 +1,6 @@
 """Mistakes that both type checkers must report: each line with one says so at its end."""
 
+# ruff: noqa: B018, F841
 from decimal import Decimal
 from typing import Protocol
 

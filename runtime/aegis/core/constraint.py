@@ -167,20 +167,20 @@ def _runtime(shape: shapes.Type) -> tuple[type, ...]:
     return known.get(type(inner), ())
 
 
-_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "lt": operator.lt,
-    "le": operator.le,
-    "multiple_of": lambda value, step: _multiple(value, step),
-}
-
-
 def _multiple(value: Any, step: Any) -> bool:
     try:
         return bool(value % step == 0)
     except ArithmeticError:  # more digits than Decimal reckons with
         return False
+
+
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
+    "multiple_of": _multiple,
+}
 
 
 def _numeric(shape: shapes.Type) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
+
+# An id stands in paths of the API as it is.
+ID = re.compile(r"[^\s/?#%\x00-\x1f\x7f]{1,200}")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -23,6 +23,11 @@ READ_AHEAD = 256
 _log = logging.getLogger("aegis.host")
 
 
+def subscriber(revision: Revision, listener: ListenerSpec) -> str:
+    """The name of a listener's cursor."""
+    return f"{revision.name}:{listener.name}"
+
+
 class Subscription:
     """An ephemeral listener: iterate it for events; `stop()` ends it.
 
@@ -98,7 +103,7 @@ class Broker:
     async def follow(self, revisions: Sequence[Revision]) -> None:
         """Run exactly the durable listeners of `revisions`."""
         wanted = {
-            f"{revision.name}:{listener.name}": (revision.name, listener.name)
+            subscriber(revision, listener): (revision.name, listener.name)
             for revision in revisions
             for listener in revision.listeners
         }
@@ -111,7 +116,6 @@ class Broker:
                 seq = await self._ledger.store.cursor(name)
                 if seq is None:
                     seq = self._ledger.store.last_seq()
-                    await self._advance(name, component, seq)
                 self._listeners[name] = asyncio.create_task(
                     self._listen(name, component, listener, seq)
                 )
@@ -126,13 +130,6 @@ class Broker:
             await asyncio.wait(tasks)
         for subscription in list(self._subscriptions):
             subscription.stop()
-
-    async def _advance(self, name: str, label: str, seq: int) -> None:
-        def mark(draft: Draft) -> None:
-            draft.commit.cursors.append(Cursor(name, seq))
-
-        work = Work(key=name, label=label)
-        await self._ledger.settle(self._engine().registry, work, locks=(name,), mark=mark)
 
     async def _listen(self, name: str, component: str, listener: str, seq: int) -> None:
         failed = await self._ledger.store.failed()

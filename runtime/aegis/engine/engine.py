@@ -20,7 +20,7 @@ from aegis.core.errors import (
 from aegis.core.event import Emission
 from aegis.core.policy import Policy
 from aegis.core.query import Page, Query
-from aegis.core.record import Record
+from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
 from aegis.engine.flows import REREADS, Flows, attempt, returned
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
@@ -81,7 +81,13 @@ class Engine:
         resident = self.resident(spec)
         if spec.ports:
             self._flows.admit()
-        id = self._ledger.clock.id() if id is None else id
+        if id is None:
+            id = self._ledger.clock.id()
+        elif not ID.fullmatch(id):
+            raise InvalidError(
+                f"{spec.name}: {id[:80]!r} is no id",
+                hint="1 to 200 characters, none of them a space, /, ?, # or %",
+            )
         try:
             value = spec.cls(
                 id=id, **{name: getattr(data, name) for name in data.__struct_fields__}
@@ -92,7 +98,14 @@ class Engine:
         work.changes[(spec.key, id)] = Change(
             spec=spec, id=id, base=None, before=None, after=value, event=spec.created
         )
-        return await self._settle(resident, work, answering)
+        if not spec.ports:
+            return await self._settle(resident, work, answering)
+        resident.enter()  # while it waits for its turn, too: its revision may be replaced then
+        try:
+            async with self._flows.turns:
+                return await self._settle(resident, work, answering)
+        finally:
+            resident.leave()
 
     async def patch(
         self,

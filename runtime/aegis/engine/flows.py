@@ -38,6 +38,7 @@ from aegis.core.registry import Registry
 from aegis.engine.context import WORK
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.resident import Resident
+from aegis.engine.turns import Turns
 from aegis.engine.work import Change, Key, Work
 from aegis.protocols import Cursor, Entry
 
@@ -50,6 +51,10 @@ STUBBORN = 5.0
 STALLED = 1.0
 # A port without adapters is pure: a conflict only means that it read too early.
 REREADS = 10
+
+# Steps on the loop (not at a partner's) beyond which new flows wait for their turn: enough to fill
+# the group of a commit, few enough for a step to be through in milliseconds.
+MOVING = 24
 
 _log = logging.getLogger("aegis.host")
 
@@ -113,6 +118,7 @@ class Flows:
         self._registry = registry
         self._limit = limit
         self._slots = asyncio.Semaphore(limit)
+        self.turns = Turns(MOVING, line=20 * limit)
         self._runs: dict[str, Run] = {}
         self._about: dict[Key, set[str]] = {}
         self._closing = False
@@ -460,6 +466,7 @@ class Flows:
 
     def _start(self, run: Run, step: Step) -> None:
         if step.state is StepState.READY and step.n not in run.tasks and not self._closing:
+            self.turns.began()
             run.tasks[step.n] = asyncio.create_task(self._take(run, step))
 
     async def _take(self, run: Run, step: Step) -> None:
@@ -474,6 +481,7 @@ class Flows:
             _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
             run.blocked = f"someone to look at step {step.port}: see the log"
         finally:
+            self.turns.ended()
             run.tasks.pop(step.n, None)
 
     async def _attempts(self, run: Run, step: Step) -> None:
@@ -489,11 +497,13 @@ class Flows:
             try:
                 # Until the attempt has ended undo may cut it, while it waits for its turn too.
                 run.attempting.add(step.n)
+                self.turns.ended()
                 try:
                     async with self._slots:
                         run.touched.add(step.n)
                         work = await self._call(run, step, located, call, port.policy, port)
                 finally:
+                    self.turns.began()
                     run.attempting.discard(step.n)
                 # From here on it is done outside: undo waits for this commit instead of cutting it.
                 done = _moved(step, StepState.DONE, "")
@@ -516,9 +526,11 @@ class Flows:
             finally:
                 located.resident.leave()
             run.attempting.add(step.n)
+            self.turns.ended()
             try:
                 await self._pause(run, pause)
             finally:
+                self.turns.began()
                 run.attempting.discard(step.n)
 
     async def _failed_attempt(
@@ -572,7 +584,10 @@ class Flows:
             entry = await self._ledger.store.event(step.cause)
             event = None if entry is None else decode_event(entry.doc)
             arguments = {**arguments, call.event: event}
-        after = await attempt(call, before, arguments, policy.timeout, work, step.port)
+        def alarm() -> None:
+            run.blocked = f"port {step.port}, which ignores its cancellation"
+
+        after = await attempt(call, before, arguments, policy.timeout, work, step.port, alarm)
         after = returned(located.model, step.port, after, before)
         event_name = located.model.updated
         if port is not None and port.produces is not None:
@@ -858,8 +873,11 @@ async def attempt(
     timeout: float,
     work: Work,
     name: str,
+    alarm: Callable[[], None] | None = None,
 ) -> Any:
     """Call a marked method once within `timeout` seconds; what it returned.
+
+    `alarm` is called when it still runs STUBBORN seconds after it was cancelled at its timeout.
 
     Raises PortTimeoutError when it was cancelled at its timeout, else whatever it raised. The
     deadline is one timer of the loop: asyncio.timeout costs four times as much.
@@ -886,6 +904,8 @@ async def attempt(
         def stubborn() -> None:
             if not ended:
                 _log.error("port %s ignores its cancellation after %g s", name, timeout)
+                if alarm is not None:
+                    alarm()
 
         ended = False
         timer = loop.call_later(timeout, expire)

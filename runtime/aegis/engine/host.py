@@ -20,6 +20,7 @@ from aegis.core.errors import (
     ConflictError,
     InvalidError,
     NotFoundError,
+    StoreError,
     closest,
 )
 from aegis.core.event import Event, matches
@@ -29,9 +30,9 @@ from aegis.core.model import Model
 from aegis.core.port import REQUIRED
 from aegis.core.query import Query, Term
 from aegis.core.registry import Registry
-from aegis.engine.broker import Broker, Subscription
+from aegis.engine.broker import Broker, Subscription, subscriber
 from aegis.engine.engine import Engine
-from aegis.engine.flows import Flows, Located, decode_event
+from aegis.engine.flows import STALLED, Flows, Located, decode_event
 from aegis.engine.ledger import Ledger, Outcome
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
 from aegis.engine.watchdog import Watchdog
@@ -155,8 +156,10 @@ class Host:
         if self._opened:
             await self._flows.close(self.limits.grace)
             await self._broker.close()
-            for task in list(self._draining):
-                task.cancel()
+            if self._draining:
+                _, late = await asyncio.wait(self._draining, timeout=self.limits.grace)
+                for task in late:
+                    task.cancel()
             for resident in self.engine.residents.values():
                 try:
                     async with asyncio.timeout(self.limits.grace):
@@ -211,13 +214,28 @@ class Host:
                 resident = self.engine.residents[current]
                 if settings_of(self.engine.registry, current, self._lookup) == resident.settings:
                     return self._deployments[name]
-            revision = await asyncio.to_thread(self._loader.load, source)
+            revision = await self._load(source)
             try:
+                self._check_open()
                 return await self._install(revision, who=who)
             except BaseException:
                 if revision not in self.engine.residents:
                     self._loader.unload(revision)
                 raise
+
+    async def _load(self, source: Source) -> Revision:
+        """Load off the loop; what a caller who has gone no longer wants is unloaded again."""
+        loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+
+            def unload(loaded: asyncio.Future[Revision]) -> None:
+                if not loaded.cancelled() and loaded.exception() is None:
+                    self._loader.unload(loaded.result())
+
+            loading.add_done_callback(unload)
+            raise
 
     async def _install(
         self, revision: Revision, *, who: str, resident: Resident | None = None
@@ -261,6 +279,7 @@ class Host:
             deployments=[deployment, *self._ended(name)],
             sources=[revision.source],
             schemas=schemas,
+            cursors=await self._new_cursors(revision),
         )
         try:
             await self.store.commit(commit)
@@ -275,6 +294,12 @@ class Host:
             self._outdate(old, schemas)
         await self._swap(registry, {**self.engine.residents, revision: resident})
         return deployment
+
+    async def _new_cursors(self, revision: Revision) -> list[Cursor]:
+        """Where the listeners that are new with `revision` begin: now."""
+        names = [subscriber(revision, listener) for listener in revision.listeners]
+        new = [name for name in names if await self.store.cursor(name) is None]
+        return [Cursor(name, self.store.last_seq()) for name in new]
 
     def _outdate(self, old: Revision, schemas: Sequence[Schema]) -> None:
         """Tell older loaded code which records may now hold fields that it does not know."""
@@ -348,6 +373,10 @@ class Host:
             return False
         if registry.revision(revision.name, revision.version) is not revision:
             return False
+        return self._awaited(revision)
+
+    def _awaited(self, revision: Revision) -> bool:
+        """Whether an open flow carries the version number of `revision`."""
         return any(
             run.flow.component == revision.name and run.flow.version == revision.version
             for run in self._flows.runs()
@@ -372,6 +401,16 @@ class Host:
     async def _drain(self, resident: Resident) -> None:
         """Wait for the calls in flight on a replaced revision, then take it out of memory."""
         await resident.drained()
+        async with self._deploying:
+            revision, registry = resident.revision, self.engine.registry
+            loaded = registry.revision(revision.name, revision.version)
+            if loaded is None and not self._closed and self._awaited(revision):
+                # The last call in flight began a flow: it ends where it began.
+                await self._swap(
+                    registry.retaining(*registry.retained, revision),
+                    {**self.engine.residents, revision: resident},
+                )
+                return
         await resident.close()
         self._loader.unload(resident.revision)
 
@@ -389,16 +428,26 @@ class Host:
     async def _catch_up(self) -> None:
         """Give a component that is back after a restart the events it missed meanwhile."""
         for name, revision in self.engine.registry.live.items():
-            if self._before.pop(name, None) is None:
-                continue
-            absence = _absence(name)
-            seq = await self.store.cursor(absence) or 0
-            while entries := await self.store.events(seq, 500):
-                for entry in entries:
-                    cursor = Cursor(absence, entry.seq)
-                    await self._flows.replay(self.engine.registry, revision, entry, cursor)
-                seq = entries[-1].seq
-            await self.store.commit(Commit(cursors=[Cursor(absence, -1)]))
+            while self._before.get(name) is not None:
+                try:
+                    await self._replay(revision)
+                except StoreError:
+                    _log.exception("%s has not heard yet what it missed", revision.label)
+                    if self._closed:
+                        raise
+                    await self.clock.sleep(STALLED)
+                else:
+                    del self._before[name]
+
+    async def _replay(self, revision: Revision) -> None:
+        absence = _absence(revision.name)
+        seq = await self.store.cursor(absence) or 0
+        while entries := await self.store.events(seq, 500):
+            for entry in entries:
+                cursor = Cursor(absence, entry.seq)
+                await self._flows.replay(self.engine.registry, revision, entry, cursor)
+            seq = entries[-1].seq
+        await self.store.commit(Commit(cursors=[Cursor(absence, -1)]))
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
@@ -468,7 +517,7 @@ class Host:
                     raise ComponentError(
                         component, [f"the text of {component}@{version} is not in the store"]
                     )
-                revision = await asyncio.to_thread(self._loader.load, source)
+                revision = await self._load(source)
                 if component not in registry.live:
                     await self._install(revision, who="resume")
                 else:

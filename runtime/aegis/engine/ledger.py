@@ -87,16 +87,18 @@ class Ledger:
         nothing is awaited between it and handing the commit over. Raises
         ConflictError, StaleError, InvalidError or StoreError; then nothing was stored.
         """
-        keys: list[Any] = [*locks]
-        for change in work.changes:
-            keys.append(change)
-            keys += self.flows.about(change)
-        while waiting := next((f for k in keys if (f := self._busy.get(k)) is not None), None):
-            await asyncio.shield(waiting)
-            keys = [*locks]
+        busy = self._busy
+        while True:
+            keys: list[Any] = [*locks]
             for change in work.changes:
                 keys.append(change)
                 keys += self.flows.about(change)
+            for key in keys:
+                if key in busy:
+                    await asyncio.shield(busy[key])
+                    break
+            else:
+                break
         draft = Draft(self.clock.stamp())
         for item in work.changes.values():
             self._write(draft, work, item, resident)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -87,42 +88,42 @@ def _text(value: Any) -> str:
 # What is inserted or replaced by its key: the member of Commit, the statement, the row of a value.
 UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], ...] = (
     (
-        lambda commit: commit.flows,
+        attrgetter("flows"),
         _upsert("flows", "id", "component", "model", "record", "state", "created", "doc"),
         lambda f: (f.id, f.component, f.model, f.record, f.state.value, f.created, _text(f)),
     ),
     (
-        lambda commit: commit.steps,
+        attrgetter("steps"),
         _upsert("steps", "flow, n", "doc"),
         lambda step: (step.flow, step.n, _text(step)),
     ),
     (
-        lambda commit: commit.answers,
+        attrgetter("answers"),
         _upsert("answers", "key", "fingerprint", "status", "headers", "body", "created"),
         lambda a: (a.key, a.fingerprint, a.status, _text(a.headers), a.body, a.created),
     ),
     (
-        lambda commit: commit.cursors,
+        attrgetter("cursors"),
         _upsert("cursors", "subscriber", "seq"),
         lambda cursor: (cursor.subscriber, cursor.seq),
     ),
     (
-        lambda commit: commit.failed,
+        attrgetter("failed"),
         _upsert("failed", "subscriber, seq", "doc"),
         lambda failed: (failed.subscriber, failed.seq, _text(failed)),
     ),
     (
-        lambda commit: commit.deployments,
+        attrgetter("deployments"),
         _upsert("deployments", "number", "doc"),
         lambda deployment: (deployment.number, _text(deployment)),
     ),
     (
-        lambda commit: commit.sources,
+        attrgetter("sources"),
         _upsert("sources", "digest", "doc"),
         lambda source: (source.digest, _text(source)),
     ),
     (
-        lambda commit: commit.schemas,
+        attrgetter("schemas"),
         _upsert("schemas", "model", "doc"),
         lambda schema: (schema.model, schema.doc.decode()),
     ),
