@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import statistics
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,8 +87,15 @@ def _round(data: Path, prefer: str) -> Round:
 
         db = sqlite3.connect(f"file:{data / 'aegis.db'}?mode=ro", uri=True)
 
-        def done() -> bool:
+        def idle() -> bool:
             return not db.execute("SELECT 1 FROM flows WHERE state = 'running' LIMIT 1").fetchone()
+
+        def done() -> bool:
+            """Nothing runs, nor is there a request still waiting for its turn to begin."""
+            if not idle():
+                return False
+            time.sleep(0.2)
+            return idle()
 
         run(1)
         until_true(done, "the end of the warm-up's orders")
