@@ -5,9 +5,9 @@ These are the names that a component's author writes with.
 
 from typing import TYPE_CHECKING, Any
 
+from aegis.core.constraint import Meta
 from aegis.core.errors import Refused
 from aegis.core.event import Event, event
-from aegis.core.constraint import Meta
 from aegis.core.model import Model
 from aegis.core.port import Secret, adapter, blocking, command, config, on, port, service
 from aegis.engine.context import emit, idempotency_key, log

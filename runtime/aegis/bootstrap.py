@@ -1,4 +1,4 @@
-"""The composition root: a Config becomes a host and its server. The only file that picks adapters."""
+"""The composition root, the only file that picks adapters: a Config becomes host and server."""
 
 from __future__ import annotations
 

@@ -94,18 +94,16 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name}: [server] has no {key!r}", hint=closest(key, allowed))
     if "names" in server:
         server["names"] = tuple(server["names"])
-    return Config(
-        **{
-            "defaults": Policy(timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff),
-            "bindings": MappingProxyType(bindings),
-            "environment": MappingProxyType(
-                {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
-            ),
-            **server,
-            **given,
-            "values": MappingProxyType(content),
-        }
-    )
+    environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
+    settings: dict[str, Any] = {
+        "defaults": Policy(timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff),
+        "bindings": MappingProxyType(bindings),
+        "environment": MappingProxyType(environment),
+        **server,
+        **given,
+        "values": MappingProxyType(content),
+    }
+    return Config(**settings)
 
 
 def _flat(table: Any, prefix: str = "") -> Any:

@@ -64,7 +64,10 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a subscriber could not take; `held` when only an earlier one of its subject failed."""
+    """An event that a subscriber could not take.
+
+    `held` says that it was an earlier event of its subject that failed, and this one waits for it.
+    """
 
     subscriber: str
     seq: int
@@ -149,7 +152,10 @@ class Store(Protocol):
         ...
 
     async def clear(self, models: Sequence[str], component: str) -> int:
-        """Drop all records, flows, steps and schemas of `models` and `component`; records dropped."""
+        """Drop all records, flows, steps and schemas of `models` and `component`.
+
+        Returns how many records that were.
+        """
         ...
 
     def last_seq(self) -> int:

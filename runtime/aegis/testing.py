@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import textwrap
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ async def memory_host(
     values: Mapping[str, Any] | None = None,
     bindings: Mapping[str, str] | None = None,
     defaults: Policy | None = None,
-) -> AsyncIterator[Host]:
+) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end."""
     known = values or {}
     host = Host(

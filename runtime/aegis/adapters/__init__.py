@@ -1,1 +1,1 @@
-"""Everything that touches the outside, one folder per protocol; the folders never import each other."""
+"""What touches the outside, one folder per protocol; the folders never import each other."""

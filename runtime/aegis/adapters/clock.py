@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 
 _MILLISECOND = 1_000_000  # nanoseconds
+POOL = 2560  # bytes of randomness drawn at a time: a system call costs more than an id
 
 
 class SystemClock:
@@ -16,7 +17,7 @@ class SystemClock:
 
     An id is a UUIDv7: 48 bits of milliseconds and 74 bits that are random at the first id of a
     millisecond and count up from there (RFC 9562, method 2). So ids rise even when the wall clock
-    is set back, and the operating system is asked for randomness once a millisecond at most.
+    is set back.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,8 @@ class SystemClock:
         self._millisecond = 0
         self._head = ""  # the text of an id up to its last 48 bits, `_tail`
         self._tail = 0
+        self._pool = b""
+        self._used = POOL
 
     def now(self) -> datetime:
         """Wall time, timezone UTC."""
@@ -49,12 +52,16 @@ class SystemClock:
             elif self._pid == os.getpid():
                 self._tail += 1
             else:  # a forked child would count on from where its parent does
-                self._pid = os.getpid()
                 self._begin(self._millisecond + 1)
             return f"{self._head}{self._tail:012x}"
 
     def _begin(self, millisecond: int) -> None:
-        rest = int.from_bytes(os.urandom(10))
+        pid = os.getpid()
+        if self._used == POOL or pid != self._pid:  # a child has its parent's pool
+            self._pid = pid
+            self._pool, self._used = os.urandom(POOL), 0
+        rest = int.from_bytes(self._pool[self._used : self._used + 10])
+        self._used += 10
         self._millisecond = millisecond
         self._head = (
             f"{millisecond >> 16:08x}-{millisecond & 0xFFFF:04x}-"

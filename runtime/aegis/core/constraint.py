@@ -14,7 +14,11 @@ from aegis.core.errors import InvalidError
 
 Number = int | float | Decimal
 Check = Callable[[Any], None]
-_Walk = Callable[[Any, str], None]
+# Where a walk is: the way there and its last part, None at the root. It is only spelled out for an
+# error: a walk happens at every write.
+_Path = tuple[Any, str | int] | None
+_Walk = Callable[[Any, _Path], None]
+_KEY = "key"  # the part of a path that is a key and not what stands under it
 
 _SCHEMA = {
     "gt": "exclusiveMinimum",
@@ -81,7 +85,7 @@ def check_of(cls: Any) -> Check | None:
         return None
 
     def check(value: Any) -> None:
-        walk(value, "$")
+        walk(value, None)
 
     return check
 
@@ -133,14 +137,14 @@ class _Compiler:
             return lambda value, path: (walk := self._structs[cls]) and walk(value, path)
         self._open.add(cls)
         fields = [
-            (field.name, walk)
+            (field.name, f".{field.name}", walk)
             for field in shape.fields
             if (walk := self.walk(field.type)) is not None
         ]
 
-        def visit(value: Any, path: str) -> None:
-            for name, walk in fields:
-                walk(getattr(value, name), f"{path}.{name}")
+        def visit(value: Any, path: _Path) -> None:
+            for name, part, walk in fields:
+                walk(getattr(value, name), (path, part))
 
         self._structs[cls] = visit if fields else None
         return self._structs[cls]
@@ -192,10 +196,23 @@ def _numeric(shape: shapes.Type) -> bool:
     return isinstance(shape, shapes.IntType | shapes.FloatType | shapes.DecimalType)
 
 
-def _finite(value: Any, path: str) -> None:
+def _broken(expected: str, path: _Path) -> InvalidError:
+    """What to raise: the expectation in msgspec's words, with the path spelled out."""
+    before = text = ""
+    while path is not None:
+        path, part = path
+        if part is _KEY:
+            before = "key in "
+        else:
+            text = (f"[{part}]" if isinstance(part, int) else part) + text
+    place = f"{before}${text}"
+    return InvalidError(f"Expected {expected} - at `{place}`", pointer=place)
+
+
+def _finite(value: Any, path: _Path) -> None:
     """A stored number is one: JSON knows no NaN, and a NaN is not even equal to itself."""
     if isinstance(value, Decimal) and not value.is_finite():
-        raise InvalidError(f"Expected a finite `Decimal` - at `{path}`", pointer=path)
+        raise _broken("a finite `Decimal`", path)
 
 
 def _bounded(bounds: Mapping[str, Number]) -> _Walk:
@@ -209,7 +226,7 @@ def _bounded(bounds: Mapping[str, Number]) -> _Walk:
         for name, bound in bounds.items()
     ]
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         # In a union the bound is not meant for other members; a bool is an int only in Python.
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             return
@@ -219,8 +236,7 @@ def _bounded(bounds: Mapping[str, Number]) -> _Walk:
         for holds, bound, decimal, said in tests:
             # Of a NaN nothing holds, so it is refused.
             if not holds(value, decimal if exact else bound):
-                kind = type(value).__name__
-                raise InvalidError(f"Expected `{kind}` {said} - at `{path}`", pointer=path)
+                raise _broken(f"`{type(value).__name__}` {said}", path)
 
     return visit
 
@@ -229,7 +245,7 @@ def _both(first: _Walk, second: _Walk | None) -> _Walk:
     if second is None:
         return first
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         first(value, path)
         second(value, path)
 
@@ -240,9 +256,9 @@ def _each(walk: _Walk | None) -> _Walk | None:
     if walk is None:
         return None
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         for index, item in enumerate(value):
-            walk(item, f"{path}[{index}]")
+            walk(item, (path, index))
 
     return visit
 
@@ -251,12 +267,12 @@ def _items(keys: _Walk | None, values: _Walk | None) -> _Walk | None:
     if keys is None and values is None:
         return None
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         for key, item in value.items():
             if keys is not None:
-                keys(key, f"key in {path}")
+                keys(key, (path, _KEY))
             if values is not None:
-                values(item, f"{path}[...]")
+                values(item, (path, "[...]"))
 
     return visit
 
@@ -266,9 +282,9 @@ def _parts(walks: Sequence[_Walk | None]) -> _Walk | None:
     if not known:
         return None
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         for index, walk in known:
-            walk(value[index], f"{path}[{index}]")
+            walk(value[index], (path, index))
 
     return visit
 
@@ -278,16 +294,16 @@ def _members(walks: Mapping[str, _Walk | None]) -> _Walk | None:
     if not known:
         return None
 
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         for name, walk in known:
             if name in value:
-                walk(value[name], f"{path}.{name}")
+                walk(value[name], (path, f".{name}"))
 
     return visit
 
 
 def _one_of(walks: list[tuple[tuple[type, ...], _Walk]]) -> _Walk:
-    def visit(value: Any, path: str) -> None:
+    def visit(value: Any, path: _Path) -> None:
         for types, walk in walks:
             if isinstance(value, types):
                 walk(value, path)

@@ -78,6 +78,7 @@ class Run:
         "blocked",
         "compensator",
         "flow",
+        "heirs",
         "next",
         "steps",
         "tasks",
@@ -92,6 +93,8 @@ class Run:
         self.tasks: dict[int, asyncio.Task[None]] = {}
         # A READY step of a process that died may have been attempted: nobody knows.
         self.touched = {n for n, s in self.steps.items() if touched and s.state is StepState.READY}
+        # Which step the task of an ended one goes on with: a task of its own costs more.
+        self.heirs: dict[int, Step] = {}
         self.attempting: set[int] = set()
         self.blocked: str | None = None
         self.compensator: asyncio.Task[None] | None = None
@@ -318,9 +321,10 @@ class Flows:
             return event
         draft.commit.steps += started
         if new is not None:
-            draft.after.append(lambda: self._begin(new, started))
+            draft.after.append(functools.partial(self._begin, new, started))
         elif run is not None:
-            draft.after.append(lambda: self._extend(run, started))
+            draft.after.append(functools.partial(self._extend, run, started, draft.leaving))
+            draft.leaving = None
         return event
 
     def _open(
@@ -438,11 +442,16 @@ class Flows:
         self._register(run)
         self._extend(run, steps)
 
-    def _extend(self, run: Run, steps: list[Step]) -> None:
+    def _extend(self, run: Run, steps: list[Step], leaving: int | None = None) -> None:
         for step in steps:
             run.steps[step.n] = step
             self._about.setdefault((step.model, step.record), set()).add(run.flow.id)
             if run.flow.state is FlowState.RUNNING:
+                if leaving in run.tasks and step.state is StepState.READY and not self._closing:
+                    run.tasks[step.n] = run.tasks[leaving]
+                    run.heirs[leaving] = step
+                    leaving = None
+                    continue
                 self._start(run, step)
                 if step.state is StepState.WAITING:
                     self._recheck(run, step)
@@ -470,9 +479,15 @@ class Flows:
             run.tasks[step.n] = asyncio.create_task(self._take(run, step))
 
     async def _take(self, run: Run, step: Step) -> None:
-        """Attempt a step until it is done, refused or exhausted."""
+        """Attempt a step until it is done, refused or exhausted, and go on with what follows it."""
         try:
-            await self._attempts(run, step)
+            while True:
+                await self._attempts(run, step)
+                heir = run.heirs.pop(step.n, None)
+                if heir is None:
+                    break
+                run.tasks.pop(step.n, None)
+                step = heir
         except asyncio.CancelledError:
             # Cut by the undo of its flow or by the end of the host: the outcome is unknown, and
             # whoever cut it says so.
@@ -630,6 +645,7 @@ class Flows:
             # A step that ends after the undo of its flow began leads nowhere; it is undone next.
             late = run.flow.state is not FlowState.RUNNING
             draft.inert = late and step.state is StepState.DONE
+            draft.leaving = step.n if step.state is StepState.DONE else None
             step.updated = draft.now
             draft.commit.steps.append(step)
             draft.after.append(lambda: run.steps.__setitem__(step.n, step))

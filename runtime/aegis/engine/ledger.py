@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,9 @@ from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
     from aegis.engine.flows import Flows
+
+# Who waits for a commit that is under way.
+_Line = list[asyncio.Future[None]]
 
 _log = logging.getLogger("aegis.host")
 
@@ -45,7 +49,8 @@ class Draft:
     """A commit in the making: what is written, and what has to happen when it is stored.
 
     `values` are the author's values that it will leave, by record; `after` runs once it is
-    durable, in order. The events of an `inert` one set off no steps.
+    durable, in order. The events of an `inert` one set off no steps. `leaving` is the step of the
+    flow that this commit ends, whose task may go on with the next one.
     """
 
     def __init__(self, now: str) -> None:
@@ -54,10 +59,10 @@ class Draft:
         self.values: dict[Key, Any] = {}
         self.records: dict[Key, Record | None] = {}
         self.events: list[tuple[Event, str | None]] = []
-        self.entries: list[Entry] = []
         self.after: list[Callable[[], None]] = []
         self.flow: str | None = None
         self.inert = False
+        self.leaving: int | None = None
 
 
 class Ledger:
@@ -69,7 +74,7 @@ class Ledger:
         self.records = Records(store, cached)
         self.flows: Flows
         self.broker: Broker
-        self._busy: dict[Any, asyncio.Future[None]] = {}
+        self._busy: dict[Any, _Line] = {}
 
     async def settle(
         self,
@@ -93,12 +98,12 @@ class Ledger:
             for change in work.changes:
                 keys.append(change)
                 keys += self.flows.about(change)
-            for key in keys:
-                if key in busy:
-                    await asyncio.shield(busy[key])
-                    break
-            else:
+            line = next((busy[key] for key in keys if key in busy), None) if busy else None
+            if line is None:
                 break
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.append(waiter)
+            await waiter
         draft = Draft(self.clock.stamp())
         for item in work.changes.values():
             self._write(draft, work, item, resident)
@@ -111,18 +116,10 @@ class Ledger:
         outcome = Outcome(record, draft.flow or work.flow)
         if answering is not None:
             draft.commit.answers.append(answering.build(outcome))
-        for event, _ in draft.events:
-            draft.entries.append(
-                Entry(
-                    event.id,
-                    event.type,
-                    event.subject,
-                    event.flow,
-                    event.time,
-                    ENCODER.encode(event),
-                )
-            )
-        draft.commit.events = draft.entries
+        draft.commit.events = [
+            Entry(e.id, e.type, e.subject, e.flow, e.time, ENCODER.encode(e))
+            for e, _ in draft.events
+        ]
         await self._hand_over(draft, keys)
         return outcome, draft
 
@@ -132,26 +129,28 @@ class Ledger:
         A caller that is cancelled cancels only this answer: what was handed over is stored, and
         its consequences follow.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[None] = loop.create_future()
-        done: asyncio.Future[None] = loop.create_future()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line: _Line = []
         storing = asyncio.ensure_future(self.store.commit(draft.commit))
         for key in keys:
-            self._busy[key] = done
+            self._busy[key] = line
 
         def stored(result: asyncio.Future[int]) -> None:
             error = asyncio.CancelledError() if result.cancelled() else result.exception()
-            if error is None:
-                self.records.apply(draft.commit)
-                if draft.entries:
-                    self.broker.publish(draft.entries, result.result())
-                for action in draft.after:
-                    action()
-            draft.after.clear()  # they know the draft: a cycle that only a full collection ends
+            try:
+                if error is None:
+                    self._follow_up(draft, result.result())
+            except Exception as broken:
+                _log.exception("a stored commit has lost its consequences until the next start")
+                error = broken
+            # The actions know the draft: a cycle that only a full collection would end.
+            draft.after.clear()
             for key in keys:
-                if self._busy.get(key) is done:
+                if self._busy.get(key) is line:
                     del self._busy[key]
-            done.set_result(None)
+            for waiter in line:
+                if not waiter.done():
+                    waiter.set_result(None)
             if answer.done():
                 if error is not None:
                     _log.error("a commit whose caller had gone failed: %s", error)
@@ -162,6 +161,13 @@ class Ledger:
 
         storing.add_done_callback(stored)
         return answer
+
+    def _follow_up(self, draft: Draft, last: int) -> None:
+        self.records.apply(draft.commit)
+        if draft.commit.events:
+            self.broker.publish(draft.commit.events, last)
+        for action in draft.after:
+            action()
 
     def _write(
         self, draft: Draft, work: Work, change: Change, resident: Resident | None
@@ -223,14 +229,9 @@ class Ledger:
         self, draft: Draft, work: Work, emission: Emission, model: str | None = None
     ) -> None:
         about = model or work.model
-        component = work.label.split("@", 1)[0]
-        if about is None:
-            source = f"/aegis/components/{component}"
-        else:
-            source = "/aegis/components/{}/models/{}".format(*about.split(".", 1))
         event = Event(
             id=self.clock.id(),
-            source=source,
+            source=_source(work.label, about),
             type=emission.type,
             subject=emission.subject,
             time=draft.now,
@@ -244,3 +245,11 @@ class Ledger:
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""
         self._publish(draft, work, emission, model)
+
+
+@lru_cache(maxsize=1024)
+def _source(label: str, about: str | None) -> str:
+    """The CloudEvents source of what the code `label` says about a model."""
+    if about is None:
+        return f"/aegis/components/{label.split('@', 1)[0]}"
+    return "/aegis/components/{}/models/{}".format(*about.split(".", 1))

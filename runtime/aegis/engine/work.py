@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import ConflictError, InvalidError
@@ -45,13 +46,8 @@ class Change:
             return {
                 name: getattr(after, name) for name in self.spec.fields if name != "id"
             }
-        before = self.before
-        found = {}
-        for name in self.spec.fields:
-            new, old = getattr(after, name), getattr(before, name)
-            if new is not old and new != old:
-                found[name] = new
-        return found
+        values = zip(self.spec.fields, astuple(after), astuple(self.before), strict=True)
+        return {name: new for name, new, old in values if new is not old and new != old}
 
     def rebased(self, current: Record | None) -> Any:
         """The value to store over `current`, which may be newer than `base`.

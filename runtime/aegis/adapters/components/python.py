@@ -1,4 +1,4 @@
-"""Loads a component from Python text: a fresh module for every revision, and a survey of its marks."""
+"""Loads components from Python text: a fresh module for every revision, and what it marks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -116,12 +116,10 @@ class PythonLoader:
 
 def _line_in(error: BaseException, filename: str) -> int | None:
     """The line of the component's text at which `error` was raised, the innermost one."""
-    lines = [
-        frame.lineno
-        for frame in inspect.getinnerframes(error.__traceback__)
-        if frame.filename == filename
-    ] if error.__traceback__ else []
-    return lines[-1] if lines else None
+    if error.__traceback__ is None:
+        return None
+    frames = inspect.getinnerframes(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == filename), None)
 
 
 def _spelled_events(code: CodeType) -> frozenset[str]:
@@ -149,16 +147,11 @@ class _Survey:
             name: value
             for name, value in vars(self.module).items()
             if not name.startswith("_")
-            and (
-                isinstance(value, type | FunctionType)
-                or hasattr(value, "__aegis_on__")
-            )
+            and (isinstance(value, type | FunctionType) or hasattr(value, "__aegis_on__"))
             and getattr(value, "__module__", None) == self.module.__name__
         }
         classes = [value for value in own.values() if isinstance(value, type)]
-        models = [
-            self._model(cls) for cls in classes if issubclass(cls, Model)
-        ]
+        models = [self._model(cls) for cls in classes if issubclass(cls, Model)]
         parts = [
             self._part(cls)
             for cls in classes
@@ -233,7 +226,9 @@ class _Survey:
                 [cls], ref_template="#/components/schemas/{name}"
             )
         except TypeError as error:
-            self.problems.append(f"{cls.__name__}: a field has a type that cannot be stored: {error}")
+            self.problems.append(
+                f"{cls.__name__}: a field has a type that cannot be stored: {error}"
+            )
             return {}, {}
         try:
             check_of(cls)
@@ -502,7 +497,7 @@ def _input(
     items: list[Any] = []
     for item in fields:
         if not required:
-            items.append((item.name, Union[item.type, msgspec.UnsetType], msgspec.UNSET))
+            items.append((item.name, item.type | msgspec.UnsetType, msgspec.UNSET))
         elif item.default is not msgspec.NODEFAULT:
             items.append((item.name, item.type, item.default))
         elif item.default_factory is not msgspec.NODEFAULT:

@@ -140,9 +140,9 @@ class SqliteStore:
         """Drop the idempotency answers made before a time; how many."""
         return await self._submit(
             Commit(),
-            lambda: self._writer.execute(
-                "DELETE FROM answers WHERE created < ?", (before,)
-            ).rowcount,
+            lambda: (
+                self._writer.execute("DELETE FROM answers WHERE created < ?", (before,)).rowcount
+            ),
         )
 
     def _submit(
