@@ -8,6 +8,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# What Python compiled is kept: without, every start of a program compiles all its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
 # Which Python makes the venv: the first of these that is new enough.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 # More words for the command behind a target: make test ARGS="-k undo -x"

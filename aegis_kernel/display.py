@@ -254,6 +254,10 @@ class DeploymentView:
         )
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class HostView:
     """The host at a glance: its components, where they answer, and what is wrong."""
 
@@ -265,10 +269,10 @@ class HostView:
         status = self.status
         names = ", ".join(f"{item.name} {item.version}" for item in status.components)
         said = [f"host {self.address}".rstrip(), names or "no component"]
-        said += [f"{status.flows_open} open flows"] if status.flows_open else []
+        said += [_count(status.flows_open, "open flow")] if status.flows_open else []
         said += [f"waits for {', '.join(status.waiting)}"] if status.waiting else []
-        said += [f"{len(status.problems)} problems"] if status.problems else []
-        return ": ".join((said[0], "; ".join(said[1:])))
+        said += [_count(len(status.problems), "problem")] if status.problems else []
+        return "\n  ".join((": ".join((said[0], "; ".join(said[1:]))), *status.problems))
 
     def _repr_html_(self) -> str:
         status = self.status
@@ -291,7 +295,7 @@ class HostView:
             else f'<div style="{_DIM}">no component yet: begin a cell with '
             "<code>%%component orders 1.0.0</code></div>"
         )
-        counts = f"{status.flows_open} open flows, {status.events} events"
+        counts = f"{_count(status.flows_open, 'open flow')}, {_count(status.events, 'event')}"
         problems = "".join(
             f'<div style="color:{_BAD}">\u26a0 {_cell(problem, 400)}</div>'
             for problem in (*(f"flows wait for {w}" for w in status.waiting), *status.problems)

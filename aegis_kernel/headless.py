@@ -89,7 +89,8 @@ def run_cell(shell: HeadlessShell, cell: Cell, timeout: float) -> None:
     if isinstance(error, Stopped):
         raise error
     if isinstance(error, Overdue):
-        raise CellError(f"{cell.label} did not end within {timeout:g} s", shell.last_traceback)
+        where = _where(error, cell)  # the traceback would show what waits, down to the threads
+        raise CellError(f"{cell.label} did not end within {timeout:g} s{where} (--timeout gives more)")
     if error is not None and "raises-exception" not in cell.tags:
         where = _where(error, cell)
         raise CellError(f"{cell.label} failed{where}", shell.last_traceback) from error

@@ -199,11 +199,15 @@ class HostThread:
         running = self._running
         if running is not None:
             return running
+        raise self.closed()
+
+    def closed(self) -> ClosedError:
+        """Why nothing answers: what the start failed with, or that it was closed."""
         if self.failure is None:
-            raise ClosedError("the host is closed")
+            return ClosedError("the host is closed")
         detail = getattr(self.failure, "detail", None) or str(self.failure)
         hint = getattr(self.failure, "hint", None)
-        raise ClosedError(f"no host is running: {detail}", hint=hint)
+        return ClosedError(f"no host is running: {detail}", hint=hint)
 
     def _submit(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -322,7 +326,7 @@ class NotebookHost(_Verbs):
         return HostView(self._thread.call(self._thread.host.status), self.address)
 
     def __repr__(self) -> str:
-        return repr(self._view()) if self._thread.is_open else "no host is running"
+        return repr(self._view()) if self._thread.is_open else str(self._thread.closed())
 
     def _repr_html_(self) -> str | None:
         return self._view()._repr_html_() if self._thread.is_open else None

@@ -36,6 +36,7 @@ from aegis_kernel import display
 from aegis_kernel.display import DeploymentView
 from aegis_kernel.hosting import HostThread, NotebookHost
 
+DOORWAY = str(Path(__file__).parent)
 COMPONENT_USAGE = f"{'%%component NAME VERSION':<40}make this cell a component and deploy it"
 
 
@@ -119,11 +120,13 @@ class Notebook:
         self.shell.register_magics(AegisMagics(self))
         self.shell.user_ns["host"] = self.host
         display.register(self.shell)
+        self.shell.set_custom_exc((AegisError,), _show_mistake)
         self.shell.events.register("pre_run_cell", self._before_cell)
         self.shell.Completer.custom_matchers.append(_complete)
 
     def detach(self) -> None:
         """Take everything back that `attach` and the components gave."""
+        self.shell.set_custom_exc((), None)
         self.shell.events.unregister("pre_run_cell", self._before_cell)
         self.shell.Completer.custom_matchers.remove(_complete)
         for kind, name in (("cell", "component"), ("line", "aegis")):
@@ -163,10 +166,7 @@ class Notebook:
     def where(self) -> str:
         """One line: where the host answers and keeps its data, or why there is none."""
         if not self.thread.is_open:
-            return (
-                f"no host is running: {self.thread.failure}. Restart the other one, or choose "
-                "another directory: %aegis data DIRECTORY"
-            )
+            return f"{self.host!r}. `%aegis data DIRECTORY` takes another directory"
         config = self.thread.config
         data = None if config is None else config.data
         kept = "nothing is kept on disk" if data is None else f"data in {data}"
@@ -424,6 +424,26 @@ def _show_as(error: AegisError, before: list[str] | None = None) -> None:
     vars(error)["_render_traceback_"] = lambda: lines
 
 
+def _show_mistake(
+    shell: InteractiveShell,
+    kind: type[AegisError],
+    error: AegisError,
+    step: TracebackType | None,
+    tb_offset: int | None = None,
+) -> None:
+    """Show an error without the frames of the doorway at its end: IPython never hides the last."""
+    steps: list[TracebackType] = []
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    while steps and steps[-1].tb_frame.f_code.co_filename.startswith(DOORWAY):
+        steps.pop()
+    shown: TracebackType | None = None
+    for own in reversed(steps):
+        shown = TracebackType(shown, own.tb_frame, own.tb_lasti, own.tb_lineno)
+    shell.showtraceback((kind, error, shown), tb_offset=tb_offset)  # type: ignore[no-untyped-call]
+
+
 # --- the magics -----------------------------------------------------------------------------------
 
 
@@ -432,7 +452,8 @@ def _complete(context: CompletionContext) -> dict[str, Any]:
     line = context.line_with_cursor.lstrip()
     fits = line.startswith("%aegis ") and len(line.split(" ")) == 2
     words = [word for word in WORDS if word.startswith(context.token)] if fits else []
-    return {"completions": [SimpleCompletion(text=word, type="magic") for word in words]}
+    found = [SimpleCompletion(text=word, type="magic") for word in words]
+    return {"completions": found, "suppress": fits}
 
 
 @magics_class
@@ -458,7 +479,12 @@ class AegisMagics(Magics):
         _check(name, version)
         # The magic's own line is line 1, as the cell shows it.
         origin = f"cell {len(self.notebook.shell.user_ns['In']) - 1}"  # as the number beside it
-        return self.notebook.deploy(name, version, "\n" + cell, origin)
+        try:
+            return self.notebook.deploy(name, version, "\n" + cell, origin)
+        except AegisError as error:
+            if "_render_traceback_" not in vars(error):
+                _show_as(error)
+            raise
 
     @line_magic
     def aegis(self, line: str) -> Any:

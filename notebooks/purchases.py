@@ -276,6 +276,8 @@ async def main(arguments: argparse.Namespace) -> int:
         except* (UnreachableError, WrongError) as group:
             bar.close()
             print(group.exceptions[0], file=sys.stderr)
+            if " got 401:" in str(group.exceptions[0]):
+                print("--token TOKEN takes what the server printed as it started", file=sys.stderr)
             return_code = 1
         else:
             return_code = 0

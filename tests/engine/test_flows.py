@@ -7,7 +7,7 @@ import pytest
 from aegis import Refused, event
 from aegis.core.errors import ConflictError, NotFoundError, PortError
 from aegis.core.flow import FlowState, StepState
-from aegis.engine import flows
+from aegis.engine import attempt
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import TEXT, never, quiet, states, until
 from tests.fakes import GatedStore
@@ -129,7 +129,7 @@ async def test_a_timeout_cancels_the_attempt_and_none_ever_runs_beside_it(shop, 
 async def test_an_attempt_that_swallows_its_cancellation_is_named_and_never_doubled(
     shop, desk, monkeypatch
 ):
-    monkeypatch.setattr(flows, "STUBBORN", 0.05)
+    monkeypatch.setattr(attempt, "STUBBORN", 0.05)
     gate = asyncio.Event()
 
     async def stubborn(number):

@@ -83,12 +83,15 @@ def test_verbs_can_be_awaited(orders):
     assert reply.result == "Decimal('3.00')"
 
 
-def test_the_api_answers_while_a_cell_blocks(orders):
-    address = orders.value("host.address")
-    blocked = orders.client.execute("import time\ntime.sleep(3)")
+def test_the_api_answers_while_a_cell_blocks(orders, tmp_path):
+    address, gate = orders.value("host.address"), tmp_path / "gate"
+    blocked = orders.client.execute(
+        f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)"
+    )
     assert get(address, "/healthz")[0] == 200
-    with pytest.raises(queue.Empty):  # the cell still sleeps: its reply has not come
+    with pytest.raises(queue.Empty):  # the cell still blocks: its reply has not come
         orders.client.get_shell_msg(timeout=0.1)
+    gate.touch()
     while orders.client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") != blocked:
         pass
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -136,9 +137,17 @@ def page(tmp_path: Path) -> Iterator[Page]:
         browser.close()
 
 
-def _outputs(notebook: Path) -> list[dict[str, object]]:
-    cells = json.loads(notebook.read_text())["cells"]
-    return [output for cell in cells for output in cell.get("outputs", ())]
+def _saved(notebook: Path, page: Page, count: int) -> list[dict[str, object]]:
+    """What the cells of the saved notebook show, as soon as it has the output of cell `count`."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        # Jupyter writes over the file, so it may be read half written.
+        with suppress(json.JSONDecodeError):
+            cells = json.loads(notebook.read_text())["cells"]
+            if any(cell.get("execution_count") == count for cell in cells):
+                return [output for cell in cells for output in cell.get("outputs", ())]
+        page.wait_for_timeout(50)
+    raise AssertionError(f"cell {count} was not saved")
 
 
 @pytest.mark.browser
@@ -156,11 +165,7 @@ def test_the_tutorial_runs_top_to_bottom_in_jupyterlab(
     last.wait_for(timeout=60_000)
     page.screenshot(path=str(_pictures(tmp_path) / "lab-end.png"))
     page.keyboard.press("Control+s")
-    deadline = time.monotonic() + 20
-    while not (outputs := _outputs(notebook)) and time.monotonic() < deadline:
-        page.wait_for_timeout(200)
-    page.wait_for_timeout(1000)
-    outputs = _outputs(notebook)
+    outputs = _saved(notebook, page, code)
     errors = [output for output in outputs if output["output_type"] == "error"]
     assert not errors, errors
     graph = page.locator(".jp-OutputArea-output svg").first

@@ -21,7 +21,7 @@ from tests.orders.served import Served
 
 PURCHASES = int(os.environ.get("AEGIS_PURCHASES", "400"))
 KILLS = int(os.environ.get("AEGIS_KILLS", "5"))
-PER_KILL = 120  # so many purchases are not done before the next kill
+PER_KILL = 60  # so many purchases come between a kill and the next
 
 GUEST = {
     "items": [{"item_id": "lamp", "price": "329.95"}, {"item_id": "bulb", "price": "59", "qty": 4}],
@@ -109,9 +109,11 @@ def test_a_server_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
     dice = random.Random()
     sending = served.purchases(limit)
     try:
-        for _ in range(KILLS):
-            time.sleep(dice.uniform(0.05, 0.5))
-            assert sending.poll() is None, sending.communicate()[0]
+        for kill in range(KILLS):
+            moment = dice.uniform(kill, kill + 1) / (KILLS + 1) * len(DOES) * limit
+            while sum(sandbox.summary()["effects"].values()) < moment:
+                assert sending.poll() is None, sending.communicate()[0]
+                time.sleep(0.03)
             served.kill()
             served.start()
         said, _ = sending.communicate(timeout=240)

@@ -80,6 +80,8 @@ def located(error: InvalidError, fields: Iterable[str] = ()) -> InvalidError:
         pointer = f"{pointer}/{_escaped(field['name'])}"
         if field["kind"] == "unknown":
             hint = hint or closest(field["name"], fields)
+            if pointer == "/id":
+                hint = "the host makes ids"
     elif path is None:
         return error
     return InvalidError(what, hint=hint, **{**error.fields, "pointer": pointer})

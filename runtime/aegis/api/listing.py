@@ -128,7 +128,7 @@ def _position(cursor: str, width: int) -> tuple[Any, ...]:
 def _limit(text: str | None, default: int) -> int:
     limit = read_number({} if text is None else {"limit": text}, "limit", default, MAX_LIMIT)
     if limit == 0:
-        raise BadRequestError("limit must be 1 or more", parameter="limit")
+        raise BadRequestError(f"limit must be from 1 to {MAX_LIMIT}, not 0", parameter="limit")
     return limit
 
 

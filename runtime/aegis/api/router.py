@@ -127,9 +127,11 @@ class Router:
         if route is None:
             # Who may not come in does not learn which rooms there are.
             gate.check_caller(request, Access.TOKEN)
+            known = [route.path for route in self.routes if "{" not in route.path]
+            known += (f"{PREFIX}/models/{name}" for name in self._host.engine.registry.endpoints)
             raise NotFoundError(
                 f"nothing is at {request.path[:200]!r}",
-                hint=closest(request.path, (r.path for r in self.routes))
+                hint=closest(request.path, known)
                 or f"{PREFIX}/openapi.json lists what there is",
             )
         gate.check_caller(request, route.access or Access.TOKEN)

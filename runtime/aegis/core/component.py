@@ -217,7 +217,8 @@ class ModelSpec:
 class Revision:
     """One loaded code of a component: what was surveyed in its module, and where that came from.
 
-    `names` are the public classes and functions it defines, `emits` the event names its code spells.
+    `names` are the public classes and functions it defines, `emits` the event names that its code
+    spells.
     """
 
     source: Source

@@ -54,7 +54,11 @@ def Meta(  # noqa: N802 -- it stands in annotations, where every library writes 
     bounds = {
         name: value
         for name, value in {
-            "gt": gt, "ge": ge, "lt": lt, "le": le, "multiple_of": multiple_of
+            "gt": gt,
+            "ge": ge,
+            "lt": lt,
+            "le": le,
+            "multiple_of": multiple_of,
         }.items()
         if value is not None
     }

@@ -36,7 +36,7 @@ def _strip(schema: Any) -> Any:
 
 
 def _inline(schema: Any, definitions: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Any:
-    """A schema with its references replaced, so that two can be compared whatever names they use."""
+    """A schema with its references replaced, so that two compare whatever names they use."""
     if isinstance(schema, dict):
         reference = schema.get("$ref")
         if isinstance(reference, str):
@@ -45,7 +45,9 @@ def _inline(schema: Any, definitions: Mapping[str, Any], seen: tuple[str, ...] =
                 return {"$ref": name}
             return _inline(definitions.get(name, {}), definitions, (*seen, name))
         return {key: _inline(value, definitions, seen) for key, value in schema.items()}
-    return [_inline(item, definitions, seen) for item in schema] if isinstance(schema, list) else schema
+    if isinstance(schema, list):
+        return [_inline(item, definitions, seen) for item in schema]
+    return schema
 
 
 def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:
@@ -59,10 +61,9 @@ def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list
     old_fields = _properties(old_document)
     new_fields = _properties(new_document)
     required = set(new_document["schema"].get("required", ()))
-    ways = (
-        f"{records} stored record{'s' if records != 1 else ''} would not fit; keep the field as it "
-        f"was, or drop the data with `%aegis reset {model.split('.', 1)[0]}`"
-    )
+    count = f"{records} stored record{'s' if records != 1 else ''} would not fit"
+    drop = f"or drop the data with `%aegis reset {model.split('.', 1)[0]}`"
+    ways = f"{count}; keep the field as it was, {drop}"
     problems = [
         f"{model}.{name} was removed: {ways}" for name in old_fields if name not in new_fields
     ]
@@ -72,7 +73,7 @@ def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list
         if name in new_fields and old_fields[name] != new_fields[name]
     ]
     problems += [
-        f"{model}.{name} is new and has no default: {ways.replace('keep the field as it was', 'give it a default')}"
+        f"{model}.{name} is new and has no default: {count}; give it a default, {drop}"
         for name in new_fields
         if name not in old_fields and name in required
     ]

@@ -33,6 +33,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     specversion: str = "1.0"
 
 
+_DECODER = msgspec.json.Decoder(Event)
+
+
+def decode_event(doc: bytes) -> Event:
+    """The event of a journal entry."""
+    return _DECODER.decode(doc)
+
+
 class Emission(msgspec.Struct, frozen=True, gc=False):
     """An event that an author asked for, before the host gives it id, time and cause."""
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from aegis.core.errors import AegisError
+
 
 class FlowState(StrEnum):
     """Where a flow stands. It ends COMPLETED, COMPENSATED or COMPENSATION_FAILED, nowhere else."""
@@ -18,7 +20,7 @@ class FlowState(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step stands. READY may have been attempted; UNKNOWN certainly was, without an answer."""
+    """Where a step stands. READY may have been attempted; UNKNOWN was, without an answer."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -86,6 +88,12 @@ class Flow(msgspec.Struct, kw_only=True, gc=False):
     updated: str
     error: str | None = None
 
+    def moved(self, state: FlowState, now: str, error: str | None = None) -> Flow:
+        """This flow in another state. Raises AegisError where FLOW_CHANGES has no such change."""
+        if state not in FLOW_CHANGES[self.state]:
+            raise AegisError(f"flow {self.id}: {self.state} cannot become {state}")
+        return msgspec.structs.replace(self, state=state, updated=now, error=error)
+
 
 class Step(msgspec.Struct, kw_only=True, gc=False):
     """One step of a flow: a port of a record, caused by an event.
@@ -105,3 +113,13 @@ class Step(msgspec.Struct, kw_only=True, gc=False):
     attempts: int = 0
     updated: str = ""
     error: str | None = None
+
+    def moved(self, state: StepState, error: str | None = None) -> Step:
+        """This step in another state. Raises AegisError where STEP_CHANGES has no such change."""
+        if state not in STEP_CHANGES[self.state]:
+            raise AegisError(f"step {self.port}: {self.state} cannot become {state}")
+        return msgspec.structs.replace(self, state=state, error=error)
+
+    def failed(self, error: str | None) -> Step:
+        """This step after one more failed attempt."""
+        return msgspec.structs.replace(self, attempts=self.attempts + 1, error=error)

@@ -33,9 +33,7 @@ else:
     class _ModelMeta(type(msgspec.Struct)):
         """Makes every Model a frozen, keyword-only Struct and keeps what its class line says."""
 
-        def __new__(
-            mcls, name, bases, namespace, *, endpoint=None, concurrency="etag", **options
-        ):
+        def __new__(mcls, name, bases, namespace, *, endpoint=None, concurrency="etag", **options):
             if options:
                 raise TypeError(
                     f"model {name} takes endpoint= and concurrency=, not {', '.join(options)}="

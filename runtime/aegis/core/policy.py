@@ -6,7 +6,7 @@ import msgspec
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """`timeout` (seconds) cancels one attempt; `retries` more follow it, `backoff` seconds apart."""
+    """`timeout` (seconds) cancels an attempt; `retries` more follow, `backoff` seconds apart."""
 
     timeout: float = 30.0
     retries: int = 3

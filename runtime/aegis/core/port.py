@@ -208,7 +208,7 @@ def on(*patterns: str) -> Callable[[F], F]:
 
 
 def blocking(fn: Callable[P, R]) -> Callable[P, CoroutineType[Any, Any, R]]:
-    """Mark a plain `def` of an adapter or service that blocks: it runs in the loop's thread pool."""
+    """Mark a plain `def` of an adapter or service that blocks: it runs in a pool of threads."""
 
     @functools.wraps(fn)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -258,7 +258,7 @@ REQUIRED: Any = object()
 
 
 def adapter() -> Any:
-    """The default of a port's parameter that takes an adapter; its annotation names the Protocol."""
+    """The default of a port's parameter that takes an adapter; its type names the Protocol."""
     return AdapterNeed()
 
 

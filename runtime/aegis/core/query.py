@@ -57,7 +57,9 @@ def decode_cursor(cursor: str, width: int) -> tuple[Any, ...]:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         position = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=list[Any])
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
-        raise BadRequestError("the cursor is not one of ours", hint="use `next` as given") from error
+        raise BadRequestError(
+            "the cursor is not one of ours", hint="use `next` as given"
+        ) from error
     if len(position) != width or any(isinstance(value, list | dict) for value in position):
         raise BadRequestError(
             "the cursor belongs to another query", hint="keep sort and filters between pages"

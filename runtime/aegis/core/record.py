@@ -11,7 +11,7 @@ ID = re.compile(r"[^\s/?#%\x00-\x1f\x7f]{1,200}")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One stored record. `model` is `component.Model`; `doc` the author's data as JSON, id included.
+    """One stored record. `model` is `component.Model`; `doc` the author's data as JSON with the id.
 
     `revision` counts the changes of the author's data from 1 and is the ETag; times are RFC 3339.
     """

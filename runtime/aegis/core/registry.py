@@ -150,7 +150,7 @@ class Registry:
         return frozenset(names)
 
     def problems(self, name: str) -> list[str]:
-        """What keeps the live revision of component `name` from serving, each with its likely fix."""
+        """What keeps the live revision of component `name` from serving, with the likely fix."""
         revision = self.live[name]
         found = list(self._endpoint_problems(revision))
         found += self._binding_problems(revision)

@@ -1,4 +1,4 @@
-"""Hands stored events to whoever subscribed: durable listeners by cursor, others by bounded queue."""
+"""Hands stored events to subscribers: durable listeners by cursor, others by bounded queue."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import msgspec
 
 from aegis.core.component import ListenerSpec, Revision
 from aegis.core.errors import Refused, StoreError
-from aegis.core.event import Event, matches
+from aegis.core.event import Event, decode_event, matches
+from aegis.engine.attempt import attempt
 from aegis.engine.engine import Engine
-from aegis.engine.flows import STALLED, attempt, decode_event
 from aegis.engine.ledger import Draft, Ledger
+from aegis.engine.steps import STALLED
 from aegis.engine.work import Work
 from aegis.protocols import Cursor, Entry, Failed
 
@@ -133,7 +134,9 @@ class Broker:
 
     async def _listen(self, name: str, component: str, listener: str, seq: int) -> None:
         failed = await self._ledger.store.failed()
-        held: set[str | None] = {f.subject for f in failed if f.subscriber == name and f.subject is not None}
+        held: set[str | None] = {
+            f.subject for f in failed if f.subscriber == name and f.subject is not None
+        }
         while True:
             wake = self._wake
             try:
@@ -174,7 +177,9 @@ class Broker:
     ) -> None:
         """One event to one listener, until it is taken or put on the failed list."""
         if entry.subject is not None and entry.subject in held:
-            await self._park(name, entry, "held: an earlier event of its subject failed", 0, True)
+            await self._park(
+                name, entry, "held: an earlier event of its subject failed", 0, held=True
+            )
             return
         attempts = 0
         while True:
@@ -209,14 +214,14 @@ class Broker:
                     _log.exception("listener %s gave up on event %s", name, entry.type)
                     held.add(entry.subject)
                     said = f"{type(error).__name__}: {error}"
-                    await self._park(name, entry, said, attempts, False)
+                    await self._park(name, entry, said, attempts, held=False)
                     return
             finally:
                 resident.leave()
             await self._ledger.clock.sleep(pause)
 
     async def _park(
-        self, name: str, entry: Entry, error: str, attempts: int, held: bool
+        self, name: str, entry: Entry, error: str, attempts: int, *, held: bool
     ) -> None:
         def mark(draft: Draft) -> None:
             draft.commit.cursors.append(Cursor(name, entry.seq))

@@ -1,4 +1,4 @@
-"""The use cases on records, bound to one registry: read, list, create, patch, delete, command, run."""
+"""The use cases on records, bound to one registry: read, list, create, patch, delete, run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from aegis.core.policy import Policy
 from aegis.core.query import Page, Query
 from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
-from aegis.engine.flows import REREADS, Flows, attempt, returned
+from aegis.engine.attempt import attempt, returned
+from aegis.engine.flows import Flows
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
 from aegis.engine.resident import Resident
+from aegis.engine.steps import REREADS
 from aegis.engine.work import Change, Work
 from aegis.protocols import Answer
 
@@ -102,7 +104,7 @@ class Engine:
             return await self._settle(resident, work, answering)
         resident.enter()  # while it waits for its turn, too: its revision may be replaced then
         try:
-            async with self._flows.turns:
+            async with self._flows.steps.turns:
                 return await self._settle(resident, work, answering)
         finally:
             resident.leave()
@@ -197,7 +199,7 @@ class Engine:
 
         def undo(draft: Draft) -> None:
             for flow in list(self._flows.about((spec.key, id))):
-                self._flows.undo(draft, flow, f"undone by {command.name}")
+                self._flows.undoing.begin(draft, flow, f"undone by {command.name}")
 
         return await self._invoke(
             spec,
@@ -296,9 +298,7 @@ class Engine:
         finally:
             resident.leave()
 
-    async def _keep_emission(
-        self, spec: ModelSpec, id: str, work: Work, refusal: Refused
-    ) -> None:
+    async def _keep_emission(self, spec: ModelSpec, id: str, work: Work, refusal: Refused) -> None:
         """Publish the event that a refusal carries, and nothing else of its unit of work."""
         said = refusal.emit
         if isinstance(said, Emission):
@@ -306,9 +306,7 @@ class Engine:
             work.emissions[:] = [Emission(said.type, said.data, said.subject or id)]
             await self._ledger.settle(self.registry, work)
 
-    async def _settle(
-        self, resident: Resident, work: Work, answering: Answering | None
-    ) -> Outcome:
+    async def _settle(self, resident: Resident, work: Work, answering: Answering | None) -> Outcome:
         resident.enter()
         try:
             outcome, _ = await self._ledger.settle(

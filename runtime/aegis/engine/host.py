@@ -23,7 +23,7 @@ from aegis.core.errors import (
     StoreError,
     closest,
 )
-from aegis.core.event import Event, matches
+from aegis.core.event import Event, decode_event, matches
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
@@ -32,9 +32,11 @@ from aegis.core.query import Query, Term
 from aegis.core.registry import Registry
 from aegis.engine.broker import Broker, Subscription, subscriber
 from aegis.engine.engine import Engine
-from aegis.engine.flows import STALLED, Flows, Located, decode_event
+from aegis.engine.flows import Flows
 from aegis.engine.ledger import Ledger, Outcome
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
+from aegis.engine.run import Located
+from aegis.engine.steps import STALLED
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Clock, Commit, Cursor, Failed, Loader, Schema, Store
 
@@ -131,7 +133,7 @@ class Host:
         await self.close()
 
     async def open(self) -> None:
-        """Open the store and take over what an earlier run left. Raises StoreError and its kinds."""
+        """Open the store, take over what an earlier run left. Raises StoreError and its kinds."""
         await self.store.open()
         try:
             for deployment in await self.store.deployments():
@@ -212,7 +214,7 @@ class Host:
             current = self.engine.registry.live.get(name)
             if current is not None and current.digest == source.digest:
                 resident = self.engine.residents[current]
-                if settings_of(self.engine.registry, current, self._lookup) == resident.settings:
+                if settings_of(current, self._lookup) == resident.settings:
                     return self._deployments[name]
             revision = await self._load(source)
             try:
@@ -251,12 +253,12 @@ class Host:
             if stored == schema:
                 continue
             records = await self.store.count(key)
-            if stored is not None and records and resident is not None:
-                # Back to older code: what it does not know stays in the records, unread.
-                if not schema_problems(key, schema, stored, records):
+            if stored is not None:
+                back = records and resident is not None
+                if back and not schema_problems(key, schema, stored, records):
+                    # Older code again: what it does not know stays in the records, unread.
                     newer.add(key)
                     continue
-            if stored is not None:
                 problems += schema_problems(key, stored, schema, records)
             schemas.append(Schema(key, schema))
         if problems:
@@ -471,7 +473,7 @@ class Host:
                     hint="deploy the version you want",
                 )
             resident = self.engine.residents[previous]
-            settings = settings_of(self.engine.registry, previous, self._lookup)
+            settings = settings_of(previous, self._lookup)
             if settings != resident.settings:
                 await self._restage(self.engine.registry, previous)
                 resident = self.engine.residents[previous]
@@ -535,7 +537,7 @@ class Host:
             return resumed
 
     async def configure(self, values: Mapping[str, Any]) -> None:
-        """Set configuration values by dotted key; live components that use a changed one re-open."""
+        """Set configuration values by dotted key; components that use a changed one re-open."""
         async with self._deploying:
             self._check_open()
             before = self._values
@@ -547,7 +549,7 @@ class Host:
                 raise
 
     async def bind(self, slot: str, part: str) -> None:
-        """Choose the adapter or service for a Protocol: `bind("orders.Payments", "CardPayments")`."""
+        """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
         async with self._deploying:
             self._check_open()
             before = self.engine.registry
@@ -572,8 +574,7 @@ class Host:
         changed = [
             revision
             for revision in registry.live.values()
-            if settings_of(registry, revision, self._lookup)
-            != self.engine.residents[revision].settings
+            if settings_of(revision, self._lookup) != self.engine.residents[revision].settings
         ]
         if changed:
             await self._restage(registry, *changed)
@@ -700,7 +701,7 @@ class Host:
     # Flows and events
 
     async def wait(self, flow: Any, timeout: float | None = None) -> Flow | None:
-        """A flow (by id, or the newest of a record) when it has ended, or as it is at the timeout."""
+        """A flow (by id, or a record's newest) when it has ended, or as it is at the timeout."""
         if not isinstance(flow, str):
             found = await self.flows(flow)
             if not found:
@@ -714,7 +715,7 @@ class Host:
         Raises NotFoundError, and ConflictError for a flow that did not end so.
         """
         self._check_open()
-        return await self._flows.continue_undo(flow)
+        return await self._flows.undoing.resume(flow)
 
     async def flow(self, id: str) -> tuple[Flow, Sequence[Step]] | None:
         """A flow with its steps, None when there is none of that id."""

@@ -169,22 +169,19 @@ class Ledger:
         for action in draft.after:
             action()
 
-    def _write(
-        self, draft: Draft, work: Work, change: Change, resident: Resident | None
-    ) -> None:
+    def _write(self, draft: Draft, work: Work, change: Change, resident: Resident | None) -> None:
         spec, key = change.spec, change.key
         current = self.records.get(*key)
         if change.base is None and current is not None:
             raise ConflictError(f"{spec.name} {change.id!r} exists already")
         if change.base is not None and current is None:
             raise NotFoundError(f"there is no {spec.name} {change.id!r}")
-        if change.expected is not None and current is not None:
-            if current.revision != change.expected:
-                raise StaleError(
-                    f"{spec.name} {change.id!r} is at revision {current.revision}, not "
-                    f"{change.expected}",
-                    hint="read it again and repeat the change",
-                )
+        if current is not None and change.expected not in (None, current.revision):
+            raise StaleError(
+                f"{spec.name} {change.id!r} is at revision {current.revision}, not "
+                f"{change.expected}",
+                hint="read it again and repeat the change",
+            )
         if change.after is None:
             assert current is not None  # noqa: S101 -- a deletion was read before, see above
             draft.commit.drops.append(Drop(spec.key, change.id, current.revision))

@@ -1,4 +1,4 @@
-"""A revision that is loaded: its adapters and services are open, and calls in flight are counted."""
+"""A revision that is loaded: its adapters and services are open, its calls are counted."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _calls(revision: Revision) -> list[Call]:
     return calls
 
 
-def settings_of(registry: Registry, revision: Revision, lookup: Lookup) -> dict[str, Any]:
+def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
     """The configuration values that `revision`'s bound parts ask for, by key, converted.
 
     Raises ComponentError naming every missing or mistyped one.
@@ -135,7 +135,7 @@ async def stage(registry: Registry, revision: Revision, lookup: Lookup) -> Resid
     Raises ComponentError naming the one that cannot be made or opened; what was opened before
     it is closed again.
     """
-    settings = settings_of(registry, revision, lookup)
+    settings = settings_of(revision, lookup)
     made: dict[str, Any] = {}
     opened: list[Any] = []
 

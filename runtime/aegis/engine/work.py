@@ -1,4 +1,4 @@
-"""A unit of work: what one port attempt, command, listener or API call changes, committed as one."""
+"""A unit of work: what one attempt, command, listener or API call changes, as one commit."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ class Change:
         """The fields whose value differs, with the new one; all of them for a new record."""
         after = self.after
         if self.before is None:
-            return {
-                name: getattr(after, name) for name in self.spec.fields if name != "id"
-            }
+            return {name: getattr(after, name) for name in self.spec.fields if name != "id"}
         values = zip(self.spec.fields, astuple(after), astuple(self.before), strict=True)
         return {name: new for name, new, old in values if new is not old and new != old}
 

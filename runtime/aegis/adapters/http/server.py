@@ -34,6 +34,7 @@ READING = 60.0  # seconds a request's body may take
 SWEEP = 5.0  # seconds between looks at who is too slow
 DRAIN = 16 * 1024 * 1024  # bytes of a refused body that pass by unkept, so that its sender looks up
 BACKLOG = 1024
+MAX_PORT = 65535
 GRACE = 10.0  # seconds that requests under way get when the server closes
 
 _log = logging.getLogger("aegis.http")
@@ -359,6 +360,8 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
     Tornado's own function leaves a socket open when it fails.
     """
+    if not 0 <= port <= MAX_PORT:
+        raise AddressError(f"{port} is no port", hint="0, for a free one, to 65535", port=port)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:

@@ -1,0 +1,112 @@
+"""One call of a marked method: within its timeout, inside its unit of work, its result checked."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aegis.core.component import Call, ModelSpec
+from aegis.core.errors import AegisError, PortError, PortTimeoutError
+from aegis.engine.context import WORK
+from aegis.engine.work import Work
+
+# An adapter that swallows its cancellation for so long has parked its flow; someone must look.
+STUBBORN = 5.0
+
+_log = logging.getLogger("aegis.host")
+
+
+async def attempt(
+    call: Call,
+    value: Any,
+    arguments: Mapping[str, Any],
+    timeout: float,
+    work: Work,
+    name: str,
+    alarm: Callable[[], None] | None = None,
+) -> Any:
+    """Call a marked method once within `timeout` seconds; what it returned.
+
+    `alarm` is called when it still runs STUBBORN seconds after it was cancelled at its timeout.
+
+    Raises PortTimeoutError when it was cancelled at its timeout, else whatever it raised. The
+    deadline is one timer of the loop: asyncio.timeout costs four times as much.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    token = WORK.set(work)
+    try:
+        try:
+            result = call.fn(value, **arguments) if value is not None else call.fn(**arguments)
+        except (SystemExit, asyncio.CancelledError) as error:
+            raise _gave_up(name, error) from error
+        if not inspect.isawaitable(result):
+            return result
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            if task is not None:
+                task.cancel()
+                loop.call_later(STUBBORN, stubborn)
+
+        def stubborn() -> None:
+            if not ended:
+                _log.error("port %s ignores its cancellation after %g s", name, timeout)
+                if alarm is not None:
+                    alarm()
+
+        ended = False
+        timer = loop.call_later(timeout, expire)
+        try:
+            return await result
+        except SystemExit as error:
+            raise _gave_up(name, error) from error
+        except asyncio.CancelledError as error:
+            if not expired:
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled it: what it awaited was cancelled by its own code.
+                raise _gave_up(name, error) from error
+            raise PortTimeoutError(
+                f"{name} gave no answer within {timeout:g} s",
+                hint="whether its partner acted is unknown",
+            ) from None
+        finally:
+            ended = True
+            timer.cancel()
+            if expired and task is not None:
+                task.uncancel()
+    finally:
+        WORK.reset(token)
+
+
+def _gave_up(name: str, error: BaseException) -> PortError:
+    """What ends a task or a process, raised by component code, as an error of that code."""
+    return PortError(f"{name} raised {type(error).__name__}", hint="raise an Exception instead")
+
+
+def returned(model: ModelSpec, name: str, after: Any, before: Any) -> Any:
+    """What a port or command returned, checked: the record, or None for no change."""
+    if after is None:
+        return before
+    cls: type[Any] = model.cls
+    if type(after) is not cls:
+        raise PortError(
+            f"{model.key}.{name} returned {type(after).__name__}",
+            hint=f"return self.update(...), or None for no change; not {after!r:.80}",
+        )
+    if after.id != before.id:
+        raise PortError(f"{model.key}.{name} changed the record's id")
+    return after
+
+
+def said(error: Exception) -> str:
+    """An error as a step, a log or a list of failures keeps it."""
+    if isinstance(error, AegisError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,74 @@
+"""An open flow in memory: its stored state, and the tasks that move it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from aegis.core.component import ModelSpec, PortSpec
+from aegis.core.flow import Flow, Step, StepState
+from aegis.engine.resident import Resident
+from aegis.engine.work import Key
+
+
+class Located:
+    """Where a step's code is: the loaded revision, the model and the port."""
+
+    __slots__ = ("model", "port", "resident")
+
+    def __init__(self, resident: Resident, model: ModelSpec, port: PortSpec) -> None:
+        self.resident = resident
+        self.model = model
+        self.port = port
+
+
+class Run:
+    """An open flow in memory: its stored state, and the tasks that move it."""
+
+    __slots__ = (
+        "attempting",
+        "blocked",
+        "compensator",
+        "flow",
+        "heirs",
+        "next",
+        "steps",
+        "tasks",
+        "touched",
+        "waiters",
+    )
+
+    def __init__(self, flow: Flow, steps: Iterable[Step], *, touched: bool) -> None:
+        self.flow = flow
+        self.steps = {step.n: step for step in steps}
+        self.next = max(self.steps, default=0) + 1
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        # A READY step of a process that died may have been attempted: nobody knows.
+        self.touched = {n for n, s in self.steps.items() if touched and s.state is StepState.READY}
+        # Which step the task of an ended one goes on with: a task of its own costs more.
+        self.heirs: dict[int, Step] = {}
+        self.attempting: set[int] = set()
+        self.blocked: str | None = None
+        self.compensator: asyncio.Task[None] | None = None
+        self.waiters: list[asyncio.Future[Flow]] = []
+
+    def about(self) -> Iterator[Key]:
+        """The records this flow is about."""
+        yield (self.flow.model, self.flow.record)
+        for step in self.steps.values():
+            yield (step.model, step.record)
+
+    def needs(self, step: Step) -> str:
+        """The component that a step waits for, as people read it."""
+        component = step.model.split(".", 1)[0]
+        own = component == self.flow.component
+        return f"component {component}@{self.flow.version}" if own else f"component {component}"
+
+    def answer(self) -> None:
+        """Tell whoever waits for the flow how it stands."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(self.flow)
+
+
+Locate = Callable[[Flow, Step], Located | None]
