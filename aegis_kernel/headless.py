@@ -90,7 +90,9 @@ def run_cell(shell: HeadlessShell, cell: Cell, timeout: float) -> None:
         raise error
     if isinstance(error, Overdue):
         where = _where(error, cell)  # the traceback would show what waits, down to the threads
-        raise CellError(f"{cell.label} did not end within {timeout:g} s{where} (--timeout gives more)")
+        raise CellError(
+            f"{cell.label} did not end within {timeout:g} s{where} (--timeout gives more)"
+        )
     if error is not None and "raises-exception" not in cell.tags:
         where = _where(error, cell)
         raise CellError(f"{cell.label} failed{where}", shell.last_traceback) from error

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 from urllib.parse import quote
 
 import aegis
 from aegis.bootstrap import build_host, start_server
 from aegis.configuration import Config
-from aegis.core.errors import AegisError, ClosedError
+from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.host import Host
 from aegis_kernel.display import FlowList, FlowView, GraphView, HostView, Records
 
@@ -193,7 +194,10 @@ class HostThread:
     async def aio(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `call`, for a coroutine on any event loop; cancelling it cancels what was called."""
         __tracebackhide__ = True
-        return await asyncio.wrap_future(self._submit(fn, args, kwargs))
+        try:
+            return await asyncio.wrap_future(self._submit(fn, args, kwargs))
+        except AegisError as error:
+            raise _without_ours(error)  # noqa: B904 -- it is the same one
 
     def _open(self) -> _Running:
         running = self._running
@@ -229,12 +233,18 @@ async def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _without_ours(error: BaseException) -> BaseException:
-    """A mistake of the caller without the host's own frames above the component's, if any."""
-    step = error.__traceback__
-    if isinstance(error, AegisError) and error.status < 500:
-        while step is not None and step.tb_frame.f_code.co_filename.startswith(OURS):
-            step = step.tb_next
-    return error.with_traceback(step)
+    """A mistake of the caller or of a port without our frames above the component's, if any."""
+    if isinstance(error, PortError) and error.__cause__ is not None:
+        error.__cause__.__traceback__ = _past_ours(error.__cause__.__traceback__)
+    if isinstance(error, PortError) or (isinstance(error, AegisError) and error.status < 500):
+        return error.with_traceback(_past_ours(error.__traceback__))
+    return error
+
+
+def _past_ours(step: TracebackType | None) -> TracebackType | None:
+    while step is not None and step.tb_frame.f_code.co_filename.startswith(OURS):
+        step = step.tb_next
+    return step
 
 
 def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:

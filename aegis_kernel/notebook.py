@@ -441,7 +441,7 @@ def _show_mistake(
     shown: TracebackType | None = None
     for own in reversed(steps):
         shown = TracebackType(shown, own.tb_frame, own.tb_lasti, own.tb_lineno)
-    shell.showtraceback((kind, error, shown), tb_offset=tb_offset)  # type: ignore[no-untyped-call]
+    shell.showtraceback((kind, error, shown), tb_offset=tb_offset)
 
 
 # --- the magics -----------------------------------------------------------------------------------

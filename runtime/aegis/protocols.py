@@ -86,6 +86,17 @@ class Schema(msgspec.Struct, frozen=True):
     doc: bytes
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """A field that records of `model` stored before it existed get: its default, as JSON.
+
+    Their revision stays: the author's data has not changed, it is only written out.
+    """
+
+    model: str
+    field: str
+    value: bytes
+
+
 class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
@@ -103,6 +114,7 @@ class Commit(msgspec.Struct, kw_only=True):
     deployments: list[Deployment] = []
     sources: list[Source] = []
     schemas: list[Schema] = []
+    fills: list[Fill] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.

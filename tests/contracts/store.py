@@ -1,5 +1,6 @@
 """What every store must do: inherit StoreContract and give it a `store` fixture."""
 
+import json
 from decimal import Decimal
 
 import msgspec
@@ -14,7 +15,7 @@ from aegis.core.errors import ConflictError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
-from aegis.protocols import Answer, Commit, Cursor, Drop, Entry, Failed, Put, Schema
+from aegis.protocols import Answer, Commit, Cursor, Drop, Entry, Failed, Fill, Put, Schema
 
 NOW = "2026-11-23T10:00:00.000Z"
 
@@ -217,6 +218,22 @@ class StoreContract:
         assert await store.forget_answers("2026-01-02T00:00:00Z") == 1
         assert await store.answer("old") is None
         assert await store.answer("young") == young
+
+    async def test_a_new_field_is_filled_in_where_it_is_missing_and_nowhere_else(self, store):
+        old, new = record("old", n=1), record("new", n=2, color="red")
+        other = record("other", model="m.Other", n=3)
+        await store.commit(Commit(puts=[Put(old, 0), Put(new, 0), Put(other, 0)]))
+        await store.commit(Commit(fills=[Fill(old.model, "color", b'"blue"')]))
+        found = {id: store.get(old.model, id) for id in ("old", "new")}
+        docs = {id: json.loads(one.doc) for id, one in found.items()}
+        assert docs == {
+            "old": {**json.loads(old.doc), "color": "blue"},
+            "new": json.loads(new.doc),
+        }
+        assert found["old"].revision == old.revision
+        assert store.get("m.Other", "other") == other
+        blue = Query(where=(Term("color", "blue"),))
+        assert [one.id for one in (await store.list(old.model, blue)).items] == ["old"]
 
     # --- flows
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import linecache
 import sys
+import threading
 import weakref
 
 import pytest
@@ -516,23 +517,42 @@ async def test_every_refusal_is_an_aegis_error_with_a_status(notes):
     assert (refused.value.status, refused.value.hint) == (404, "did you mean 'Note'?")
 
 
-async def test_a_deploy_that_is_given_up_while_it_loads_leaves_nothing(notes):
+class Gate:
+    """What a component waits at while it loads, in the loader's thread."""
+
+    slow = f"import gate\ngate.reached.set()\ngate.opened.wait(5)\n{GOOD}"
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate()
+    monkeypatch.setitem(sys.modules, "gate", gate)
+    return gate
+
+
+async def test_a_deploy_that_is_given_up_while_it_loads_leaves_nothing(notes, gate):
     before = traces()
-    slow = "import time\ntime.sleep(0.1)\n" + GOOD
-    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", slow))
-    await asyncio.sleep(0.03)
+    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", gate.slow))
+    await until(gate.reached.is_set)
     task.cancel()
+    gate.opened.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     await until(lambda: traces() == before)
     await notes.deploy("notes", "1.0.0", GOOD + "\n")
 
 
-async def test_a_host_that_closes_during_a_deploy_lets_nothing_in(notes):
-    slow = "import time\ntime.sleep(0.1)\n" + GOOD
-    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", slow))
-    await asyncio.sleep(0.03)
-    await notes.close()
+async def test_a_host_that_closes_during_a_deploy_lets_nothing_in(notes, gate):
+    task = asyncio.ensure_future(notes.deploy("notes", "1.0.0", gate.slow))
+    await until(gate.reached.is_set)
+    closing = asyncio.ensure_future(notes.close())
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await closing
     with pytest.raises(ClosedError):
         await task
     assert traces() == (set(), set())

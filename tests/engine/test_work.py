@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from aegis.core.errors import ConflictError, InvalidError, NotFoundError, StoreError
+from aegis.core.errors import ConflictError, InvalidError, NotFoundError, PortError, StoreError
 from aegis.core.flow import FlowState, StepState
 from aegis.testing import memory_host
 from tests.engine.shop import TEXT, quiet, states, until
@@ -236,8 +236,9 @@ async def test_a_whole_number_given_for_a_decimal_is_stored_as_the_decimal(notes
 
 async def test_what_a_raising_command_emitted_and_changed_is_dropped(notes):
     note = await notes.create("Note")
-    with pytest.raises(Exception, match="broken"):
+    with pytest.raises(PortError, match=r"notes\.Note\.fail raised RuntimeError$") as failure:
         await notes.call(note, "fail")
+    assert "broken" in str(failure.value.__cause__), "the author's words are for the author"
     with pytest.raises(Exception, match="no"):
         await notes.call(note, "refuse")
     assert [e.type for e in await notes.events()] == ["note.created", "note.refused"]
@@ -315,6 +316,29 @@ async def test_an_old_version_s_step_keeps_the_fields_of_newer_code(shop, desk):
     await shop.wait(order, 5)
     found = await shop.get("Order", order.id)
     assert (found.gift, found.shipped, found.status) == (True, "ok", "COMPLETE")
+
+
+async def test_a_command_runs_on_the_version_that_the_record_s_open_flow_began_on(shop, desk):
+    waiting = await shop.create("Order", approved=False)
+    await until(lambda: desk.told == ["pay"])
+    newer = TEXT.replace("approved=True", "approved=True, note='by 2.0.0'")
+    assert newer != TEXT
+    await shop.deploy("orders", "2.0.0", newer)
+    assert (await shop.call(waiting, "approve")).note == ""
+    await shop.wait(waiting, 5)
+    fresh = await shop.create("Order", approved=False)
+    await until(lambda: desk.told.count("pay") == 2)
+    assert (await shop.call(fresh, "approve")).note == "by 2.0.0"
+
+
+async def test_records_of_before_a_field_existed_are_found_by_its_default(notes):
+    old = await notes.create("Note")
+    text = notes.engine.registry.live["notes"].source.text
+    await notes.deploy(
+        "notes", "1.1.0", text.replace("    text: str", "    color: str = 'blue'\n    text: str", 1)
+    )
+    assert [note.id for note in await notes.list("Note", color="blue")] == [old.id]
+    assert b'"color":"blue"' in notes.engine.get(notes.spec("Note"), old.id).representation()
 
 
 async def test_a_deleted_record_is_gone_and_its_update_says_so(notes):

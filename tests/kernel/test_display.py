@@ -299,8 +299,7 @@ def test_a_host_shows_components_and_problems():
     assert "\u26a0 flows wait for orders@1.1.0" in page.text
     assert f"\u26a0 {NASTY}" in page.text
     assert repr(view) == (
-        "host http://h: orders 1.2.0; 2 open flows; waits for orders@1.1.0; 1 problem\n"
-        f"  {NASTY}"
+        f"host http://h: orders 1.2.0; 2 open flows; waits for orders@1.1.0; 1 problem\n  {NASTY}"
     )
 
 

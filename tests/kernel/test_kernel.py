@@ -83,6 +83,24 @@ def test_verbs_can_be_awaited(orders):
     assert reply.result == "Decimal('3.00')"
 
 
+@pytest.mark.parametrize("call", ["host.get", "await host.aio.get"])
+def test_a_mistake_shows_the_cell_and_no_line_of_ours(orders, call):
+    reply = orders.run(f"{call}(Order, 'none')")
+    assert f"1 {call}(Order, 'none')" in reply.traceback
+    assert "there is no Order 'none'" in reply.traceback
+    assert "aegis_kernel" not in reply.traceback
+    assert "runtime" not in reply.traceback
+
+
+def test_a_port_that_fails_shows_the_line_of_the_component(kernel):
+    broken = ORDERS.replace('return f"ok {amount}"', 'raise ValueError("no line")')
+    assert kernel.run(broken.replace("orders", "broken")).status == "ok"
+    reply = kernel.run("host.run(host.create('broken.Order', total='1.00'), 'authorize')")
+    assert 'raise ValueError("no line")' in reply.traceback
+    assert "aegis_kernel" not in reply.traceback
+    assert "runtime" not in reply.traceback
+
+
 def test_the_api_answers_while_a_cell_blocks(orders, tmp_path):
     address, gate = orders.value("host.address"), tmp_path / "gate"
     blocked = orders.client.execute(

@@ -292,6 +292,11 @@ def test_the_words_are_completed(session):
     assert {"reset", "resume"} <= found
 
 
+def test_a_word_is_completed_with_words_of_aegis_only(session):
+    _, found = session.shell.Completer.complete("%aegis r")
+    assert found == ["reset", "resume", "rollback"]
+
+
 # --- where the data is --------------------------------------------------------------------------
 
 

@@ -244,6 +244,7 @@ def test_a_cell_that_never_ends_stops_the_start(serve, source):
     assert serving.exit_code() == 1
     assert "cell 2" in serving.said
     assert "did not end within 0.3 s" in serving.said
+    assert "aegis_kernel" not in serving.said
 
 
 def test_a_long_start_says_what_it_does(serve):
@@ -265,6 +266,14 @@ def test_a_port_in_use_is_told(serve):
         serving = serve([NOTES], "--ephemeral", "--port", port)
         assert serving.exit_code() == 2
     assert f"port {port} of 127.0.0.1 is in use" in serving.said
+
+
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_number_that_is_no_port_is_told(serve, port):
+    serving = serve([NOTES], "--ephemeral", "--port", port)
+    assert serving.exit_code() == 2
+    assert f"{port} is no port" in serving.said
+    assert "Traceback" not in serving.said
 
 
 def test_a_directory_of_a_running_server_is_told_with_its_address(serve):

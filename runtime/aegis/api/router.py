@@ -131,8 +131,7 @@ class Router:
             known += (f"{PREFIX}/models/{name}" for name in self._host.engine.registry.endpoints)
             raise NotFoundError(
                 f"nothing is at {request.path[:200]!r}",
-                hint=closest(request.path, known)
-                or f"{PREFIX}/openapi.json lists what there is",
+                hint=closest(request.path, known) or f"{PREFIX}/openapi.json lists what there is",
             )
         gate.check_caller(request, route.access or Access.TOKEN)
         method = request.method

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ from aegis.core.errors import (
     PortError,
     Refused,
     StaleError,
+    closest,
 )
 from aegis.core.event import Emission
 from aegis.core.policy import Policy
@@ -31,6 +33,9 @@ from aegis.engine.work import Change, Work
 from aegis.protocols import Answer
 
 COMMANDS = Policy(retries=0)
+
+_log = logging.getLogger("aegis.host")
+T = TypeVar("T")
 
 
 class Engine:
@@ -55,6 +60,17 @@ class Engine:
         if revision is None or self.closing:
             raise ClosedError(f"component {spec.component!r} is not serving")
         return self.residents[revision]
+
+    def _home(self, spec: ModelSpec, id: str) -> tuple[ModelSpec, Resident]:
+        """Whose code a record's command runs: the version its open flow began on, else live."""
+        resident = self.resident(spec)
+        for flow in map(self._flows.flow, self._flows.about((spec.key, id))):
+            if flow.component != spec.component or flow.version == resident.revision.version:
+                continue
+            revision = self.registry.revision(flow.component, flow.version)
+            if revision is not None and spec.name in revision.by_name:
+                return revision.by_name[spec.name], self.residents[revision]
+        return spec, resident
 
     def get(self, spec: ModelSpec, id: str) -> Record:
         """The record. Raises NotFoundError."""
@@ -201,8 +217,12 @@ class Engine:
             for flow in list(self._flows.about((spec.key, id))):
                 self._flows.undoing.begin(draft, flow, f"undone by {command.name}")
 
+        home, resident = self._home(spec, id)
+        if home is not spec:
+            command = named(home, "command", home.commands, command.name)
         return await self._invoke(
-            spec,
+            home,
+            resident,
             id,
             command.name,
             command.call,
@@ -224,8 +244,12 @@ class Engine:
         answering: Answering | None = None,
     ) -> Outcome:
         """Run a port directly, once and within its timeout; its event sets off what consumes it."""
+        home, resident = self._home(spec, id)
+        if home is not spec:
+            port = named(home, "port", home.ports, port.name)
         return await self._invoke(
-            spec,
+            home,
+            resident,
             id,
             port.name,
             port.call,
@@ -240,6 +264,7 @@ class Engine:
     async def _invoke(
         self,
         spec: ModelSpec,
+        resident: Resident,
         id: str,
         name: str,
         call: Call,
@@ -251,7 +276,6 @@ class Engine:
         mark: Any,
         answering: Answering | None,
     ) -> Outcome:
-        resident = self.resident(spec)
         given = {} if arguments is None else msgspec.structs.asdict(arguments)
         if arguments is not None and call.check is not None:
             call.check(arguments)
@@ -291,9 +315,9 @@ class Engine:
                 except (InvalidError, NotFoundError, PortError, ClosedError):
                     raise
                 except Exception as error:
-                    raise PortError(
-                        f"{spec.key}.{name} raised {type(error).__name__}: {error}"
-                    ) from error
+                    # Its words may hold what callers must not see: they are for the log.
+                    _log.warning("%s.%s raised", spec.key, name, exc_info=error)
+                    raise PortError(f"{spec.key}.{name} raised {type(error).__name__}") from error
             raise AssertionError("unreachable: the loop returns or raises")
         finally:
             resident.leave()
@@ -323,3 +347,11 @@ class Engine:
             model=spec.key,
             subject=id,
         )
+
+
+def named(spec: ModelSpec, kind: str, among: Mapping[str, T], name: str) -> T:
+    """The port or command `name` of a model. Raises NotFoundError with the closest name."""
+    found = among.get(name)
+    if found is None:
+        raise NotFoundError(f"{spec.name} has no {kind} {name!r}", hint=closest(name, among))
+    return found

@@ -66,6 +66,10 @@ class Flows:
         """An open flow. Raises KeyError."""
         return self._runs[id]
 
+    def flow(self, id: str) -> Flow:
+        """The stored state of an open flow. Raises KeyError."""
+        return self._runs[id].flow
+
     def is_open(self, id: str) -> bool:
         """Whether the flow is one of these."""
         return id in self._runs

@@ -31,14 +31,14 @@ from aegis.core.port import REQUIRED
 from aegis.core.query import Query, Term
 from aegis.core.registry import Registry
 from aegis.engine.broker import Broker, Subscription, subscriber
-from aegis.engine.engine import Engine
+from aegis.engine.engine import Engine, named
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Ledger, Outcome
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
 from aegis.engine.run import Located
 from aegis.engine.steps import STALLED
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Clock, Commit, Cursor, Failed, Loader, Schema, Store
+from aegis.protocols import Clock, Commit, Cursor, Failed, Fill, Loader, Schema, Store
 
 _log = logging.getLogger("aegis.host")
 T = TypeVar("T")
@@ -246,7 +246,8 @@ class Host:
         name = revision.name
         registry = self.engine.registry.with_component(revision)
         problems = [*registry.problems(name), *self._stranding(registry, revision)]
-        schemas = []
+        schemas: list[Schema] = []
+        fills: list[Fill] = []
         newer = set()
         for key, schema in revision.schemas.items():
             stored = await self.store.schema(key)
@@ -260,6 +261,8 @@ class Host:
                     newer.add(key)
                     continue
                 problems += schema_problems(key, stored, schema, records)
+                if records and not problems:
+                    fills += _fills(revision, key, stored)
             schemas.append(Schema(key, schema))
         if problems:
             raise ComponentError(name, problems)
@@ -281,6 +284,7 @@ class Host:
             deployments=[deployment, *self._ended(name)],
             sources=[revision.source],
             schemas=schemas,
+            fills=fills,
             cursors=await self._new_cursors(revision),
         )
         try:
@@ -289,6 +293,8 @@ class Host:
             if opened:
                 await resident.close()
             raise
+        if fills:
+            self._ledger.records.forget()
         self._number = deployment.number
         self._deployments[name] = deployment
         if old is not None and old is not revision:
@@ -795,6 +801,21 @@ def _absence(component: str) -> str:
     return f"absent:{component}"
 
 
+def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
+    """The defaults of the fields that `revision` adds to the stored records of a model."""
+    spec = revision.by_name[key.split(".", 1)[1]]
+    known = msgspec.json.decode(stored)["schema"].get("properties", {})
+    fills = []
+    for item in msgspec.structs.fields(spec.cls):
+        if item.name in known:
+            continue
+        if item.default is not msgspec.NODEFAULT:
+            fills.append(Fill(key, item.name, ENCODER.encode(item.default)))
+        elif item.default_factory is not msgspec.NODEFAULT:
+            fills.append(Fill(key, item.name, ENCODER.encode(item.default_factory())))
+    return fills
+
+
 def _nothing(_: str) -> Any:
     return REQUIRED
 
@@ -831,14 +852,6 @@ def _arguments(
         return decoder.decode(ENCODER.encode(given))
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidError(f"{spec.name}.{name}: {error}") from None
-
-
-def named(spec: ModelSpec, kind: str, among: Mapping[str, T], name: str) -> T:
-    """The port or command `name` of a model. Raises NotFoundError with the closest name."""
-    found = among.get(name)
-    if found is None:
-        raise NotFoundError(f"{spec.name} has no {kind} {name!r}", hint=closest(name, among))
-    return found
 
 
 def term(spec: ModelSpec, name: str, value: Any) -> Term:

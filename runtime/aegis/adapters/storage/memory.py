@@ -17,7 +17,18 @@ from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
 from aegis.core.query import Page, Query, Term, encode_cursor
 from aegis.core.record import Record
-from aegis.protocols import Answer, Commit, Drop, Entries, Entry, Failed, Flows, FlowSteps, Put
+from aegis.protocols import (
+    Answer,
+    Commit,
+    Drop,
+    Entries,
+    Entry,
+    Failed,
+    Fill,
+    Flows,
+    FlowSteps,
+    Put,
+)
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
 
@@ -87,9 +98,19 @@ class MemoryStore:
         self._deployments.update((one.number, one) for one in commit.deployments)
         self._sources.update((source.digest, source) for source in commit.sources)
         self._schemas.update((schema.model, schema.doc) for schema in commit.schemas)
+        for fill in commit.fills:
+            self._fill(fill)
         self.commits += 1
         self.batches += 1
         return len(self._journal)
+
+    def _fill(self, fill: Fill) -> None:
+        records = self._records.get(fill.model, {})
+        for id, record in records.items():
+            fields = msgspec.json.decode(record.doc, type=dict[str, msgspec.Raw])
+            if fill.field not in fields:
+                fields[fill.field] = msgspec.Raw(fill.value)
+                records[id] = msgspec.structs.replace(record, doc=msgspec.json.encode(fields))
 
     def _changes(self, commit: Commit) -> dict[tuple[str, str], Record | None]:
         """What becomes of each record. Raises ConflictError, and nothing has changed then."""

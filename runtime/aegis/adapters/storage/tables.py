@@ -127,6 +127,12 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         _upsert("schemas", "model", "doc"),
         lambda schema: (schema.model, schema.doc.decode()),
     ),
+    (
+        attrgetter("fills"),
+        "UPDATE records SET doc = json_set(doc, ?1, json(?2)) "
+        "WHERE model = ?3 AND json_type(doc, ?1) IS NULL",
+        lambda fill: (f'$."{fill.field}"', fill.value.decode(), fill.model),
+    ),
 )
 
 
