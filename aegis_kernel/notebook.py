@@ -158,10 +158,18 @@ class Notebook:
         if self._given is None:
             print("aegis-serve keeps its data where --data says")
             return
+        before, was_open = self._given, self.thread.is_open
+        given: dict[str, Any] = {**before, "data": data, "ephemeral": False}
         self.thread.close()
         self._unbind(set(self._bound))
-        self._given |= {"data": data, "ephemeral": False}
-        self.thread.start(lab_config(**self._given))
+        try:
+            self.thread.start(lab_config(**given))
+        except AegisError as error:
+            if was_open:
+                self.thread.start(lab_config(**before))
+                error.add_note("The host stays where it was; run the cells of components again.")
+            raise
+        self._given = given
 
     def where(self) -> str:
         """One line: where the host answers and keeps its data, or why there is none."""

@@ -459,3 +459,8 @@ async def test_a_request_that_arrives_while_closing_finds_no_listener(host):
     await asyncio.gather(server.close(), server.close())
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+async def test_a_port_that_cannot_be_is_told(host):
+    with pytest.raises(AddressError, match="99999 is no port"):
+        await start(Router(host, token=None), "127.0.0.1", 99999)

@@ -99,7 +99,7 @@ async def test_cancelling_an_awaited_call_cancels_it_on_the_host(thread):
 
 def test_an_error_comes_with_the_line_of_the_component(host):
     note = host.create("Note")
-    with pytest.raises(Exception, match="spoilt") as caught:
+    with pytest.raises(Exception, match="spoil raised ZeroDivisionError") as caught:
         host.call(note, "spoil")
     shown = "".join(traceback.format_exception(caught.value))
     assert 'raise ZeroDivisionError("spoilt")' in shown

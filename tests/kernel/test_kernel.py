@@ -180,6 +180,18 @@ def test_two_kernels_on_one_notebook_do_not_fight(start_kernel, tmp_path):
     assert (tmp_path / "elsewhere").is_dir()
 
 
+def test_a_directory_that_cannot_be_taken_leaves_the_host_where_it_was(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path)
+    assert kernel.run(ORDERS).status == "ok"
+    kernel.run("host.create(Order, total='2.00')")
+    (tmp_path / "file").write_text("no directory")
+    refused = kernel.run("%aegis data file")
+    assert refused.status == "error"
+    assert "The host stays where it was" in refused.traceback
+    assert kernel.run(ORDERS).status == "ok"
+    assert kernel.value("len(host.list(Order))") == "1"
+
+
 def test_a_kernel_takes_what_the_environment_says(start_kernel, tmp_path):
     kernel = start_kernel(tmp_path, AEGIS_EPHEMERAL="1", AEGIS_TOKEN="sesame")
     assert kernel.value("host.token") == "sesame"

@@ -21,7 +21,7 @@ from tests.orders.served import Served
 
 PURCHASES = int(os.environ.get("AEGIS_PURCHASES", "400"))
 KILLS = int(os.environ.get("AEGIS_KILLS", "5"))
-PER_KILL = 60  # so many purchases come between a kill and the next
+PER_KILL = 60  # so many purchases, at the least, come between a kill and the next
 
 GUEST = {
     "items": [{"item_id": "lamp", "price": "329.95"}, {"item_id": "bulb", "price": "59", "qty": 4}],
@@ -91,7 +91,7 @@ def test_purchases_through_a_served_notebook_all_complete_and_sending_them_again
     total = sum(purchase.amount for purchase in program.read_purchases()[:PURCHASES])
     for _ in range(2):
         sending = served.purchases(PURCHASES)
-        said, _ = sending.communicate(timeout=240)
+        said, _ = sending.communicate(timeout=500)
         assert sending.returncode == 0, said
         assert f"{PURCHASES:,} of {PURCHASES:,} orders are COMPLETE" in said
     summary = sandbox.summary()
@@ -104,7 +104,7 @@ def test_purchases_through_a_served_notebook_all_complete_and_sending_them_again
 def test_a_server_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
     program, served, sandbox
 ):
-    limit = min(6919, PER_KILL * KILLS)
+    limit = min(6919, max(PER_KILL * KILLS, int(os.environ.get("AEGIS_PURCHASES", "0"))))
     total = sum(purchase.amount for purchase in program.read_purchases()[:limit])
     dice = random.Random()
     sending = served.purchases(limit)
@@ -116,7 +116,7 @@ def test_a_server_killed_at_random_moments_loses_nothing_and_does_nothing_twice(
                 time.sleep(0.03)
             served.kill()
             served.start()
-        said, _ = sending.communicate(timeout=240)
+        said, _ = sending.communicate(timeout=500)
     finally:
         sending.kill()
         sending.wait()

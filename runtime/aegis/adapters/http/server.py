@@ -229,6 +229,10 @@ class Server(TCPServer, httputil.HTTPServerConnectionDelegate):
             sockets = _bind(host, port)
         except OSError as error:
             raise _address_error(error, host, port) from error
+        except OverflowError as error:
+            raise AddressError(
+                f"{port} is no port", hint="ports go from 1 to 65535; 0 takes a free one", port=port
+            ) from error
         self.host, self.port = host, sockets[0].getsockname()[1]
         self.add_sockets(sockets)
         self._sweep()

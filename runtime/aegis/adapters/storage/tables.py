@@ -129,8 +129,10 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
     ),
     (
         attrgetter("fills"),
-        "UPDATE records SET doc = json_set(doc, ?1, json(?2)) "
-        "WHERE model = ?3 AND json_type(doc, ?1) IS NULL",
+        (
+            "UPDATE records SET doc = json_set(doc, ?1, json(?2))"
+            " WHERE model = ?3 AND json_type(doc, ?1) IS NULL"
+        ),
         lambda fill: (f'$."{fill.field}"', fill.value.decode(), fill.model),
     ),
 )
