@@ -26,10 +26,10 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from aegis.configuration import Config, read
+from aegis.configuration import Config, environment, read
 from aegis.core.component import NAME, VERSION, Revision
 from aegis.core.deployment import Deployment
-from aegis.core.errors import AegisError, ComponentError, ConfigError, closest
+from aegis.core.errors import AegisError, ComponentError, closest
 from aegis.core.graph import Graph
 from aegis.core.registry import Registry
 from aegis_kernel import display
@@ -66,17 +66,17 @@ def lab_config(
     defaults are aegis.toml's or a free port, the usual directory and a new token.
     Raises ConfigError.
     """
-    said = os.environ.get
-    given: dict[str, Any] = {"token": token or said("AEGIS_TOKEN") or secrets.token_hex(24)}
-    number = port or said("AEGIS_PORT")
-    if number:
-        try:
-            given["port"] = int(number)
-        except ValueError:
-            raise ConfigError(f"AEGIS_PORT is {number!r}, which is no number") from None
-    if not ephemeral and said("AEGIS_EPHEMERAL", "").lower() not in {"1", "true", "yes"}:
-        directory = data or said("AEGIS_DATA")
-        given["data"] = Path(directory).expanduser().absolute() if directory else lab_data()
+    given = {"token": secrets.token_hex(24), **environment()}
+    if token:
+        given["token"] = token
+    if port:
+        given["port"] = port
+    if data:
+        given["data"] = Path(data).expanduser().absolute()
+    if ephemeral:
+        given["data"] = None
+    if "data" not in given:
+        given["data"] = lab_data()
     return read(**given)
 
 
@@ -535,6 +535,13 @@ class AegisMagics(Magics):
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""
         return self.notebook.rollback(name)
+
+    def do_undeploy(self, name: str) -> None:
+        """NAME -- stop serving a component; its records stay"""
+        thread = self.notebook.thread
+        thread.call(thread.host.undeploy, name)
+        self.notebook.bind()
+        print(f"{name} serves no more; its records are kept.")
 
     def do_reset(self, name: str, yes: str = "") -> None:
         """NAME [--yes] -- drop all data of a component"""

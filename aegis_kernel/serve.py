@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aegis.configuration import Config, read
+from aegis.configuration import Config, environment, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
 from aegis_kernel.ipynb import (
@@ -51,8 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("notebook", type=Path, help="the .ipynb file")
     add("--host", metavar="ADDRESS", help="to listen on (default: 127.0.0.1)")
-    add("--port", type=int, help="to listen on (default: a free one)")
-    add("--data", type=Path, metavar="DIR", help="default: .aegis/<notebook>/serve beside it")
+    add("--port", type=int, help="to listen on (default: AEGIS_PORT, or a free one)")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="default: AEGIS_DATA, or .aegis/<notebook>/serve beside it",
+    )
     add("--ephemeral", action="store_true", help="keep nothing on disk")
     add("--token", help="what callers must show (default: AEGIS_TOKEN, or a new one)")
     add("--no-token", action="store_true", help="let everybody in who reaches the address")
@@ -225,12 +230,17 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _config(options: argparse.Namespace, notebook: Path) -> Config:
-    token = options.token
-    if token is None:
-        token = os.environ.get("AEGIS_TOKEN") or secrets.token_hex(24)
+    data = notebook.parent / ".aegis" / notebook.stem / "serve"
+    given = {"token": secrets.token_hex(24), "data": data, **environment()}
+    said = {"host": options.host, "port": options.port, "token": options.token}
+    given |= {name: value for name, value in said.items() if value is not None}
+    if options.data is not None:
+        given["data"] = options.data.absolute()
+    if options.ephemeral:
+        given["data"] = None
     if options.no_token:
-        token = None
-    elif not token:
+        given["token"] = None
+    elif not given["token"]:
         raise ConfigError("the token is empty", hint="--no-token lets everybody in")
     settings: dict[str, str] = {}
     for text in options.settings:
@@ -238,15 +248,7 @@ def _config(options: argparse.Namespace, notebook: Path) -> Config:
         if not equals:
             raise ConfigError(f"--set {text}: it has no value", hint=f"--set {key}=...")
         settings[key] = value
-    data = options.data or notebook.parent / ".aegis" / notebook.stem / "serve"
-    given = {"host": options.host, "port": options.port}
-    return read(
-        notebook.parent,
-        data=None if options.ephemeral else data.absolute(),
-        token=token,
-        overrides=settings,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    return read(notebook.parent, overrides=settings, **given)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,28 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     return Config(**settings)
 
 
+def environment() -> dict[str, Any]:
+    """What the environment says of the host itself, by the names of Config, as far as it does.
+
+    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, and AEGIS_EPHEMERAL (1, true or yes: `data` is None).
+    Raises ConfigError.
+    """
+    said = {name: text for name, text in os.environ.items() if text}
+    found: dict[str, Any] = {}
+    if "AEGIS_PORT" in said:
+        try:
+            found["port"] = int(said["AEGIS_PORT"])
+        except ValueError:
+            raise ConfigError(f"AEGIS_PORT is {said['AEGIS_PORT']!r}, which is no number") from None
+    if "AEGIS_TOKEN" in said:
+        found["token"] = said["AEGIS_TOKEN"]
+    if "AEGIS_DATA" in said:
+        found["data"] = Path(said["AEGIS_DATA"]).expanduser().absolute()
+    if said.get("AEGIS_EPHEMERAL", "").lower() in {"1", "true", "yes"}:
+        found["data"] = None
+    return found
+
+
 def _flat(table: Any, prefix: str = "") -> Any:
     """`{"orders": {"Payments": "X"}}` as `{"orders.Payments": "X"}`."""
     if not isinstance(table, Mapping):

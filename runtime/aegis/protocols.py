@@ -163,11 +163,8 @@ class Store(Protocol):
         """How many records of `model` there are."""
         ...
 
-    async def clear(self, models: Sequence[str], component: str) -> int:
-        """Drop all records, flows, steps and schemas of `models` and `component`.
-
-        Returns how many records that were.
-        """
+    async def clear(self, component: str) -> int:
+        """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         ...
 
     def last_seq(self) -> int:

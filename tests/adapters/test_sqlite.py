@@ -1,6 +1,7 @@
 """The embedded store when things go wrong: killed, shared, damaged, full, newer."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -29,6 +30,7 @@ from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.query import Query, Term
 from aegis.core.record import Record
 from aegis.protocols import Commit, Cursor, Drop, Entry, Put
+from aegis.testing import memory_host
 
 NOW = "2026-11-23T10:00:00.000Z"
 
@@ -523,3 +525,28 @@ async def test_a_cursor_that_no_record_can_have_is_a_bad_request(tmp_path):
     with pytest.raises(BadRequestError):
         await store.list("m.M", Query(after=("\ud800",)))
     await store.close()
+
+
+async def test_a_damaged_record_is_named_never_served_and_can_be_deleted(tmp_path):
+    text = """
+from aegis import Model, command
+
+class Note(Model, endpoint="notes"):
+    text: str
+
+    @command
+    def shout(self) -> "Note":
+        return self.update(text=self.text.upper())
+"""
+    async with memory_host(store=SqliteStore(tmp_path)) as host:
+        await host.deploy("notes", "1.0.0", text)
+        note = await host.create("Note", text="hello")
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
+        db.execute("""UPDATE records SET doc = replace(doc, '"hello"', '')""")
+    async with memory_host(store=SqliteStore(tmp_path)) as host:
+        await host.deploy("notes", "1.0.0", text)
+        for reading in (host.get("Note", note.id), host.list("Note"), host.call(note, "shout")):
+            with pytest.raises(CorruptError, match=rf"notes.Note '{note.id}' is damaged"):
+                await reading
+        await host.delete(note)
+        assert await host.list("Note") == []

@@ -600,3 +600,20 @@ async def test_an_undo_that_hangs_is_cut_at_its_timeout_and_named(desk):
         assert flow.state is FlowState.COMPENSATION_FAILED
         assert flow.error.startswith("undo of pay: ")
         assert desk.running == 0
+
+
+async def test_a_reset_names_what_it_does_not_know_and_reaches_what_is_not_loaded(shop):
+    await shop.create("Order")
+    with pytest.raises(NotFoundError, match="did you mean 'orders'"):
+        await shop.reset("order")
+    await shop.undeploy("orders")
+    assert await shop.reset("orders") == 1
+
+
+async def test_a_command_that_lets_a_flow_go_on_tells_which(shop, desk):
+    order = await shop.create("Order", approved=False)
+    await until(lambda: desk.told == ["pay"])
+    spec = shop.spec("Order")
+    outcome = await shop.engine.command(spec, order.id, spec.commands["approve"], None)
+    (flow, _), *_ = await shop.flows(order)
+    assert outcome.flow == flow.id

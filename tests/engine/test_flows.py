@@ -318,7 +318,8 @@ async def test_wait_gives_up_after_its_timeout_and_shows_how_the_flow_stands(sho
     order = await shop.create("Order", approved=False)
     flow = await shop.wait(order, 0.02)
     assert flow.state is FlowState.RUNNING
-    assert await shop.wait("no such flow", 0.01) is None
+    with pytest.raises(NotFoundError, match="no such flow"):
+        await shop.wait("no such flow")
 
 
 async def test_a_record_with_an_open_flow_cannot_be_deleted(shop):

@@ -166,7 +166,9 @@ class Router:
         """An AegisError says what it may; any other tells the log, and the caller only where."""
         if isinstance(error, AegisError):
             if error.status >= 500:
-                _log.warning("%s %r: %s", request.method, request.path, error)
+                _log.warning(
+                    "%s %r: %s", request.method, request.path, error, exc_info=error.__cause__
+                )
             response = problem_response(
                 located(error) if isinstance(error, InvalidError) else error
             )

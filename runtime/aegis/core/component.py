@@ -13,6 +13,7 @@ import msgspec
 
 from aegis.core.constraint import Check, check_of
 from aegis.core.policy import Policy
+from aegis.core.record import Record, damaged
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
@@ -196,6 +197,13 @@ class ModelSpec:
     def decoder(self) -> msgspec.json.Decoder[Any]:
         """Decodes a stored record; fields of newer code are passed over."""
         return msgspec.json.Decoder(self.cls)
+
+    def value(self, record: Record) -> Any:
+        """The author's value of a stored record. Raises CorruptError when it does not decode."""
+        try:
+            return self.decoder.decode(record.doc)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise damaged(record, error) from error
 
     @cached_property
     def check(self) -> Check | None:

@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from aegis.core.errors import CorruptError
+
 # An id stands in paths of the API as it is.
 ID = re.compile(r"[^\s/?#%\x00-\x1f\x7f]{1,200}")
 
@@ -36,3 +38,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.created.encode(),
             self.updated.encode(),
         )
+
+    def sound(self) -> Record:
+        """This record, whose document is JSON. Raises CorruptError when it is not."""
+        try:
+            _DOCUMENT.decode(self.doc)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise damaged(self, error) from error
+        return self
+
+
+_DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def damaged(record: Record, error: Exception) -> CorruptError:
+    """What to raise of a record that cannot be read."""
+    return CorruptError(
+        f"the stored {record.model} {record.id!r} is damaged: {error}",
+        hint="restore a backup, or delete it",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -34,7 +33,6 @@ from aegis.protocols import Answer
 
 COMMANDS = Policy(retries=0)
 
-_log = logging.getLogger("aegis.host")
 T = TypeVar("T")
 
 
@@ -73,7 +71,10 @@ class Engine:
         return spec, resident
 
     def get(self, spec: ModelSpec, id: str) -> Record:
-        """The record. Raises NotFoundError."""
+        """The record. Raises NotFoundError, CorruptError."""
+        return self._stored(spec, id).sound()
+
+    def _stored(self, spec: ModelSpec, id: str) -> Record:
         record = self._ledger.records.get(spec.key, id)
         if record is None:
             raise NotFoundError(f"there is no {spec.name} {id!r}")
@@ -81,7 +82,10 @@ class Engine:
 
     async def list(self, spec: ModelSpec, query: Query) -> Page:
         """The page of records that `query` means."""
-        return await self._ledger.store.list(spec.key, query)
+        page = await self._ledger.store.list(spec.key, query)
+        for record in page.items:
+            record.sound()
+        return page
 
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
@@ -151,7 +155,7 @@ class Engine:
             if (value := getattr(changes, name)) is not msgspec.UNSET
         }
         while True:
-            before = spec.decoder.decode(record.doc)
+            before = spec.value(record)
             work = self._work(resident, spec, id)
             work.changes[(spec.key, id)] = Change(
                 spec=spec,
@@ -175,14 +179,14 @@ class Engine:
     async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
         resident = self.resident(spec)
-        record = self.get(spec, id)
+        record = self._stored(spec, id)
         key = (spec.key, id)
         work = self._work(resident, spec, id)
         work.changes[key] = Change(
             spec=spec,
             id=id,
             base=record,
-            before=spec.decoder.decode(record.doc),
+            before=None,
             after=None,
             event=spec.deleted,
             expected=expected,
@@ -287,7 +291,7 @@ class Engine:
         try:
             for reread in range(REREADS + 1):
                 record = self.get(spec, id)
-                before = spec.decoder.decode(record.doc)
+                before = spec.value(record)
                 work.changes.clear()
                 work.emissions.clear()
                 try:
@@ -315,8 +319,7 @@ class Engine:
                 except (InvalidError, NotFoundError, PortError, ClosedError):
                     raise
                 except Exception as error:
-                    # Its words may hold what callers must not see: they are for the log.
-                    _log.warning("%s.%s raised", spec.key, name, exc_info=error)
+                    # Its words may hold what callers must not see: the edge logs the cause.
                     raise PortError(f"{spec.key}.{name} raised {type(error).__name__}") from error
             raise AssertionError("unreachable: the loop returns or raises")
         finally:

@@ -271,11 +271,11 @@ class Flows:
         if isinstance(value, model.cls):
             return value
         stored = draft.records[key] if key in draft.records else self.ledger.records.get(*key)
-        return None if stored is None else model.decoder.decode(stored.doc)
+        return None if stored is None else model.value(stored)
 
     def _read(self, model: ModelSpec, record: str) -> Any:
         stored = self.ledger.records.get(model.key, record)
-        return None if stored is None else model.decoder.decode(stored.doc)
+        return None if stored is None else model.value(stored)
 
     def _release(self, registry: Registry, draft: Draft, run: Run, key: Key) -> None:
         """Let go on the steps of `run` that waited for a condition which now holds."""
@@ -290,6 +290,7 @@ class Flows:
             if _passes(located.port, self._value(draft, located.model, step.record)):
                 ready = step.moved(StepState.READY)
                 draft.commit.steps.append(ready)
+                draft.flow = draft.flow or run.flow.id
                 draft.after.append(functools.partial(self._extend, run, [ready]))
 
     def _look_again(self, keys: Iterable[Key]) -> None:

@@ -486,13 +486,18 @@ class Host:
             return await self._install(previous, who="rollback", resident=resident)
 
     async def reset(self, name: str) -> int:
-        """Drop all records, flows and schemas of a component; how many records were dropped."""
+        """Drop all records, flows and schemas of a component; how many records were dropped.
+
+        Raises NotFoundError for a component that was never deployed on this data.
+        """
         async with self._deploying:
             self._check_open()
+            known = {deployment.component for deployment in await self.store.deployments()}
+            if name not in known:
+                raise NotFoundError(f"there is no component {name!r}", hint=closest(name, known))
             revision = self.engine.registry.live.get(name)
-            keys = [] if revision is None else [spec.key for spec in revision.models]
             await self._flows.forget(name)
-            dropped = await self.store.clear(keys, name)
+            dropped = await self.store.clear(name)
             self._ledger.records.forget()
             if revision is not None:
                 schemas = [Schema(key, doc) for key, doc in revision.schemas.items()]
@@ -653,7 +658,7 @@ class Host:
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
         spec = self.spec(model)
-        return spec.decoder.decode(self.engine.get(spec, id).doc)
+        return spec.value(self.engine.get(spec, id))
 
     async def list(
         self, model: type[Any] | str, *, limit: int = 100, sort: str | None = None, **filters: Any
@@ -666,14 +671,14 @@ class Host:
             limit=limit,
         )
         page = await self.engine.list(spec, query)
-        return [spec.decoder.decode(record.doc) for record in page.items]
+        return [spec.value(record) for record in page.items]
 
     async def update(self, record: Any, **changes: Any) -> Any:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
         self._check_open()
         spec = self.spec(record)
         given = _checked(spec, spec.patch_decoder, changes)
-        now = spec.decoder.decode(self.engine.get(spec, record.id).doc)
+        now = spec.value(self.engine.get(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -707,13 +712,19 @@ class Host:
     # Flows and events
 
     async def wait(self, flow: Any, timeout: float | None = None) -> Flow | None:
-        """A flow (by id, or a record's newest) when it has ended, or as it is at the timeout."""
+        """A flow (by id, or a record's newest) when it has ended, or as it is at the timeout.
+
+        None for a record that has none. Raises NotFoundError for an unknown id.
+        """
         if not isinstance(flow, str):
-            found = await self.flows(flow)
-            if not found:
+            flows = await self.flows(flow)
+            if not flows:
                 return None
-            flow = found[-1][0].id
-        return await self._flows.wait(flow, timeout)
+            flow = flows[-1][0].id
+        found = await self._flows.wait(flow, timeout)
+        if found is None:
+            raise NotFoundError(f"there is no flow {flow!r}")
+        return found
 
     async def continue_undo(self, flow: str) -> Flow:
         """Go on with the undo of a flow, by id, that ended `compensation failed`.
@@ -828,7 +839,7 @@ async def _retire(resident: Resident) -> None:
 def _value(spec: ModelSpec, outcome: Outcome) -> Any:
     if outcome.record is None:
         raise AegisError(f"{spec.name} has no record after the call")
-    return spec.decoder.decode(outcome.record.doc)
+    return spec.value(outcome.record)
 
 
 def _checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: dict[str, Any]) -> Any:

@@ -181,7 +181,7 @@ class Steps:
         record = self._flows.ledger.records.get(step.model, step.record)
         if record is None:
             raise Refused(f"{located.model.name} {step.record!r} is gone")
-        before = located.model.decoder.decode(record.doc)
+        before = located.model.value(record)
         work = Work(
             key=step.key,
             label=located.resident.revision.label,

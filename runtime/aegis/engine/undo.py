@@ -35,6 +35,7 @@ class Undo:
             return
         flow = run.flow.moved(FlowState.COMPENSATING, draft.now, reason)
         draft.commit.flows.append(flow)
+        draft.flow = draft.flow or id
 
         def begin() -> None:
             run.flow = flow

@@ -56,7 +56,7 @@ class Change:
             return self.after
         if current is None:
             raise ConflictError(f"{self.spec.name} {self.id} was deleted meanwhile")
-        now = self.spec.decoder.decode(current.doc)
+        now = self.spec.value(current)
         ours = self.changed()
         for name in ours:
             if getattr(now, name) != getattr(self.before, name):

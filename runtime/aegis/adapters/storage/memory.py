@@ -165,9 +165,11 @@ class MemoryStore:
         self._require_open()
         return len(self._records.get(model, {}))
 
-    async def clear(self, models: Sequence[str], component: str) -> int:
-        """Drop all records, flows, steps and schemas of `models` and `component`."""
+    async def clear(self, component: str) -> int:
+        """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         self._require_open()
+        known = {*self._records, *self._schemas, *(flow.model for flow in self._flows.values())}
+        models = [model for model in known if model.startswith(f"{component}.")]
         for flow in list(self._flows.values()):
             if flow.component == component or flow.model in models:
                 del self._flows[flow.id]

@@ -132,9 +132,9 @@ class SqliteStore:
         """
         return self._submit(commit)
 
-    async def clear(self, models: Sequence[str], component: str) -> int:
-        """Drop all records, flows, steps and schemas of `models` and `component`."""
-        return await self._submit(Commit(), lambda: self._clear(list(models), component))
+    async def clear(self, component: str) -> int:
+        """Drop a component's records, flows, steps and schemas; how many records were dropped."""
+        return await self._submit(Commit(), lambda: self._clear(component))
 
     async def forget_answers(self, before: str) -> int:
         """Drop the idempotency answers made before a time; how many."""
@@ -307,16 +307,17 @@ class SqliteStore:
             if rows and self._writer.executemany(sql, rows).rowcount != len(rows):
                 raise sqlite3.IntegrityError("a stored revision is not the expected one")
 
-    def _clear(self, models: list[str], component: str) -> int:
-        flows = f"component = ? OR model IN ({', '.join('?' * len(models))})"
+    def _clear(self, component: str) -> int:
+        # Keys of models are `component.Model`, and `/` comes right after `.`.
+        mine, (first, end) = "model >= ? AND model < ?", (f"{component}.", f"{component}/")
+        flows = f"component = ? OR ({mine})"
         self._writer.execute(
             f"DELETE FROM steps WHERE flow IN (SELECT id FROM flows WHERE {flows})",
-            (component, *models),
+            (component, first, end),
         )
-        self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, *models))
-        names = [(model,) for model in models]
-        self._writer.executemany("DELETE FROM schemas WHERE model = ?", names)
-        return self._writer.executemany("DELETE FROM records WHERE model = ?", names).rowcount
+        self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, first, end))
+        self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
+        return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 
     def _explain(self, work: Work, error: Exception) -> AegisError:
         """Why `work` alone was not stored; it has been rolled back."""
