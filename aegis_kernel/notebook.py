@@ -66,7 +66,7 @@ def lab_config(
     defaults are aegis.toml's or a free port, the usual directory and a new token.
     Raises ConfigError.
     """
-    given = {"token": secrets.token_hex(24), **environment()}
+    given: dict[str, Any] = {"token": secrets.token_hex(24), **environment()}
     if token:
         given["token"] = token
     if port:

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="default: AEGIS_DATA, or .aegis/<notebook>/serve beside it",
+        help="default: AEGIS_DATA, or .aegis/<notebook>/serve",
     )
     add("--ephemeral", action="store_true", help="keep nothing on disk")
     add("--token", help="what callers must show (default: AEGIS_TOKEN, or a new one)")
@@ -231,7 +231,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _config(options: argparse.Namespace, notebook: Path) -> Config:
     data = notebook.parent / ".aegis" / notebook.stem / "serve"
-    given = {"token": secrets.token_hex(24), "data": data, **environment()}
+    given: dict[str, Any] = {"token": secrets.token_hex(24), "data": data, **environment()}
     said = {"host": options.host, "port": options.port, "token": options.token}
     given |= {name: value for name, value in said.items() if value is not None}
     if options.data is not None:
