@@ -214,7 +214,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The parameters: those of files first, then those of the command line."""
     values: dict[str, Any] = {}
     for path in options.parameters_file:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
 
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
