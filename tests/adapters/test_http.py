@@ -16,7 +16,8 @@ from aegis.adapters.storage.memory import MemoryStore
 from aegis.api.policy import Access, hosts_of
 from aegis.api.response import Response
 from aegis.api.router import Route, Router
-from aegis.engine.host import Host, Limits
+from aegis.engine.deploys import Limits
+from aegis.engine.host import Host
 
 NOTES = "/aegis/api/models/notes"
 TASKS = "/aegis/api/models/tasks"

@@ -11,7 +11,8 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.api.request import Request
 from aegis.api.router import Router
-from aegis.engine.host import Host, Limits
+from aegis.engine.deploys import Limits
+from aegis.engine.host import Host
 
 SHOP = '''
 import asyncio

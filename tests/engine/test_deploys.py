@@ -6,10 +6,12 @@ import linecache
 import sys
 import threading
 import weakref
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from aegis import Refused
+from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.errors import (
     AegisError,
     ClosedError,
@@ -19,6 +21,7 @@ from aegis.core.errors import (
 )
 from aegis.core.flow import FlowState
 from aegis.engine import resident as residents
+from aegis.protocols import Answer, Commit
 from aegis.testing import memory_host
 from tests.engine.shop import TEXT, never, quiet, until
 from tests.fakes import FailingStore
@@ -617,3 +620,25 @@ async def test_a_command_that_lets_a_flow_go_on_tells_which(shop, desk):
     outcome = await shop.engine.command(spec, order.id, spec.commands["approve"], None)
     (flow, _), *_ = await shop.flows(order)
     assert outcome.flow == flow.id
+
+
+async def test_answers_of_idempotent_requests_are_forgotten_after_a_day():
+    store = MemoryStore()
+    await store.open()
+    made = datetime.now(UTC)
+
+    def answer(key, hours):
+        created = (made - timedelta(hours=hours)).isoformat(timespec="milliseconds")
+        return Answer(
+            key=key,
+            fingerprint="f",
+            status=201,
+            headers=(),
+            body=b"{}",
+            created=created.replace("+00:00", "Z"),
+        )
+
+    await store.commit(Commit(answers=[answer("old", 25), answer("young", 23)]))
+    async with memory_host(store=store) as host:
+        await until(lambda: "old" not in store._answers)
+        assert await host.engine.answer("young") is not None
