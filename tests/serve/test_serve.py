@@ -240,7 +240,7 @@ def test_a_failing_cell_stops_the_start_with_its_number_line_and_traceback(
     ids=["sleeps", "computes", "swallows errors", "awaits", "waits for the host", "swallows all"],
 )
 def test_a_cell_that_never_ends_stops_the_start(serve, source):
-    serving = serve([NOTES, source], "--ephemeral", "--timeout", "0.3")
+    serving = serve([NOTES, source], "--ephemeral", "--timeout", "1.5")
     assert serving.exit_code() == 1
     assert "cell 2" in serving.said
     assert "did not end within 0.3 s" in serving.said
