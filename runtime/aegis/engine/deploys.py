@@ -149,6 +149,14 @@ class Deploys:
         task.add_done_callback(self._draining.discard)
 
     def locate(self, flow: Flow, step: Step) -> Located | None:
+        """Where the code of a step is in the current engine, None when it is not loaded."""
+        places = self.engine.places
+        key = (flow.component, flow.version, step.model, step.port)
+        if key not in places:
+            places[key] = self._located(flow, step)
+        return places[key]
+
+    def _located(self, flow: Flow, step: Step) -> Located | None:
         component, _, name = step.model.partition(".")
         registry = self.engine.registry
         if component == flow.component:

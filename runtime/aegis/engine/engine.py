@@ -27,6 +27,7 @@ from aegis.engine.attempt import attempt, returned
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
 from aegis.engine.resident import Resident
+from aegis.engine.run import Located
 from aegis.engine.steps import REREADS
 from aegis.engine.work import Change, Work
 from aegis.protocols import Answer
@@ -51,6 +52,8 @@ class Engine:
         self._ledger = ledger
         self._flows = flows
         self.closing = False
+        # Where steps find their code: (component, version, model, port), filled in as they ask.
+        self.places: dict[tuple[str, str, str, str], Located | None] = {}
 
     def resident(self, spec: ModelSpec) -> Resident:
         """The loaded live revision of a model. Raises ClosedError when it does not serve."""
@@ -116,7 +119,7 @@ class Engine:
             )
         except (TypeError, ValueError) as error:
             raise InvalidError(f"{spec.name}: {error}") from error
-        work = self._work(resident, spec, id)
+        work = Work(key=id, label=resident.revision.label, model=spec.key, subject=id)
         work.changes[(spec.key, id)] = Change(
             spec=spec, id=id, base=None, before=None, after=value, event=spec.created
         )

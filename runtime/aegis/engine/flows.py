@@ -337,6 +337,8 @@ class Flows:
             return
         if _drafted(draft, run.flow).state is not FlowState.RUNNING:
             return
+        if any(s.state in OPEN_STEPS and s.flow == run.flow.id for s in draft.commit.steps):
+            return
         steps = {**run.steps, **{s.n: s for s in draft.commit.steps if s.flow == run.flow.id}}
         if any(step.state in OPEN_STEPS for step in steps.values()):
             return

@@ -193,7 +193,7 @@ class Ledger:
         if changed or current is None:
             revision = 0 if current is None else current.revision
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
-            doc, value = encode(spec, value, keep)
+            doc, value = encode(spec, value, changed, keep)
             record = Record(
                 model=spec.key,
                 id=change.id,

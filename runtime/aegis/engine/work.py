@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,18 +86,25 @@ class Work:
     emissions: list[Emission] = field(default_factory=list)
 
 
-def encode(spec: ModelSpec, value: Any, keep: bytes | None = None) -> tuple[bytes, Any]:
+def encode(
+    spec: ModelSpec, value: Any, changed: Mapping[str, Any], keep: bytes | None = None
+) -> tuple[bytes, Any]:
     """The stored JSON of `value` and what it decodes to, which is checked by that.
 
-    `keep` is the document it replaces; fields of it that this code does not know stay. Raises
-    InvalidError naming the field: `update()` itself checks nothing.
+    `changed` are the fields that were set. `keep` is the document it replaces; fields of it that
+    this code does not know stay. Raises InvalidError naming the field: `update()` checks nothing.
     """
     try:
-        again = spec.decoder.decode(ENCODER.encode(value))
+        doc = ENCODER.encode(value)
+        again = spec.decoder.decode(doc)
         if spec.check is not None:
             spec.check(again)
         # Encoded anew: `update(total=5)` is stored as the Decimal that the field says, not as 5.
-        doc = ENCODER.encode(again)
+        # Text is text, and cannot have been anything else.
+        if not all(
+            type(new) is str and type(getattr(again, name)) is str for name, new in changed.items()
+        ):
+            doc = ENCODER.encode(again)
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidError(f"{spec.name}: {error}") from error
     if keep is None:
