@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from aegis.bootstrap import dedicate
 from aegis.configuration import Config, environment, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
@@ -150,6 +151,7 @@ class _Service:
     def _ready(self) -> None:
         host = self.thread.host
         resumed = self.thread.call(host.resume)
+        dedicate()
         self.thread.call(self.holds.pop())
         served = [
             f"{part.name} {part.version}" for part in self.thread.call(host.status).components

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
@@ -51,3 +52,15 @@ async def start_server(host: Host, config: Config) -> Server:
     server = await start(router, config.host, config.port)
     host.store.announce(server.address)
     return server
+
+
+def dedicate() -> None:
+    """Tune this process's garbage collector for nothing but serving, once it is ready to.
+
+    What is loaded by now stays, so no round has to look at it again; and of what a request makes
+    next to nothing is in a cycle, so rounds may be rarer: 13 % more orders a second
+    (`make bench`). Not for a kernel, whose process is the user's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from aegis.bootstrap import build_host, start_server
+from aegis.bootstrap import build_host, dedicate, start_server
 from aegis.configuration import Config
 
 TOKEN = "bench"
@@ -24,6 +24,7 @@ async def main(data: Path) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with build_host(config) as host:
         server = await start_server(host, config)
+        dedicate()  # as aegis-serve does
         print(json.dumps({"address": server.address}), flush=True)
         while line := await lines.readline():
             component = json.loads(line)
