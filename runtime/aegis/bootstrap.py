@@ -55,12 +55,10 @@ async def start_server(host: Host, config: Config) -> Server:
 
 
 def dedicate() -> None:
-    """Tune this process's garbage collector for nothing but serving, once it is ready to.
+    """Tune this process's garbage collector for nothing but serving.
 
-    What is loaded by now stays, so no round has to look at it again; and of what a request makes
-    next to nothing is in a cycle, so rounds may be rarer: 13 % more orders a second
-    (`make bench`). Not for a kernel, whose process is the user's.
+    Of what a request makes next to nothing is in a cycle, so rounds may be rarer. Nothing is
+    frozen: a revision that is replaced must be able to leave. Not for a kernel, whose process is
+    the user's.
     """
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(10_000, 20, 50)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import os
 import random
@@ -18,6 +19,8 @@ import pytest
 
 from aegis.adapters.storage import sqlite
 from aegis.adapters.storage.sqlite import SqliteStore
+from aegis.api.request import Request
+from aegis.api.router import Router
 from aegis.core.errors import (
     BadRequestError,
     ConflictError,
@@ -548,5 +551,15 @@ class Note(Model, endpoint="notes"):
         for reading in (host.get("Note", note.id), host.list("Note"), host.call(note, "shout")):
             with pytest.raises(CorruptError, match=rf"notes.Note '{note.id}' is damaged"):
                 await reading
-        await host.delete(note)
+        router, path = Router(host, token=None), f"/aegis/api/models/notes/{note.id}"
+
+        async def ask(method, **headers):
+            known = {"host": "localhost", **headers}
+            answer = router.handle(Request(method, path, "", known, b""))
+            return await answer if inspect.isawaitable(answer) else answer
+
+        answer = await ask("GET")
+        assert answer.status == 500
+        assert f"notes.Note '{note.id}' is damaged".encode() in answer.body
+        assert (await ask("DELETE", **{"if-match": '"1"'})).status == 204
         assert await host.list("Note") == []

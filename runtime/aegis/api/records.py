@@ -103,7 +103,7 @@ class Records:
         """The end of a record: 204."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        revision = expected(request.headers, spec, engine.get(spec, id))
+        revision = expected(request.headers, spec, engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
 

@@ -75,9 +75,10 @@ class Engine:
 
     def get(self, spec: ModelSpec, id: str) -> Record:
         """The record. Raises NotFoundError, CorruptError."""
-        return self._stored(spec, id).sound()
+        return self.stored(spec, id).sound()
 
-    def _stored(self, spec: ModelSpec, id: str) -> Record:
+    def stored(self, spec: ModelSpec, id: str) -> Record:
+        """The record as it is stored, damaged or not. Raises NotFoundError."""
         record = self._ledger.records.get(spec.key, id)
         if record is None:
             raise NotFoundError(f"there is no {spec.name} {id!r}")
@@ -182,7 +183,7 @@ class Engine:
     async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
         resident = self.resident(spec)
-        record = self._stored(spec, id)
+        record = self.stored(spec, id)
         key = (spec.key, id)
         work = self._work(resident, spec, id)
         work.changes[key] = Change(

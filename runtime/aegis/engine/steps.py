@@ -182,14 +182,7 @@ class Steps:
         if record is None:
             raise Refused(f"{located.model.name} {step.record!r} is gone")
         before = located.model.value(record)
-        work = Work(
-            key=step.key,
-            label=located.resident.revision.label,
-            model=step.model,
-            subject=step.record,
-            cause=step.cause,
-            flow=run.flow.id,
-        )
+        work = _work(run, step, located)
         arguments: Mapping[str, Any] = located.resident.adapters(call)
         if call.event is not None:
             entry = await self._flows.ledger.store.event(step.cause)
@@ -267,14 +260,7 @@ class Steps:
     ) -> None:
         """Store how a step ended, and begin the undo of its flow in the same commit."""
         failed = step.moved(state, said(error))
-        work = Work(
-            key=step.key,
-            label=located.resident.revision.label,
-            model=step.model,
-            subject=step.record,
-            cause=step.cause,
-            flow=run.flow.id,
-        )
+        work = _work(run, step, located)
         emission = error.emit if isinstance(error, Refused) else None
         if isinstance(emission, Emission):
             subject = emission.subject if emission.subject is not None else step.record
@@ -309,3 +295,15 @@ class Steps:
             if self.closing:
                 self._closed.set_result(None)
         return self._closed
+
+
+def _work(run: Run, step: Step, located: Located) -> Work:
+    """The unit of work of a step, empty."""
+    return Work(
+        key=step.key,
+        label=located.resident.revision.label,
+        model=step.model,
+        subject=step.record,
+        cause=step.cause,
+        flow=run.flow.id,
+    )
