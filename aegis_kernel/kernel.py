@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Bool, Float, Int, Unicode
 
 import aegis
+from aegis_kernel.comms import Comms
 from aegis_kernel.hosting import HostThread
 from aegis_kernel.notebook import Notebook
 
@@ -51,6 +52,8 @@ class AegisKernel(IPythonKernel):
         False, help="Let breakpoints in components stop; the API stops with them."
     ).tag(config=True)
 
+    comms: Comms | None = None  # none yet when the first messages come
+
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -59,6 +62,7 @@ class AegisKernel(IPythonKernel):
         sys.setswitchinterval(self.switch_interval)
         assert self.shell is not None  # noqa: S101 -- ipykernel made it in __init__
         self.notebook = Notebook(self.shell, HostThread(debug=self.debug_host))
+        self.comms = Comms(self, self.notebook.thread)
         self.notebook.attach()
         self.notebook.start(
             port=self.port, data=self.data_dir, ephemeral=self.ephemeral, token=self.token
@@ -79,6 +83,13 @@ class AegisKernel(IPythonKernel):
     def banner(self) -> str:  # type: ignore[override]
         """IPython's banner, and where the API answers."""
         return f"Aegis {aegis.__version__}: {self.notebook.where()}\n{super().banner}"
+
+    # --- comms ----------------------------------------------------------------------------------
+
+    async def shell_channel_thread_main(self, msg: list[Any]) -> None:
+        """Let the comms of views through to the host, whatever the cell does."""
+        if self.comms is None or not self.comms.divert(msg):
+            await super().shell_channel_thread_main(msg)  # type: ignore[no-untyped-call]
 
     # --- interrupts -----------------------------------------------------------------------------
 

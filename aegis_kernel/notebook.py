@@ -1,43 +1,35 @@
-"""One notebook and its host: `%%component`, `%aegis`, and what components define as names."""
+"""One notebook and its host: they share `host`, the magics and what components define as names."""
 
 from __future__ import annotations
 
-import ast
 import atexit
-import builtins
-import dis
-import html
-import inspect
-import linecache
 import os
 import secrets
-import shlex
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, TracebackType
 from typing import Any
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
-from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
+from aegis.adapters.components.files import component_files, read_component
 from aegis.configuration import Config, environment, read
-from aegis.core.component import NAME, VERSION, Revision
+from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import AegisError, ComponentError, closest
+from aegis.core.errors import AegisError, ComponentError
 from aegis.core.graph import Graph
 from aegis.core.registry import Registry
 from aegis_kernel import display
+from aegis_kernel.cells import running_cell
+from aegis_kernel.comms import Comms
+from aegis_kernel.deployed import Deployed, changes_of, defines, missing
 from aegis_kernel.display import DeploymentView
 from aegis_kernel.hosting import HostThread, NotebookHost
-
-DOORWAY = str(Path(__file__).parent)
-COMPONENT_USAGE = f"{'%%component NAME VERSION':<40}make this cell a component and deploy it"
+from aegis_kernel.magics import AegisMagics, complete
+from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
+from aegis_kernel.outputs import Outputs
 
 
 def lab_data() -> Path:
@@ -85,6 +77,9 @@ def load(shell: InteractiveShell) -> None:
     if AegisMagics.__name__ in shell.magics_manager.registry:
         raise UsageError("Aegis is here already: `host` is its host")
     notebook = Notebook(shell, HostThread())
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        Comms(kernel, notebook.thread).register()
     notebook.attach()
     notebook.start()
     # Closing needs executors, which are gone when atexit has its turn; concurrent.futures itself
@@ -99,6 +94,8 @@ def unload(shell: InteractiveShell) -> None:
     if magics is not None:
         magics.notebook.detach()
         magics.notebook.thread.close()
+        if magics.notebook.thread.comms is not None:
+            magics.notebook.thread.comms.unregister()
 
 
 class Notebook:
@@ -108,6 +105,7 @@ class Notebook:
         self.shell = shell
         self.thread = thread
         self.host = NotebookHost(thread)
+        self.depends: set[Path] = set()  # the files that its components were read from
         self._bound: dict[str, tuple[str, weakref.ref[Any]]] = {}
         self._seen: weakref.ref[Registry] | None = None
         self._untold: str | None = None
@@ -117,18 +115,21 @@ class Notebook:
 
     def attach(self) -> None:
         """Give the shell `host` and the magics."""
+        if hasattr(self.shell, "set_thread_parent"):  # a kernel's: its outputs have parents
+            self.thread.outputs = Outputs(self.shell)
+        self.thread.blame(running_cell(self.shell))
         self.shell.register_magics(AegisMagics(self))
         self.shell.user_ns["host"] = self.host
         display.register(self.shell)
-        self.shell.set_custom_exc((AegisError,), _show_mistake)
+        self.shell.set_custom_exc((AegisError,), show_mistake)
         self.shell.events.register("pre_run_cell", self._before_cell)
-        self.shell.Completer.custom_matchers.append(_complete)
+        self.shell.Completer.custom_matchers.append(complete)
 
     def detach(self) -> None:
         """Take everything back that `attach` and the components gave."""
         self.shell.set_custom_exc((), None)
         self.shell.events.unregister("pre_run_cell", self._before_cell)
-        self.shell.Completer.custom_matchers.remove(_complete)
+        self.shell.Completer.custom_matchers.remove(complete)
         for kind, name in (("cell", "component"), ("line", "aegis")):
             self.shell.magics_manager.magics[kind].pop(name, None)
         self.shell.magics_manager.registry.pop(AegisMagics.__name__, None)
@@ -181,6 +182,8 @@ class Notebook:
         return f"the API is at {self.host.address}, {kept}"
 
     def _before_cell(self, _: ExecutionInfo) -> None:
+        if self.thread.outputs is not None:
+            self.thread.outputs.began()
         untold, self._untold = self._untold, None
         if untold is not None:
             print(untold, file=sys.stderr)
@@ -235,20 +238,67 @@ class Notebook:
         if name not in self.shell.user_ns:
             return None
         cells = list(enumerate(self.shell.user_ns.get("In", ())))
-        return next((f"cell {n}" for n, text in reversed(cells) if _defines(text, name)), None)
+        return next((f"cell {n}" for n, text in reversed(cells) if defines(text, name)), None)
 
     # --- deploying ------------------------------------------------------------------------------
 
-    def deploy(self, name: str, version: str, text: str, origin: str) -> Deployed:
-        """Deploy `text` and tell what came of it. A ComponentError tells where it broke."""
+    def deploy(self, source: Source) -> Deployed:
+        """Deploy `source` and tell what came of it. A ComponentError tells where it broke."""
         host = self.thread.host
-        before, graph = host.engine.registry.live.get(name), self.thread.call(host.graph)
+        before, graph = host.engine.registry.live.get(source.name), self.thread.call(host.graph)
         try:
-            deployment = self.thread.call(host.deploy, name, version, text, origin=origin)
+            deployment = self.thread.call(
+                host.deploy,
+                source.name,
+                source.version,
+                source.text,
+                origin=source.origin,
+                imports=source.imports,
+                file=source.file,
+            )
         except ComponentError as error:
-            self._explain(error, text, origin, before)
+            self.explain(error, before)
             raise
         return self._deployed(deployment, before, graph)
+
+    def deploy_file(self, path: Path, name: str | None, version: str | None) -> Deployed:
+        """Deploy the component in a file. What is wrong with the file itself is a UsageError."""
+        reading = read_component(path.expanduser(), name, version)
+        self.depends |= reading.paths
+        if reading.error is not None:
+            if reading.error.__cause__ is None:
+                hint = f" ({reading.error.hint})" if reading.error.hint else ""
+                raise UsageError(f"{reading.error.problems[0]}{hint}")
+            self.explain(reading.error)
+        return self.deploy(reading.result())
+
+    def watch(self, path: str, name: str | None, version: str | None) -> Any:
+        """Follow a component file or a folder of them; without a path, what is followed.
+
+        `aegis-serve` deploys them once: its own `--watch` follows all that the notebook uses.
+        """
+        if self._given is None:
+            return self._deploy_all(Path(path).expanduser(), name, version) if path else None
+        # What it needs takes time to import, and few sessions do.
+        from aegis_kernel.following import FollowedView
+
+        thread = self.thread
+        if not path:
+            return FollowedView(thread.call(lambda: thread.watcher().followed()))
+        view = FollowedView(nothing=f"no component file is in {path} yet")
+
+        async def begin() -> None:
+            await thread.watcher().watch(Path(path), name, version, tell=view.tell)
+
+        thread.call(begin)
+        self.bind()
+        view.show(self.shell)
+        return None
+
+    def _deploy_all(self, path: Path, name: str | None, version: str | None) -> None:
+        self.depends.add(path.absolute())
+        for file in component_files(path) if path.is_dir() else [path]:
+            print(self.deploy_file(file, name, version))
 
     def rollback(self, name: str) -> Deployed:
         """Serve the revision before this one again."""
@@ -262,11 +312,11 @@ class Notebook:
         notes = [note for note in self.bind() if after.name in note]
         notes += [
             f"line {line}: {name} is not defined in this component: {self._elsewhere(name)}"
-            for name, line in _missing(after)
+            for name, line in missing(after)
         ]
         return Deployed(
             view=DeploymentView(deployment, after, self.host.address),
-            changes=_changes(before, after, graph, self.thread.call(host.graph)),
+            changes=changes_of(before, after, graph, self.thread.call(host.graph)),
             notes=tuple(notes),
         )
 
@@ -276,321 +326,19 @@ class Notebook:
             return "define or import it there"
         return f"{definer} defines it, and a component sees only what it defines or imports itself"
 
-    def _explain(
-        self, error: ComponentError, text: str, origin: str, before: Revision | None
-    ) -> None:
+    def explain(self, error: ComponentError, before: Revision | None = None) -> None:
         """Let the error show the component's own lines, and what serves now."""
         cause = error.__cause__
         lines: list[str] = []
         if cause is not None:
-            filename = _remember(cause, text, origin)
+            filename = remember(error, cause)
             if isinstance(cause, SyntaxError):
                 lines = self.shell.SyntaxTB.structured_traceback(type(cause), cause, None)
             else:
-                own = _from(cause.__traceback__, filename)
+                own = own_steps(cause.__traceback__, filename)
                 lines = self.shell.InteractiveTB.structured_traceback(type(cause), cause, own)
             if isinstance(cause, NameError) and cause.name is not None:
                 error.add_note(f"{cause.name}: {self._elsewhere(cause.name)}")
         if before is not None:
             error.add_note(f"{before.name} {before.version} ({before.digest[:8]}) still serves.")
-        _show_as(error, [*lines, ""] if lines else [])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deployed:
-    """What a deploy came to, as its cell shows it."""
-
-    view: DeploymentView
-    changes: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        notes = (f"note: {note}" for note in self.notes)
-        return "\n  ".join((f"{self.view!r} at {self.view.address}", *self.changes, *notes))
-
-    def _repr_html_(self) -> str:
-        lines = [html.escape(change) for change in self.changes]
-        lines += [f"<strong>Note</strong> {html.escape(note)}" for note in self.notes]
-        return f"<div>{self.view._repr_html_()}{'<br>'.join(lines)}</div>"
-
-
-def _changes(
-    before: Revision | None, after: Revision, old: Graph, new: Graph, limit: int = 8
-) -> tuple[str, ...]:
-    """What a deploy changed, a line each."""
-    if before is None:
-        return ()
-    if before.digest == after.digest:
-        return ("nothing changed: this very code served already",)
-    was, now = {node.id: node for node in old.nodes}, {node.id: node for node in new.nodes}
-    lines = [f"- {_said(node.id)}" for node in old.nodes if node.id not in now]
-    lines += [f"+ {_said(node.id)}" for node in new.nodes if node.id not in was]
-    lines += [
-        f"~ {_said(id)}: {was[id].detail} -> {node.detail}"
-        for id, node in now.items()
-        if id in was and was[id].detail != node.detail
-    ]
-    # An edge of a node that came or went goes without saying.
-    for sign, edges, others in (("-", old.edges, new.edges), ("+", new.edges, old.edges)):
-        lines += [
-            f"{sign} {_said(edge.source)} {edge.kind} {_said(edge.target)}"
-            for edge in edges
-            if edge not in others and {edge.source, edge.target} <= was.keys() & now.keys()
-        ]
-    if not lines:
-        lines = [f"new code, same graph (was {before.digest[:8]})"]
-    if before.version != after.version:
-        lines.insert(0, f"{before.version} -> {after.version}")
-    more = len(lines) - limit
-    return (*lines[:limit], f"and {more} more") if more > 0 else tuple(lines)
-
-
-def _said(id: str) -> str:
-    """`port:orders.Order.pick` as `port orders.Order.pick`."""
-    return id.replace(":", " ", 1)
-
-
-# --- what a component's code says -----------------------------------------------------------------
-
-
-def _defines(text: str, name: str) -> bool:
-    """Whether a cell binds `name` at its top level."""
-    try:
-        body = ast.parse(text).body
-    except SyntaxError:
-        return False
-    for statement in body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if statement.name == name:
-                return True
-            continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
-                return True
-            if isinstance(node, ast.alias) and (node.asname or node.name.split(".")[0]) == name:
-                return True
-    return False
-
-
-def _missing(revision: Revision) -> Iterator[tuple[str, int]]:
-    """Names that a component's functions use and nobody defines, with the line of the first use.
-
-    Only running them would tell otherwise, maybe days later in a flow.
-    """
-    module = revision.module
-    if module is None:
-        return
-    known = vars(module).keys() | vars(builtins).keys()
-    seen: set[str] = set()
-    for name, line in _globals(compile(revision.source.text, "", "exec", dont_inherit=True)):
-        if name not in known and name not in seen:
-            seen.add(name)
-            yield name, line
-
-
-def _globals(code: CodeType) -> Iterator[tuple[str, int]]:
-    line = code.co_firstlineno
-    for step in dis.get_instructions(code):
-        line = step.starts_line or line
-        if step.opname == "LOAD_GLOBAL":
-            yield step.argval, line
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _globals(constant)
-
-
-# --- how its errors look --------------------------------------------------------------------------
-
-
-def _remember(cause: BaseException, text: str, origin: str) -> str | None:
-    """Keep the refused text for tracebacks; the name under which the interpreter knows it.
-
-    The loader forgets a refused component at once, and its lines are wanted now.
-    """
-    mark = f"<{origin} "
-    filename = cause.filename if isinstance(cause, SyntaxError) else None
-    step = cause.__traceback__
-    while step is not None and filename is None:
-        if step.tb_frame.f_code.co_filename.startswith(mark):
-            filename = step.tb_frame.f_code.co_filename
-        step = step.tb_next
-    if filename is not None:
-        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-    return filename
-
-
-def _from(step: TracebackType | None, filename: str | None) -> TracebackType | None:
-    """A traceback from the component's first line on, without the loader's own frames."""
-    while step is not None and step.tb_frame.f_code.co_filename != filename:
-        step = step.tb_next
-    return step
-
-
-def _show_as(error: AegisError, before: list[str] | None = None) -> None:
-    """Let IPython show `error` as its sentence, without the frames of the magic that it passed."""
-    lines = [*(before or ()), f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
-    vars(error)["_render_traceback_"] = lambda: lines
-
-
-def _show_mistake(
-    shell: InteractiveShell,
-    kind: type[AegisError],
-    error: AegisError,
-    step: TracebackType | None,
-    tb_offset: int | None = None,
-) -> None:
-    """Show an error without the frames of the doorway at its end: IPython never hides the last."""
-    steps: list[TracebackType] = []
-    while step is not None:
-        steps.append(step)
-        step = step.tb_next
-    while steps and steps[-1].tb_frame.f_code.co_filename.startswith(DOORWAY):
-        steps.pop()
-    shown: TracebackType | None = None
-    for own in reversed(steps):
-        shown = TracebackType(shown, own.tb_frame, own.tb_lasti, own.tb_lineno)
-    shell.showtraceback((kind, error, shown), tb_offset=tb_offset)
-
-
-# --- the magics -----------------------------------------------------------------------------------
-
-
-@context_matcher()  # type: ignore[untyped-decorator]
-def _complete(context: CompletionContext) -> dict[str, Any]:
-    line = context.line_with_cursor.lstrip()
-    fits = line.startswith("%aegis ") and len(line.split(" ")) == 2
-    words = [word for word in WORDS if word.startswith(context.token)] if fits else []
-    found = [SimpleCompletion(text=word, type="magic") for word in words]
-    return {"completions": found, "suppress": fits}
-
-
-@magics_class
-class AegisMagics(Magics):
-    """`%%component` and `%aegis`."""
-
-    def __init__(self, notebook: Notebook) -> None:
-        super().__init__(notebook.shell)
-        self.notebook = notebook
-
-    @cell_magic
-    def component(self, line: str, cell: str) -> Deployed:
-        """Make this cell a component and deploy it:  %%component NAME VERSION
-
-        The cell has a namespace of its own: it sees what it imports and defines, not other
-        cells' names. Running it again replaces what serves; if it is broken, what served before
-        goes on. Afterwards its classes and functions can be used in the other cells.
-        """
-        words = line.split()
-        if len(words) != 2:
-            raise UsageError("a component has a name and a version: %%component orders 1.2.0")
-        name, version = words
-        _check(name, version)
-        # The magic's own line is line 1, as the cell shows it.
-        origin = f"cell {len(self.notebook.shell.user_ns['In']) - 1}"  # as the number beside it
-        try:
-            return self.notebook.deploy(name, version, "\n" + cell, origin)
-        except AegisError as error:
-            if "_render_traceback_" not in vars(error):
-                _show_as(error)
-            raise
-
-    @line_magic
-    def aegis(self, line: str) -> Any:
-        """Look after the host of this notebook; `%aegis help` lists the words."""
-        try:
-            word, *rest = shlex.split(line) or ["help"]
-        except ValueError as error:
-            raise UsageError(f"%aegis: {error}") from None
-        if word not in WORDS:
-            hint = closest(word, WORDS) or f"it knows {', '.join(WORDS)}"
-            raise UsageError(f"%aegis does not know {word!r} ({hint})")
-        verb = WORDS[word]
-        rest.sort(key=lambda argument: argument.startswith("--"))
-        try:
-            inspect.signature(verb).bind(self, *rest)
-        except TypeError:
-            usage = " ".join(_usage(word).split())
-            raise UsageError(f"write it as:  {usage}") from None
-        try:
-            return verb(self, *rest)
-        except AegisError as error:
-            if "_render_traceback_" not in vars(error):
-                _show_as(error)
-            raise
-
-    def do_status(self) -> NotebookHost:
-        """-- what serves, what waits, what is wrong"""
-        return self.notebook.host
-
-    def do_deploy(self, file: str, name: str, version: str) -> Deployed:
-        """FILE NAME VERSION -- deploy the component in a .py file"""
-        _check(name, version)
-        path = Path(file).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from None
-        return self.notebook.deploy(name, version, text, str(path))
-
-    def do_rollback(self, name: str) -> Deployed:
-        """NAME -- serve the revision before this one again"""
-        return self.notebook.rollback(name)
-
-    def do_undeploy(self, name: str) -> None:
-        """NAME -- stop serving a component; its records stay"""
-        thread = self.notebook.thread
-        thread.call(thread.host.undeploy, name)
-        self.notebook.bind()
-        print(f"{name} serves no more; its records are kept.")
-
-    def do_reset(self, name: str, yes: str = "") -> None:
-        """NAME [--yes] -- drop all data of a component"""
-        if yes != "--yes":
-            try:
-                answer = input(f"Drop all data of component {name}? [y/N] ")
-            except (EOFError, StdinNotImplementedError):
-                raise UsageError(f"nobody can be asked here; %aegis reset {name} --yes") from None
-            if answer.strip().lower() not in {"y", "yes"}:
-                print("Nothing was dropped.")
-                return
-        thread = self.notebook.thread
-        number = thread.call(thread.host.reset, name)
-        print(f"{number} record{'' if number == 1 else 's'} of {name} dropped.")
-
-    def do_resume(self) -> None:
-        """-- load the code that open flows wait for, and go on with them"""
-        thread = self.notebook.thread
-        labels = thread.call(thread.host.resume)
-        self.notebook.bind()
-        print(f"Resumed: {', '.join(labels)}" if labels else "No flow waits for code.")
-
-    def do_data(self, directory: str) -> NotebookHost:
-        """DIRECTORY -- go on with another data directory; the host starts anew"""
-        self.notebook.move(directory)
-        return self.notebook.host
-
-    def do_help(self) -> None:
-        """-- these lines"""
-        print(COMPONENT_USAGE, *map(_usage, WORDS), sep="\n")
-
-
-# Each `do_` method is a word of `%aegis`; its docstring is `ARGUMENTS -- what it does`.
-WORDS: dict[str, Callable[..., Any]] = {
-    name.removeprefix("do_"): verb
-    for name, verb in vars(AegisMagics).items()
-    if name.startswith("do_")
-}
-
-
-def _usage(word: str) -> str:
-    arguments, _, meaning = (WORDS[word].__doc__ or "").partition("-- ")
-    return f"{f'%aegis {word} {arguments}':<40}{meaning}"
-
-
-def _check(name: str, version: str) -> None:
-    if not NAME.match(name):
-        raise UsageError(
-            f"{name!r} is no component name: lower case letters, digits, - and _, a letter first"
-        )
-    if not VERSION.match(version):
-        raise UsageError(f"{version!r} is no version: write three numbers, as 1.2.0")
+        show_as(error, [*lines, ""] if lines else [])

@@ -12,6 +12,7 @@ from aegis.engine.host import Host
 from aegis.protocols import Store
 
 if TYPE_CHECKING:
+    from aegis.adapters.components.watch import Watcher
     from aegis.adapters.http.server import Server
 
 
@@ -36,6 +37,13 @@ def _store(config: Config) -> Store:
     return SqliteStore(config.data)
 
 
+def build_watcher(host: Host) -> Watcher:
+    """What follows component files for an open host, on its loop."""
+    from aegis.adapters.components.watch import Watcher
+
+    return Watcher(host)
+
+
 async def start_server(host: Host, config: Config) -> Server:
     """Serve the API of an open host. Raises AddressInUseError."""
     from aegis.adapters.graph.svg import render
@@ -51,6 +59,7 @@ async def start_server(host: Host, config: Config) -> Server:
     )
     server = await start(router, config.host, config.port)
     host.store.announce(server.address)
+    host.monitor.at(address=server.address, data=None if config.data is None else str(config.data))
     return server
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -64,9 +64,11 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a subscriber could not take.
+    """An event that a listener could not take, or a flow that ended undone or whose undo stopped.
 
     `held` says that it was an earlier event of its subject that failed, and this one waits for it.
+    Of a flow `subscriber` is `flow:` and its id, `event` its root, `subject` its record, and `seq`
+    the journal's last one when it ended. `what` is the type of the event, or the flow's model.
     """
 
     subscriber: str
@@ -77,6 +79,15 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     time: str
     held: bool = False
+    kind: Literal["listener", "flow"] = "listener"
+    what: str = ""
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """A failure that is none any more: the key of a Failed."""
+
+    subscriber: str
+    seq: int
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -100,7 +111,8 @@ class Fill(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
-    `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`).
+    `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`), `failed`
+    by theirs (`subscriber, seq`); what is `cleared` leaves the failed list.
     """
 
     puts: list[Put] = []
@@ -111,6 +123,7 @@ class Commit(msgspec.Struct, kw_only=True):
     answers: list[Answer] = []
     cursors: list[Cursor] = []
     failed: list[Failed] = []
+    cleared: list[Cleared] = []
     deployments: list[Deployment] = []
     sources: list[Source] = []
     schemas: list[Schema] = []
@@ -164,7 +177,10 @@ class Store(Protocol):
         ...
 
     async def clear(self, component: str) -> int:
-        """Drop a component's records, flows, steps and schemas; how many records were dropped."""
+        """Drop a component's records, flows, steps and schemas; how many records were dropped.
+
+        Of the failed list its flows go too, its listeners' events stay.
+        """
         ...
 
     def last_seq(self) -> int:
@@ -191,6 +207,10 @@ class Store(Protocol):
         """The flows about a record, oldest first."""
         ...
 
+    async def recent_flows(self, limit: int) -> Flows:
+        """Up to `limit` flows of any state, by id, the highest first: ids rise with time."""
+        ...
+
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
         ...
@@ -203,8 +223,16 @@ class Store(Protocol):
         """How far a subscriber has come, None when it is new."""
         ...
 
-    async def failed(self) -> Sequence[Failed]:
-        """The failed list, oldest first."""
+    async def failed(self, limit: int | None = None) -> Sequence[Failed]:
+        """The failed list, oldest event first; with `limit` the newest ones only."""
+        ...
+
+    async def failed_of(self, subscriber: str) -> Sequence[Failed]:
+        """The failures of one subscriber, oldest event first."""
+        ...
+
+    async def failed_count(self) -> int:
+        """How many failures there are."""
         ...
 
     async def deployments(self) -> Sequence[Deployment]:

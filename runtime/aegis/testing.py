@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import textwrap
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -56,7 +55,4 @@ async def memory_host(
 
 def load(text: str, name: str = "sample", version: str = "1.0.0") -> Revision:
     """A component's text as a loaded revision, without a host."""
-    text = textwrap.dedent(text)
-    digest = hashlib.sha256(f"{name}\0{version}\0{text}".encode()).hexdigest()
-    source = Source(name=name, version=version, text=text, origin="test", digest=digest)
-    return PythonLoader().load(source)
+    return PythonLoader().load(Source.of(name, version, textwrap.dedent(text), origin="test"))

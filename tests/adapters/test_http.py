@@ -6,6 +6,7 @@ import socket
 from contextlib import asynccontextmanager
 
 import httpx
+import msgspec
 import pytest
 
 from aegis.adapters.clock import SystemClock
@@ -13,11 +14,13 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.http import server as serving
 from aegis.adapters.http.server import AddressError, AddressInUseError, start
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.api import stream as streams
 from aegis.api.policy import Access, hosts_of
 from aegis.api.response import Response
 from aegis.api.router import Route, Router
 from aegis.engine.deploys import Limits
 from aegis.engine.host import Host
+from aegis.protocols import Commit
 
 NOTES = "/aegis/api/models/notes"
 TASKS = "/aegis/api/models/tasks"
@@ -465,3 +468,187 @@ async def test_a_request_that_arrives_while_closing_finds_no_listener(host):
 async def test_a_port_that_cannot_be_is_told(host):
     with pytest.raises(AddressError, match="99999 is no port"):
         await start(Router(host, token=None), "127.0.0.1", 99999)
+
+
+# --- streams -----------------------------------------------------------------------------------
+
+
+class Follower:
+    """A client of the event stream that reads as slowly as it is asked to."""
+
+    def __init__(self, server):
+        self._server = server
+        self._rest = b""
+        self.seqs = []
+
+    async def follow(self, query="", *, last=None, version=b"1.1", room=None):
+        """Ask for the stream, from where it broke off when it did."""
+        line = socket.create_connection(("127.0.0.1", self._server.port))
+        if room is not None:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        line.setblocking(False)
+        self._reader, self.writer = await asyncio.open_connection(sock=line, limit=room or 65536)
+        again = b"" if last is None else b"Last-Event-ID: %d\r\n" % last
+        self.writer.write(
+            b"GET /aegis/api/events?%b HTTP/%b\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
+            b"%b\r\n" % (query.encode(), version, again)
+        )
+        self._chunked, self._rest = version == b"1.1", b""
+        self.head = await self._reader.readuntil(b"\r\n\r\n")
+        return self
+
+    async def read(self):
+        """One chunk more; False at the end."""
+        if not self._chunked:
+            piece = await self._reader.read(65536)
+        else:
+            size = int(await self._reader.readuntil(b"\r\n"), 16)
+            piece = (await self._reader.readexactly(size + 2))[:-2]
+        *blocks, self._rest = (self._rest + piece).split(b"\n\n")
+        self.seqs += [int(b[4 : b.index(b"\n")]) for b in blocks if b"\ndata: " in b]
+        return bool(piece)
+
+    async def until(self, seq):
+        async with asyncio.timeout(30):
+            while not self.seqs or self.seqs[-1] < seq:
+                assert await self.read()
+
+
+@pytest.fixture
+async def follow():
+    """Follow a server's events; see `Follower.follow`."""
+    followers = []
+
+    async def follow(server, *arguments, **options):
+        followers.append(Follower(server))
+        return await followers[-1].follow(*arguments, **options)
+
+    yield follow
+    for follower in followers:
+        follower.writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def burst(host, count):
+    """`count` events more in the journal, nearly all by one commit."""
+    await host.create("Note", text="tea")
+    (first,) = await host.store.events(0, 1)
+    copies = [msgspec.structs.replace(first, id=str(n)) for n in range(count - 2)]
+    await host.store.commit(Commit(events=copies))
+    await host.create("Note", text="tea")
+
+
+async def test_a_client_that_is_cut_off_again_and_again_hears_every_event_once(
+    host, server, follow
+):
+    follower = await follow(server)
+    writing = True
+
+    async def write():
+        for _ in range(300):
+            await host.create("Note", text="tea")
+            await asyncio.sleep(0.001)
+
+    writer, cuts = asyncio.create_task(write()), 0
+    async with asyncio.timeout(30):
+        while writing:
+            writing = not writer.done()
+            for _ in range(3):
+                if follower.seqs[-1:] != [300]:
+                    await follower.read()
+            # In the middle of whatever is on its way.
+            follower.writer.transport.abort()
+            await follower.follow(last=follower.seqs[-1] if follower.seqs else 0)
+            cuts += 1
+        await follower.until(300)
+    assert follower.seqs == list(range(1, 301))
+    assert cuts > 2
+    follower.writer.close()
+    await settle(lambda: not server._tasks)
+
+
+async def test_a_slow_client_lags_only_itself_and_costs_one_piece(host, server, follow):
+    slow = await follow(server, room=1 << 16)
+    (exchange,) = server._exchanges.values()
+    quick = await follow(server)
+    count = 100_000
+    await burst(host, count)
+    kept = []
+
+    async def watch():
+        while True:
+            kept.append(len(exchange._connection.stream._write_buffer))
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.create_task(watch())
+    await quick.until(count)
+    assert not slow.seqs
+    assert exchange.state == "sending"
+    assert max(kept) > 0
+    await slow.until(count)
+    watching.cancel()
+    for one in (quick, slow):
+        assert one.seqs == list(range(1, count + 1))
+    assert max(kept) <= streams.PIECE + 4096
+
+
+async def test_a_stream_ends_when_the_server_closes_and_holds_nothing_up(host, follow):
+    server = await start(Router(host, token=None), "127.0.0.1", 0)
+    quiet, stuck = await follow(server), await follow(server, room=1 << 16)
+    await burst(host, 20_000)
+    await quiet.until(20_000)
+    await settle(lambda: any(e.state == "sending" for e in server._exchanges.values()))
+    began = asyncio.get_running_loop().time()
+    await server.close(grace=10)
+    assert asyncio.get_running_loop().time() - began < 2
+    assert not await quiet.read(), "its end was not said"
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await stuck.until(20_000)
+
+
+async def test_a_client_of_a_stream_that_leaves_is_noticed_although_nothing_happens(server, follow):
+    follower = await follow(server)
+    await follower.read()
+    assert server._tasks
+    follower.writer.close()
+    await settle(lambda: not server._tasks and not server._exchanges)
+
+
+async def test_a_stream_to_http_1_0_comes_in_no_chunks_and_ends_with_its_connection(host, follow):
+    async with serve(host) as server:
+        follower = await follow(server, "after=0", version=b"1.0")
+        assert b"chunked" not in follower.head
+        assert b"Connection: close\r\n" in follower.head
+        await host.create("Note", text="tea")
+        await follower.until(1)
+    assert not await follower.read()
+
+
+async def test_the_head_of_a_stream_leaves_the_connection_to_the_next_request(server):
+    head = b"HEAD /aegis/api/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answered = await talk(server, head + b"\r\n" + last)
+    assert answered.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert b"\r\n\r\nHTTP/1.1" in answered
+    assert answered.endswith(b'{"status":"ok"}')
+    assert not server._tasks
+
+
+async def test_a_client_that_takes_nothing_for_a_minute_is_cut_off(host, monkeypatch, follow):
+    monkeypatch.setattr(serving, "SENDING", 0.05)
+    monkeypatch.setattr(serving, "SWEEP", 0.01)
+    async with serve(host) as server:
+        await follow(server, room=1 << 16)
+        await burst(host, 20_000)
+        await settle(lambda: not server._exchanges)
+
+
+async def test_a_store_that_breaks_ends_the_stream_without_its_end(host, caplog, follow):
+    async with serve(host) as server:
+        follower = await follow(server)
+        await follower.read()
+        host.store.events = None
+        await host.create("Note", text="tea")
+        with pytest.raises(asyncio.IncompleteReadError):
+            await follower.until(1)
+    assert "broke off" in caplog.text

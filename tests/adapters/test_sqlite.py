@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aegis.adapters.storage import sqlite
+from aegis.adapters.storage import sqlite, tables
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.api.request import Request
 from aegis.api.router import Router
@@ -399,9 +399,50 @@ async def test_a_newer_format_is_left_alone(tmp_path):
         db.execute("PRAGMA user_version = 99")
     db.close()
     before = (tmp_path / sqlite.NAME).read_bytes()
-    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 1"):
+    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 2"):
         await opened(tmp_path)
     assert (tmp_path / sqlite.NAME).read_bytes() == before
+
+
+async def test_a_database_of_format_1_opens_and_lists_its_failed_flows(tmp_path):
+    path = tmp_path / sqlite.NAME
+    store = await opened(tmp_path)
+    (flow,) = purchase("r").flows
+    events = [
+        Entry(id, "order.created", "r", None, NOW, b"{}") for id in ("event-before", flow.root)
+    ]
+    ended = {
+        "undone": (FlowState.COMPENSATED, "pay: no line"),
+        "stopped": (FlowState.COMPENSATION_FAILED, "undone by cancel"),
+        "canceled": (FlowState.COMPENSATED, "undone by cancel"),
+        "damaged": (FlowState.COMPENSATED, "pay: no line"),
+        "done": (FlowState.COMPLETED, None),
+    }
+    flows = [
+        msgspec.structs.replace(flow, id=id, state=state, error=error)
+        for id, (state, error) in ended.items()
+    ]
+    await store.commit(Commit(events=events, flows=flows))
+    await store.close()
+    with sqlite3.connect(path) as db:
+        # All that tells format 1 from this one.
+        db.execute("DROP INDEX failed_by_seq")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("UPDATE flows SET doc = '{' || doc WHERE id = 'damaged'")
+    db.close()
+    for _ in range(2):  # once upgraded it is as any other
+        store = await opened(tmp_path)
+        found = {one.subscriber: one for one in await store.failed()}
+        assert found.keys() == {"flow:undone", "flow:stopped"}
+        one = found["flow:undone"]
+        assert (one.kind, one.what, one.subject, one.event) == ("flow", "m.M", "r", flow.root)
+        assert (one.error, one.seq, one.held) == ("pay: no line", 2, False)
+        await store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (tables.FORMAT,)
+        query = "SELECT name FROM sqlite_master WHERE name = 'failed_by_seq'"
+        assert db.execute(query).fetchone()
+    db.close()
 
 
 async def test_a_database_of_another_program_is_left_alone(tmp_path):

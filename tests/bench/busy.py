@@ -38,10 +38,10 @@ for number in range(10_000):
 
 def measure(directory: Path) -> list[Figure]:
     figures = []
-    with _kernel(directory) as (pid, client):
+    with kernel(directory) as (pid, client):
         component = (COMPONENTS / "note.py").read_text()
-        _run(client, f"%%component note 1.0.0\n{component}")
-        address = _run(client, "print(host.address)").strip()
+        run(client, f"%%component note 1.0.0\n{component}")
+        address = run(client, "print(host.address)").strip()
         one = json.loads(ask("POST", f"{address}{MODELS}/notes", BODY))["id"]
         requests = [
             ("GET", "GET", f"{MODELS}/notes/{one}", ""),
@@ -54,7 +54,7 @@ def measure(directory: Path) -> list[Figure]:
                 if not cell:
                     time.sleep(SECONDS)
                 while cell and time.monotonic() < end:
-                    _run(client, cell)
+                    run(client, cell)
                     runs += 1
                 timed = load.end()
                 share = foreign.share()
@@ -77,7 +77,7 @@ def measure(directory: Path) -> list[Figure]:
 
 
 @contextmanager
-def _kernel(directory: Path) -> Iterator[tuple[int, BlockingKernelClient]]:
+def kernel(directory: Path) -> Iterator[tuple[int, BlockingKernelClient]]:
     """The process of a kernel, started as Jupyter does, and a client of it."""
     spec = directory / "kernels" / "bench"
     spec.mkdir(parents=True)
@@ -100,7 +100,7 @@ def _kernel(directory: Path) -> Iterator[tuple[int, BlockingKernelClient]]:
         manager.shutdown_kernel()
 
 
-def _run(client: BlockingKernelClient, cell: str) -> str:
+def run(client: BlockingKernelClient, cell: str) -> str:
     """Run a cell to its end, reading all it says; its standard output."""
     said: list[str] = []
 

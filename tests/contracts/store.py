@@ -15,7 +15,18 @@ from aegis.core.errors import ConflictError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
-from aegis.protocols import Answer, Commit, Cursor, Drop, Entry, Failed, Fill, Put, Schema
+from aegis.protocols import (
+    Answer,
+    Cleared,
+    Commit,
+    Cursor,
+    Drop,
+    Entry,
+    Failed,
+    Fill,
+    Put,
+    Schema,
+)
 
 NOW = "2026-11-23T10:00:00.000Z"
 
@@ -46,6 +57,11 @@ def flow(id, *, state=FlowState.RUNNING, created=NOW, component="shop", **about)
         updated=created,
         **values,
     )
+
+
+def failure(subscriber, seq, **about):
+    values = {"event": f"e{seq}", "subject": None, "error": "no", "attempts": 1} | about
+    return Failed(subscriber=subscriber, seq=seq, time=NOW, **values)
 
 
 def step(flow, n, state=StepState.READY):
@@ -342,28 +358,72 @@ class StoreContract:
                 live=live,
             )
 
-        def failed(subscriber, seq, attempts=1):
-            return Failed(
-                subscriber=subscriber,
-                seq=seq,
-                event=f"e{seq}",
-                subject=None,
-                error="no",
-                attempts=attempts,
-                time=NOW,
-            )
-
         await store.commit(
             Commit(
                 deployments=[deployment(10), deployment(9)],
-                failed=[failed("b", 2), failed("a", 10), failed("a", 2)],
+                failed=[failure("b", 2), failure("a", 10), failure("a", 2)],
             )
         )
         await store.commit(
-            Commit(deployments=[deployment(9, live=False)], failed=[failed("b", 2, 7)])
+            Commit(deployments=[deployment(9, live=False)], failed=[failure("b", 2, attempts=7)])
         )
         assert list(await store.deployments()) == [deployment(9, live=False), deployment(10)]
-        assert list(await store.failed()) == [failed("a", 2), failed("b", 2, 7), failed("a", 10)]
+        assert list(await store.failed()) == [
+            failure("a", 2),
+            failure("b", 2, attempts=7),
+            failure("a", 10),
+        ]
+
+    async def test_the_newest_failures_and_those_of_one_subscriber(self, store):
+        await store.commit(
+            Commit(failed=[failure("b", 2), failure("a", 10), failure("a", 2), failure("b", 11)])
+        )
+        assert [(one.seq, one.subscriber) for one in await store.failed(3)] == [
+            (2, "b"),
+            (10, "a"),
+            (11, "b"),
+        ]
+        assert await store.failed(0) == []
+        assert await store.failed_of("a") == [failure("a", 2), failure("a", 10)]
+        assert await store.failed_of("c") == []
+        assert await store.failed_count() == 4
+
+    async def test_a_cleared_failure_leaves_with_what_is_committed_beside_it(self, store):
+        await store.commit(Commit(failed=[failure("a", 1), failure("a", 2), failure("b", 1)]))
+        await store.commit(
+            Commit(events=[entry("e")], cleared=[Cleared("a", 1), Cleared("never", 1)])
+        )
+        assert [(one.subscriber, one.seq) for one in await store.failed()] == [("b", 1), ("a", 2)]
+        refused = Commit(puts=[Put(record("r", 2), 1)], cleared=[Cleared("a", 2)])
+        with pytest.raises(ConflictError):
+            await store.commit(refused)
+        assert await store.failed_count() == 2
+
+    async def test_clear_drops_failed_flows_of_the_component_and_no_other_failure(self, store):
+        flows = [flow("mine"), flow("theirs", component="other", model="other.Item")]
+        failed = [failure(f"flow:{one.id}", 1, kind="flow", what=one.model) for one in flows]
+        await store.commit(Commit(flows=flows, failed=[*failed, failure("shop:ear", 1)]))
+        await store.clear("shop")
+        left = [one.subscriber for one in await store.failed()]
+        assert left == ["flow:theirs", "shop:ear"]
+
+    async def test_recent_flows_come_highest_id_first_with_their_steps(self, store):
+        await store.commit(
+            Commit(
+                flows=[
+                    flow("f1", state=FlowState.COMPLETED),
+                    flow("f3", state=FlowState.COMPENSATED),
+                    flow("f2"),
+                ],
+                steps=[step("f3", 2), step("f3", 1), step("f1", 1)],
+            )
+        )
+        found = await store.recent_flows(2)
+        assert [(one.id, [step.n for step in steps]) for one, steps in found] == [
+            ("f3", [1, 2]),
+            ("f2", []),
+        ]
+        assert len(await store.recent_flows(10)) == 3
 
     async def test_clear_drops_a_component_and_nothing_else(self, store):
         await store.commit(

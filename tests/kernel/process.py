@@ -1,9 +1,11 @@
 """A kernel process for tests, and the component that most cells here deploy."""
 
 import os
+import queue
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
@@ -53,7 +55,10 @@ class Reply:
             case "execute_result" | "display_data":
                 self.result += content["data"].get("text/plain", "")
                 self.html += content["data"].get("text/html", "")
+            case "status" if content["execution_state"] == "idle":
+                self.status = self.status or "idle"
             case "error":
+                self.status = "error"
                 self.traceback += re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
 
 
@@ -68,6 +73,30 @@ class Kernel:
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
+        self.begun: dict[str, Reply] = {}
+
+    def begin(self, cell: str, cell_id: str | None = None) -> Reply:
+        """Send a cell without waiting for it; `hear` what it comes to."""
+        content = {"code": cell, "silent": False, "store_history": True, "allow_stdin": False}
+        message = self.client.session.msg("execute_request", content)
+        if cell_id is not None:
+            message["metadata"]["cellId"] = cell_id
+        self.client.shell_channel.send(message)
+        reply = self.begun[message["header"]["msg_id"]] = Reply()
+        return reply
+
+    def hear(self, until, timeout: float = 20):
+        """Take in what all cells that were begun show, until `until()`."""
+        end = time.monotonic() + timeout
+        while not until():
+            assert time.monotonic() < end, {id: vars(reply) for id, reply in self.begun.items()}
+            try:
+                message = self.client.get_iopub_msg(timeout=0.1)
+            except queue.Empty:
+                continue
+            # What belongs to no cell is kept under the empty name: there should be nothing.
+            reply = self.begun.setdefault(message["parent_header"].get("msg_id", ""), Reply())
+            reply.hear(message)
 
     def run(self, cell: str, timeout: float = 60) -> Reply:
         reply = Reply()

@@ -20,8 +20,6 @@ from aegis.core.graph import Edge, Graph, Node
 from aegis.engine.host import ComponentStatus, HostStatus
 from aegis_kernel.display import (
     DeploymentView,
-    FlowView,
-    GraphView,
     HostView,
     MissingPandasError,
     Records,
@@ -32,6 +30,7 @@ from aegis_kernel.display import (
     register,
     unregister,
 )
+from aegis_kernel.views import FlowView, GraphView
 
 NASTY = "<script>alert('x')</script><img src=x onerror=alert(1)>\" & '"
 
@@ -240,7 +239,7 @@ def test_a_flow_shows_steps_failures_and_what_was_undone():
         step(0, "authorize", StepState.UNDONE),
     ]
     view = FlowView(flow, steps)
-    page = harmless(view._repr_html_())
+    page = harmless(view.html())
     assert [row[:4] for row in page.rows[1:]] == [
         ["0", "authorize", "\u21b6 undone", ""],
         ["1", "pick", "\u21b6\u2717 undo failed", ""],

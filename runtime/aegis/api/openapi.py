@@ -321,6 +321,11 @@ def _json(description: str, schema: Json, headers: tuple[str, ...] = ()) -> Json
     return response
 
 
+def _streamed(response: Json) -> Json:
+    """`response`, which comes as a stream to who accepts one."""
+    return {**response, "content": {**response["content"], "text/event-stream": {"schema": _TEXT}}}
+
+
 def _headers(*names: str) -> Json:
     return {name: _ref(name, "headers") for name in names}
 
@@ -365,12 +370,19 @@ def _host_paths() -> Json:
         ),
         f"{PREFIX}/events": get(
             "events",
-            "A page of the journal.",
-            _json(
-                "The page; `next` is the `after` of the following one, `last` the newest event.",
-                _page(_ref("Event"), {"type": ["integer", "null"]}, last={"type": "integer"}),
+            "A page of the journal, or what comes as server-sent events.",
+            _streamed(
+                _json(
+                    "The page; `next` is the `after` of the following one, `last` the newest "
+                    "event. Or the stream, which ends when the server does: each event with its "
+                    "`seq` as `id`, its type as `event` and itself as `data`.",
+                    _page(_ref("Event"), {"type": ["integer", "null"]}, last={"type": "integer"}),
+                )
             ),
-            parameters=[_ref(name, "parameters") for name in ("After", "Limit", "Type")],
+            parameters=[
+                _ref(name, "parameters")
+                for name in ("After", "LastEventId", "Limit", "Subject", "Type")
+            ],
             responses=problem,
         ),
         f"{PREFIX}/components": get(
@@ -478,7 +490,14 @@ _PARAMETERS: Json = {
     ),
     "Cursor": _query("cursor", "`next` of the page before.", _TEXT),
     "After": _query(
-        "after", "Only events after this place in the journal.", {"type": "integer", "minimum": 0}
+        "after",
+        "Only events after this place in the journal: 0 is its beginning, which is where a page "
+        "begins without it; a stream begins at the end.",
+        {"type": "integer", "minimum": 0},
+    ),
+    "Subject": _query("subject", "Only events about the record of this id.", _TEXT),
+    "LastEventId": _header(
+        "Last-Event-ID", "The `id` of the last event that was heard: takes the place of `after`."
     ),
     "Type": _query("type", "An event name or a glob, as `order.*`.", _TEXT),
     "IfMatch": _header(

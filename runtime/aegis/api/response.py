@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from aegis.core.errors import AegisError, BusyError, MethodNotAllowedError, Unau
 from aegis.core.record import Record
 
 Headers = tuple[tuple[str, str], ...]
+Stream = Callable[[], AsyncGenerator[bytes]]
 
 JSON = ("Content-Type", "application/json")
 PROBLEM = ("Content-Type", "application/problem+json")
@@ -20,12 +22,17 @@ _ENCODER = msgspec.json.Encoder(decimal_format="string", enc_hook=str)
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One answer; the server adds Date and Content-Length (`length` where HEAD leaves the body)."""
+    """One answer; the server adds Date and Content-Length (`length` where HEAD leaves the body).
+
+    `stream` makes a body without a known end: the server takes a piece when the one before is on
+    its way, and closes the generator when nobody takes any more. HEAD never starts it.
+    """
 
     status: int
     headers: Headers = ()
     body: bytes = b""
     length: int | None = None
+    stream: Stream | None = None
 
     def header(self, name: str) -> str | None:
         """The first header of that name, in the case we write it."""
@@ -33,12 +40,12 @@ class Response(msgspec.Struct, frozen=True):
 
     def adding(self, *headers: tuple[str, str]) -> Response:
         """This answer with further headers."""
-        return Response(self.status, self.headers + headers, self.body, self.length)
+        return Response(self.status, self.headers + headers, self.body, self.length, self.stream)
 
     def bodiless(self) -> Response:
         """What HEAD gets: everything but the body."""
         length = len(self.body) if self.length is None else self.length
-        return Response(self.status, self.headers, b"", length)
+        return Response(self.status, self.headers, b"", length, self.stream)
 
 
 def json_response(value: Any, *headers: tuple[str, str], status: int = 200) -> Response:

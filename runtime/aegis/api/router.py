@@ -23,6 +23,8 @@ from aegis.core.errors import (
     closest,
 )
 from aegis.core.graph import Graph
+from aegis.core.trace import HTTP
+from aegis.engine.context import SOURCE
 from aegis.engine.host import Host
 
 PREFIX = "/aegis/api"
@@ -101,6 +103,7 @@ class Router:
         The awaitable is to be awaited to its end even when the client is gone: work that is being
         made durable is not cut short (`Request.on_hurry` ends mere waiting).
         """
+        SOURCE.set(HTTP)
         try:
             answer = self._dispatch(request)
         except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -13,8 +13,8 @@ from aegis.api.openapi import openapi
 from aegis.api.records import flow_document
 from aegis.api.request import Request
 from aegis.api.response import JSON, Response, json_response
-from aegis.core.errors import BadRequestError, NotFoundError, closest
-from aegis.core.event import PATTERN, matches
+from aegis.api.stream import LAST_SEQ, Selection, Streams, read_selection, wants_stream
+from aegis.core.errors import NotFoundError
 from aegis.core.graph import Graph
 from aegis.core.query import MAX_LIMIT
 from aegis.core.registry import Registry
@@ -22,7 +22,6 @@ from aegis.engine.host import Host
 
 PAGE = 1000
 PAGES = 10
-LAST_SEQ = 2**53
 
 # Labels are the author's words; an SVG opened by itself must not run or load anything.
 _SVG = (
@@ -38,6 +37,7 @@ class State:
     def __init__(self, host: Host, render: Callable[[Graph], str] | None) -> None:
         self._host = host
         self._render = render
+        self._streams = Streams(host)
         self._pictures: WeakKeyDictionary[Registry, asyncio.Task[bytes]] = WeakKeyDictionary()
 
     def health(self, request: Request) -> Response:
@@ -59,35 +59,25 @@ class State:
             raise NotFoundError(f"no flow has the id {id!r}", hint="`Aegis-Flow` names a new one's")
         return json_response(flow_document(*found))
 
-    async def events(self, request: Request) -> Response:
+    def events(self, request: Request) -> Response | Awaitable[Response]:
+        """A page of the journal, or a stream for who accepts one."""
+        return self._streams.answer(request) if wants_stream(request) else self._page(request)
+
+    async def _page(self, request: Request) -> Response:
         """A page of the journal. `next` is the `after` of the following page, null at its end;
 
         `last` the newest event's number, from which to ask again later.
         """
-        parameters = dict(request.parameters())
-        for name in parameters:
-            if name not in _EVENT_PARAMETERS:
-                raise BadRequestError(
-                    f"events takes no parameter {name!r}",
-                    hint=closest(name, _EVENT_PARAMETERS),
-                    parameter=name,
-                )
-        pattern = parameters.get("type", "*")
-        if not PATTERN.match(pattern):
-            raise BadRequestError(
-                f"{pattern[:80]!r} is no event name or glob",
-                hint="as in `order.*`",
-                parameter="type",
-            )
+        selection, parameters = read_selection(request, _EVENT_PARAMETERS)
         seq = read_number(parameters, "after", 0, LAST_SEQ)
         limit = max(1, read_number(parameters, "limit", 100, MAX_LIMIT))
         store, items = self._host.store, list[bytes]()
         # A rare type may be far off: look through some pages, then let the caller come again.
         for _ in range(PAGES):
-            entries = await store.events(seq, limit if pattern == "*" else PAGE)
+            entries = await store.events(seq, limit if selection == _EVERYTHING else PAGE)
             for entry in entries:
                 seq = entry.seq
-                if matches(pattern, entry.type):
+                if selection.has(entry):
                     items.append(b'%b,"seq":%d}' % (entry.doc[:-1], entry.seq))
                     if len(items) == limit:
                         break
@@ -96,7 +86,7 @@ class State:
         last = store.last_seq()
         following = b"%d" % seq if seq < last else b"null"
         page = b'{"items":[%b],"next":%b,"last":%d}' % (b",".join(items), following, last)
-        return Response(200, (JSON,), page)
+        return Response(200, (JSON, ("Vary", "Accept")), page)
 
     def components(self, request: Request) -> Response:
         """What is installed and how it stands."""
@@ -130,4 +120,5 @@ class State:
         return (await asyncio.to_thread(render, graph)).encode()
 
 
-_EVENT_PARAMETERS = ("after", "limit", "type", "token")
+_EVENT_PARAMETERS = ("after", "limit", "subject", "token", "type")
+_EVERYTHING = Selection()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,13 +33,44 @@ def noun(model: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where a component's text came from. `origin` is shown to people (`cell 4`, a path)."""
+    """Where a component's text came from. `origin` is shown to people (`cell 4`, a path).
+
+    `imports` are the files beside it that it imports, and those that they import: the text of
+    each by its path from the component's folder (`pricing.py`, `rates/__init__.py`). `file` is what
+    tracebacks and a debugger of this process call the text, if not the host's own name for it.
+    """
 
     name: str
     version: str
     text: str
     origin: str
     digest: str
+    imports: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        version: str,
+        text: str,
+        *,
+        origin: str = "",
+        imports: Mapping[str, str] | None = None,
+        file: str = "",
+    ) -> Source:
+        """A source with the digest of all its code: name, version, text and imported files."""
+        files = dict(sorted((imports or {}).items()))
+        code = "\0".join((name, version, text, *(part for file in files.items() for part in file)))
+        return cls(
+            name=name,
+            version=version,
+            text=text,
+            origin=origin,
+            digest=hashlib.sha256(code.encode()).hexdigest(),
+            imports=files,
+            file=file,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -249,7 +281,7 @@ class Revision:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of name, version and text, hex."""
+        """SHA-256 of name, version, text and imported files, hex."""
         return self.source.digest
 
     @cached_property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -153,10 +154,14 @@ class Refused(AegisError):  # noqa: N818 -- an author raises it as a statement: 
 
 
 class ComponentError(AegisError):
-    """A component cannot be loaded, or its graph has problems; what served before still serves."""
+    """A component cannot be loaded, or its graph has problems; what served before still serves.
+
+    `texts` are its refused files by what tracebacks call them: nothing else keeps them.
+    """
 
     status = 422
     title = "Component refused"
+    texts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, component: str, problems: Sequence[str], *, hint: str | None = None, **fields: Any

@@ -74,6 +74,7 @@ class Flow(msgspec.Struct, kw_only=True, gc=False):
     """One flow. `component`, `version` and `digest` are the code that began it.
 
     `root` is the id of the event that set it off, `model` and `record` what that event is about.
+    `canceled` says that its undo was asked for: then its end is no failure.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Flow(msgspec.Struct, kw_only=True, gc=False):
     created: str
     updated: str
     error: str | None = None
+    canceled: bool = False
 
     def moved(self, state: FlowState, now: str, error: str | None = None) -> Flow:
         """This flow in another state. Raises AegisError where FLOW_CHANGES has no such change."""

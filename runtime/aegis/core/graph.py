@@ -87,54 +87,58 @@ def graph_of(registry: Registry) -> Graph:
 def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]:
     for revision in revisions:
         for model in revision.models:
-            yield Node(_model(model), "model", model.name, revision.name, _model_detail(model))
+            yield Node(model_id(model), "model", model.name, revision.name, _model_detail(model))
             for port in model.ports.values():
-                yield Node(_port(model, port), "port", port.name, revision.name, _port_detail(port))
+                yield Node(
+                    port_id(model, port), "port", port.name, revision.name, _port_detail(port)
+                )
             for command in model.commands.values():
                 detail = _join(command.doc, "undoes the open flow" if command.undo else "")
-                yield Node(_command(model, command), "command", command.name, revision.name, detail)
+                yield Node(
+                    command_id(model, command), "command", command.name, revision.name, detail
+                )
         for listener in revision.listeners:
             detail = _join(listener.doc, _pace(listener.policy))
             yield Node(
-                _listener(revision, listener), "listener", listener.name, revision.name, detail
+                listener_id(revision, listener), "listener", listener.name, revision.name, detail
             )
         for part, kind in _bound(registry, revision).items():
             does = ", ".join(protocol.__name__ for protocol in part.protocols)
-            yield Node(_part(revision, part), kind, part.name, revision.name, f"does {does}")
+            yield Node(part_id(revision, part), kind, part.name, revision.name, f"does {does}")
 
 
 def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:
     for model in revision.models:
-        me = _model(model)
+        me = model_id(model)
         yield Edge(me, STORE, "stores")
-        yield Edge(me, _event(model.created), "produces")
+        yield Edge(me, event_id(model.created), "produces")
         for port in model.ports.values():
-            step = _port(model, port)
+            step = port_id(model, port)
             yield Edge(me, step, "has")
-            yield from (Edge(_event(pattern), step, "consumes") for pattern in port.consumes)
+            yield from (Edge(event_id(pattern), step, "consumes") for pattern in port.consumes)
             if port.produces is not None:
-                yield Edge(step, _event(port.produces), "produces")
+                yield Edge(step, event_id(port.produces), "produces")
             yield from _asks(registry, revision, step, port.call, "uses")
             if port.undo is not None:
                 yield from [*_asks(registry, revision, step, port.undo, "undo")] or [
                     Edge(step, me, "undo")
                 ]
         for command in model.commands.values():
-            change = _command(model, command)
+            change = command_id(model, command)
             yield Edge(me, change, "has")
-            yield Edge(change, _event(command.produces), "produces")
+            yield Edge(change, event_id(command.produces), "produces")
             yield from _asks(registry, revision, change, command.call, "uses")
             if command.undo:
                 yield Edge(change, me, "undo")
     for listener in revision.listeners:
-        ear = _listener(revision, listener)
-        yield from (Edge(_event(pattern), ear, "consumes") for pattern in listener.patterns)
+        ear = listener_id(revision, listener)
+        yield from (Edge(event_id(pattern), ear, "consumes") for pattern in listener.patterns)
         yield from _asks(registry, revision, ear, listener.call, "uses")
     for part in _bound(registry, revision):
         for slot in part.services:
             service = registry.binding(revision, slot.protocol)
             if service is not None:
-                yield Edge(_part(revision, part), _part(revision, service), "uses")
+                yield Edge(part_id(revision, part), part_id(revision, service), "uses")
 
 
 def _asks(
@@ -143,12 +147,12 @@ def _asks(
     for slot in call.adapters:
         part = registry.binding(revision, slot.protocol)
         if part is not None:
-            yield Edge(source, _part(revision, part), kind)
+            yield Edge(source, part_id(revision, part), kind)
 
 
 def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
     """One node per event name, in the component that first produces it."""
-    prefix = _event("")
+    prefix = event_id("")
     ends = (end for edge in edges for end in (edge.source, edge.target))
     names = dict.fromkeys(end.removeprefix(prefix) for end in ends if end.startswith(prefix))
     homes: dict[str, str] = {}
@@ -172,7 +176,7 @@ def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
         for name in sorted(revision.emits - _consumed(revision)):
             homes.setdefault(name, revision.name)
     for name in names:
-        yield Node(_event(name), "event", name, homes.get(name, ""), _meant(name, names))
+        yield Node(event_id(name), "event", name, homes.get(name, ""), _meant(name, names))
 
 
 def _consumed(revision: Revision) -> set[str]:
@@ -239,25 +243,31 @@ def _join(*texts: str) -> str:
     return line.encode(errors="replace").decode()
 
 
-def _model(model: ModelSpec) -> str:
+def model_id(model: ModelSpec) -> str:
+    """The node of a model: `model:orders.Order`."""
     return f"model:{model.key}"
 
 
-def _port(model: ModelSpec, port: PortSpec) -> str:
+def port_id(model: ModelSpec, port: PortSpec) -> str:
+    """The node of a port: `port:orders.Order.authorize`."""
     return f"port:{model.key}.{port.name}"
 
 
-def _command(model: ModelSpec, command: CommandSpec) -> str:
+def command_id(model: ModelSpec, command: CommandSpec) -> str:
+    """The node of a command: `command:orders.Order.cancel`."""
     return f"command:{model.key}.{command.name}"
 
 
-def _listener(revision: Revision, listener: ListenerSpec) -> str:
+def listener_id(revision: Revision, listener: ListenerSpec) -> str:
+    """The node of a listener: `listener:orders.remind`."""
     return f"listener:{revision.name}.{listener.name}"
 
 
-def _part(revision: Revision, part: Part) -> str:
+def part_id(revision: Revision, part: Part) -> str:
+    """The node of an adapter or a service: `part:orders.CardPayments`."""
     return f"part:{revision.name}.{part.name}"
 
 
-def _event(name: str) -> str:
+def event_id(name: str) -> str:
+    """The node of an event name or glob: `event:order.created`."""
     return f"event:{name}"

@@ -14,11 +14,15 @@ from aegis.core.event import is_glob, matches
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Consumer:
-    """A port that a certain event sets off, with the model and the code it belongs to."""
+    """A port that a certain event sets off, with the model and the code it belongs to.
+
+    `pattern` is what it names of the event.
+    """
 
     revision: Revision
     model: ModelSpec
     port: PortSpec
+    pattern: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +104,8 @@ class Registry:
             for model in revision.models:
                 for port in model.ports.values():
                     for pattern in port.consumes:
-                        yield Consumer(revision=revision, model=model, port=port), pattern
+                        found = Consumer(revision=revision, model=model, port=port, pattern=pattern)
+                        yield found, pattern
 
     @cached_property
     def _consumers(self) -> dict[str, tuple[Consumer, ...]]:

@@ -38,6 +38,7 @@ async def attempt(
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     token = WORK.set(work)
+    unpin = None if work.pin is None else work.pin()
     try:
         try:
             result = call.fn(value, **arguments) if value is not None else call.fn(**arguments)
@@ -82,6 +83,8 @@ async def attempt(
             if expired and task is not None:
                 task.uncancel()
     finally:
+        if unpin is not None:
+            unpin()
         WORK.reset(token)
 
 

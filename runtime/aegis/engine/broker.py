@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 
 from aegis.core.component import ListenerSpec, Revision
-from aegis.core.errors import Refused, StoreError
+from aegis.core.errors import ConflictError, NotFoundError, Refused, StoreError
 from aegis.core.event import Event, decode_event, matches
+from aegis.core.graph import event_id, listener_id
 from aegis.engine.attempt import attempt
+from aegis.engine.context import CALLER
 from aegis.engine.engine import Engine
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.steps import STALLED
 from aegis.engine.work import Work
-from aegis.protocols import Cursor, Entry, Failed
+from aegis.protocols import Cleared, Cursor, Entry, Failed
 
 READ_AHEAD = 256
 
@@ -68,6 +72,14 @@ class Subscription:
             await self._wake.wait()
 
 
+class _Asked(NamedTuple):
+    """Somebody wants a parked event delivered again, or else discarded; `told` gets what came."""
+
+    seq: int
+    discard: bool
+    told: asyncio.Future[str]
+
+
 class Broker:
     """The events of one host, as they are stored."""
 
@@ -77,11 +89,15 @@ class Broker:
         self._recent: deque[Entry] = deque(maxlen=READ_AHEAD)
         self._subscriptions: list[Subscription] = []
         self._listeners: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[str, deque[_Asked]] = {}
         self._wake = asyncio.Event()
+        self._woken: set[asyncio.Event] = set()
         ledger.broker = self
 
     def publish(self, entries: Sequence[Entry], last: int) -> None:
         """Hand out events that were just stored; `last` is the seq of the last one."""
+        for wake in self._woken:
+            wake.set()
         if not (self._listeners or self._subscriptions):
             self._recent.clear()
             return
@@ -92,6 +108,9 @@ class Broker:
             for subscription in self._subscriptions:
                 if matches(subscription.pattern, entry.type):
                     subscription.offer(numbered)
+        self._rouse()
+
+    def _rouse(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
 
@@ -100,6 +119,15 @@ class Broker:
         subscription = Subscription(pattern, limit, self._subscriptions.remove)
         self._subscriptions.append(subscription)
         return subscription
+
+    @contextmanager
+    def woken(self, wake: asyncio.Event) -> Generator[None]:
+        """Set `wake` whenever events were stored, for one who reads the journal by itself."""
+        self._woken.add(wake)
+        try:
+            yield
+        finally:
+            self._woken.discard(wake)
 
     async def follow(self, revisions: Sequence[Revision]) -> None:
         """Run exactly the durable listeners of `revisions`."""
@@ -112,6 +140,7 @@ class Broker:
             task = self._listeners.pop(name)
             task.cancel()
             await asyncio.wait([task])
+            self._refuse(name)
         for name, (component, listener) in wanted.items():
             if name not in self._listeners:
                 seq = await self._ledger.store.cursor(name)
@@ -129,19 +158,21 @@ class Broker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for name in list(self._asked):
+            self._refuse(name)
         for subscription in list(self._subscriptions):
             subscription.stop()
 
     async def _listen(self, name: str, component: str, listener: str, seq: int) -> None:
-        failed = await self._ledger.store.failed()
-        held: set[str | None] = {
-            f.subject for f in failed if f.subscriber == name and f.subject is not None
-        }
+        CALLER.set(None)  # whoever deployed it: nobody calls a listener
+        failed = await self._ledger.store.failed_of(name)
+        held: set[str | None] = {f.subject for f in failed if f.subject is not None}
         while True:
             wake = self._wake
             try:
                 batch = await self._after(seq)
                 for entry in batch:
+                    await self._mend(name, component, listener, held)
                     found = self._find(component, listener)
                     if found is not None and any(matches(p, entry.type) for p in found[1].patterns):
                         await self._deliver(name, *found, entry, held)
@@ -151,6 +182,7 @@ class Broker:
                 _log.exception("listener %s stands still, and tries again in %g s", name, STALLED)
                 await self._ledger.clock.sleep(STALLED)
                 continue
+            await self._mend(name, component, listener, held)
             if not batch:
                 await wake.wait()
 
@@ -181,29 +213,18 @@ class Broker:
                 name, entry, "held: an earlier event of its subject failed", 0, held=True
             )
             return
+
+        def mark(draft: Draft) -> None:
+            draft.commit.cursors.append(Cursor(name, entry.seq))
+
         attempts = 0
         while True:
-            engine = self._engine()
-            live = engine.registry.live.get(revision.name)
             found = self._find(revision.name, spec.name)
-            if live is None or found is None:
+            if found is None:
                 return
             revision, spec = found
-            resident = engine.residents[revision]
-            work = Work(key=f"{name}.{entry.id}", label=revision.label, cause=entry.id)
-            arguments = dict(resident.adapters(spec.call))
-            if spec.call.event is not None:
-                arguments[spec.call.event] = decode_event(entry.doc)
-
-            def mark(draft: Draft) -> None:
-                draft.commit.cursors.append(Cursor(name, entry.seq))
-
-            resident.enter()
             try:
-                await attempt(spec.call, None, arguments, spec.policy.timeout, work, name)
-                await self._ledger.settle(
-                    engine.registry, work, resident=resident, locks=(name,), mark=mark
-                )
+                await self._hear(name, revision, spec, entry, mark)
                 return
             except StoreError:
                 raise
@@ -213,18 +234,174 @@ class Broker:
                 if pause is None or isinstance(error, Refused):
                     _log.exception("listener %s gave up on event %s", name, entry.type)
                     held.add(entry.subject)
-                    said = f"{type(error).__name__}: {error}"
-                    await self._park(name, entry, said, attempts, held=False)
+                    await self._park(name, entry, _said(error), attempts, held=False)
                     return
-            finally:
-                resident.leave()
             await self._ledger.clock.sleep(pause)
 
-    async def _park(
-        self, name: str, entry: Entry, error: str, attempts: int, *, held: bool
+    async def _hear(
+        self,
+        name: str,
+        revision: Revision,
+        spec: ListenerSpec,
+        entry: Entry,
+        mark: Callable[[Draft], None],
     ) -> None:
+        """One event to one listener, once; what it does is one commit with what `mark` adds."""
+        engine, monitor = self._engine(), self._ledger.monitor
+        resident, node = engine.residents[revision], listener_id(revision, spec)
+        work = Work(
+            key=f"{name}.{entry.id}",
+            label=revision.label,
+            pin=resident.pin(None),
+            cause=entry.id,
+            actor=node,
+        )
+        arguments = dict(resident.adapters(spec.call))
+        if spec.call.event is not None:
+            arguments[spec.call.event] = decode_event(entry.doc)
+        resident.enter()
+        try:
+            monitor.heard(next(p for p in spec.patterns if matches(p, entry.type)), node)
+            span = monitor.listener(revision, spec).begin(event_id(entry.type), about=entry.subject)
+            try:
+                await attempt(spec.call, None, arguments, spec.policy.timeout, work, name)
+            except BaseException as error:
+                span.end(error)
+                raise
+            span.end()
+            await self._ledger.settle(
+                engine.registry, work, resident=resident, locks=(name,), mark=mark
+            )
+        finally:
+            resident.leave()
+
+    # What failed, once more
+
+    async def again(self, name: str, seq: int, *, discard: bool = False) -> str:
+        """Deliver a parked event once more, or `discard` it; what came of it, in one line.
+
+        The listener does that between two events, so that those behind are neither lost nor
+        reordered: what was held for the subject follows in its order, until one fails. Raises
+        NotFoundError, and ConflictError when the listener is not running.
+        """
+        if name not in self._listeners:
+            raise ConflictError(
+                f"the listener {name} is not running", hint="deploy its component first"
+            )
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(name, deque()).append(_Asked(seq, discard, told))
+        self._rouse()
+        return await told
+
+    def _refuse(self, name: str) -> None:
+        """Tell those who asked something of a listener that it is gone."""
+        for asked in self._asked.pop(name, ()):
+            if not asked.told.done():
+                asked.told.set_exception(ConflictError(f"the listener {name} has ended"))
+
+    async def _mend(self, name: str, component: str, listener: str, held: set[str | None]) -> None:
+        """Do what was asked for since the last event."""
+        waiting = self._asked.get(name)
+        while waiting:
+            asked = waiting[0]
+            try:
+                done = await self._again(name, component, listener, asked, held)
+            except Exception as error:
+                if not asked.told.done():
+                    asked.told.set_exception(error)
+            else:
+                if not asked.told.done():
+                    asked.told.set_result(done)
+            waiting.popleft()
+
+    async def _again(
+        self, name: str, component: str, listener: str, asked: _Asked, held: set[str | None]
+    ) -> str:
+        parked = await self._ledger.store.failed_of(name)
+        meant = next((one for one in parked if one.seq == asked.seq), None)
+        if meant is None:
+            raise NotFoundError(
+                f"event {asked.seq} is not on the failed list of {name}",
+                hint="it may have been taken meanwhile: list what failed again",
+            )
+        line = [meant]
+        if meant.subject is not None:
+            line = [one for one in parked if one.subject == meant.subject]
+        if asked.discard:
+            await self._forget(name, meant)
+            line.remove(meant)
+        taken = 0
+        for one in line:
+            if asked.discard and not one.held:
+                break  # it failed by itself: nobody asked to try it
+            entry = await self._ledger.store.event(one.event)
+            found = self._find(component, listener)
+            if entry is None or found is None:
+                raise ConflictError(f"{name} or its event {one.seq} is gone")
+            error = await self._redeliver(name, *found, entry, one)
+            if error is not None:
+                return f"{_events(taken)} taken; {entry.type} failed again: {error}"
+            taken += 1
+        if taken == len(line):
+            held.discard(meant.subject)
+        if asked.discard:
+            return f"discarded; {taken} that it held up taken" if taken else "discarded"
+        return f"{_events(taken)} taken"
+
+    async def _redeliver(
+        self, name: str, revision: Revision, spec: ListenerSpec, entry: Entry, parked: Failed
+    ) -> str | None:
+        """Deliver a parked event once; it leaves the failed list with what the listener did.
+
+        What went wrong when it failed again, which is stored.
+        """
+
         def mark(draft: Draft) -> None:
-            draft.commit.cursors.append(Cursor(name, entry.seq))
+            draft.commit.cleared.append(Cleared(name, parked.seq))
+
+        try:
+            await self._hear(name, revision, spec, entry, mark)
+        except StoreError:
+            raise
+        except Exception as error:
+            _log.exception("listener %s failed again on event %s", name, entry.type)
+            said, attempts = _said(error), parked.attempts + 1
+            await self._park(name, entry, said, attempts, held=False, again=True)
+            return said
+        return None
+
+    async def _forget(self, name: str, parked: Failed) -> None:
+        def mark(draft: Draft) -> None:
+            draft.commit.cleared.append(Cleared(name, parked.seq))
+
+        work = Work(key=name, label=name.split(":", 1)[0])
+        await self._ledger.settle(self._engine().registry, work, locks=(name,), mark=mark)
+
+    async def discard(self, name: str, seq: int) -> str:
+        """Take a parked event off the failed list for good; see `again`. Raises NotFoundError."""
+        if name in self._listeners:
+            return await self.again(name, seq, discard=True)
+        for parked in await self._ledger.store.failed_of(name):
+            if parked.seq == seq:
+                await self._forget(name, parked)
+                return "discarded"
+        raise NotFoundError(f"event {seq} is not on the failed list of {name}")
+
+    async def _park(
+        self,
+        name: str,
+        entry: Entry,
+        error: str,
+        attempts: int,
+        *,
+        held: bool,
+        again: bool = False,
+    ) -> None:
+        """Put an event on the failed list, or there `again`; the listener goes on after it."""
+
+        def mark(draft: Draft) -> None:
+            if not again:
+                draft.commit.cursors.append(Cursor(name, entry.seq))
             draft.commit.failed.append(
                 Failed(
                     subscriber=name,
@@ -235,8 +412,17 @@ class Broker:
                     attempts=attempts,
                     time=draft.now,
                     held=held,
+                    what=entry.type,
                 )
             )
 
         work = Work(key=name, label=name.split(":", 1)[0])
         await self._ledger.settle(self._engine().registry, work, locks=(name,), mark=mark)
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

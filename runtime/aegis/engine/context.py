@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aegis.core.errors import AegisError
 from aegis.core.event import Emission, event
+from aegis.core.trace import CELL
 
 if TYPE_CHECKING:
     from aegis.engine.work import Work
 
 WORK: ContextVar[Work | None] = ContextVar("aegis_work", default=None)
+
+# Who set off what is under way, as whoever embeds the host names them (a kernel: a cell); None when
+# nobody there did.
+CALLER: ContextVar[Any] = ContextVar("aegis_caller", default=None)
+
+# Who asks from outside, as a trace shows it; the HTTP API says that it does.
+SOURCE: ContextVar[str] = ContextVar("aegis_source", default=CELL)
+
+# Says where the output of component code goes: called with who set it off (None: nobody knows) and
+# the label of the code before each call of it; gives what ends that.
+Outlet = Callable[[Any, str], Callable[[], None]]
 
 
 def _work(verb: str) -> Work:

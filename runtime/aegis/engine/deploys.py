@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from aegis.core.component import ENCODER, Revision, Source
-from aegis.core.deployment import Deployment, schema_problems
+from aegis.core.component import Revision, Source
+from aegis.core.deployment import Deployment
 from aegis.core.errors import ClosedError, ComponentError, NotFoundError, StoreError, closest
-from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
+from aegis.core.flow import Flow, Step
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
-from aegis.engine.broker import Broker, subscriber
+from aegis.engine.broker import Broker
+from aegis.engine.context import CALLER, Outlet
 from aegis.engine.engine import Engine
+from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Ledger
+from aegis.engine.monitor import Monitor
+from aegis.engine.plan import Change, plan, rebound
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
 from aegis.engine.run import Located
 from aegis.engine.steps import STALLED
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Clock, Commit, Cursor, Fill, Loader, Schema, Store
+from aegis.protocols import Clock, Commit, Cursor, Loader, Schema, Store
 
 # How long the answer of a request with an Idempotency-Key is kept.
 ANSWERED = timedelta(days=1)
@@ -64,14 +70,18 @@ class Deploys:
         self._loader = loader
         self._fallback = lookup or _nothing
         self._values: dict[str, Any] = {}
+        self.outlet: Outlet | None = None
+        self.monitor = Monitor(self, store, clock)
         self._ledger = Ledger(store, clock, cached=limits.cached)
+        self._ledger.monitor = self.monitor
         self.flows = Flows(
             self._ledger, self.locate, lambda: self.engine.registry, limit=limits.flows
         )
         self.flows.on_end = self._flow_ended
         self.broker = Broker(self._ledger, lambda: self.engine)
         self.engine = Engine(Registry(bindings=bindings or {}), {}, self._ledger, self.flows)
-        self.watchdog = Watchdog(limits.lag)
+        self.failures = Failures(self)
+        self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.previous: dict[str, Revision] = {}
         self._deploying = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
@@ -97,7 +107,9 @@ class Deploys:
                     self._before[deployment.component] = deployment
             await self._remember_absence()
             await self.flows.load()
+            await self.monitor.open()
         except BaseException:
+            self.monitor.close()
             await self._store.close()
             raise
         self.watchdog.start()
@@ -129,6 +141,7 @@ class Deploys:
                 await resident.close()
                 self._loader.unload(resident.revision)
         await self._store.close()
+        self.monitor.close()
 
     def _tidy_answers(self) -> None:
         """Forget old idempotency answers now and every hour: a key is promised for a day."""
@@ -169,45 +182,72 @@ class Deploys:
         port = None if model is None else model.ports.get(step.port)
         if model is None or port is None:
             return None
-        return Located(self.engine.residents[revision], model, port)
+        return Located(self.engine.residents[revision], model, port, self.monitor)
 
-    def _lookup(self, key: str) -> Any:
-        return self._values[key] if key in self._values else self._fallback(key)
+    def _lookup_in(self, values: Mapping[str, Any]) -> Lookup:
+        """Finds configuration in `values`, else where the host was told to look."""
+        return lambda key: values[key] if key in values else self._fallback(key)
 
-    async def deploy(
-        self, name: str, version: str, text: str, *, origin: str = "", who: str = ""
-    ) -> Deployment:
+    async def deploy(self, source: Source, *, who: str = "") -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
-        The same text and configuration again changes nothing. Raises ComponentError naming every
+        The same code and configuration again changes nothing. Raises ComponentError naming every
         problem; then nothing has changed.
         """
+        await self.change(Change(sources=(source,)), who=who)
+        return self._deployments[source.name]
+
+    async def change(self, change: Change, *, who: str = "") -> list[Deployment]:
+        """Make everything that `change` says so in one commit and one swap; the new deployments.
+
+        Raises ComponentError naming every problem, NotFoundError for a component that is to go and
+        is not there; then nothing has changed.
+        """
         async with self._deploying:
+            return await self._make(change, who)
+
+    async def _make(self, change: Change, who: str = "") -> list[Deployment]:
+        self.check_open()
+        for name in change.gone:
+            self._live(name)
+        lookup = self._lookup_in(self._values if change.values is None else change.values)
+        loaded: list[Revision] = []
+        try:
+            for source in change.sources:
+                if not self._serves(source, lookup):
+                    loaded.append(await self._load(source))  # noqa: PERF401 -- see below
             self.check_open()
-            source = Source(
-                name=name,
-                version=version,
-                text=text,
-                origin=origin,
-                digest=hashlib.sha256(f"{name}\0{version}\0{text}".encode()).hexdigest(),
-            )
-            current = self.engine.registry.live.get(name)
-            if current is not None and current.digest == source.digest:
-                resident = self.engine.residents[current]
-                if settings_of(current, self._lookup) == resident.settings:
-                    return self._deployments[name]
-            revision = await self._load(source)
-            try:
-                self.check_open()
-                return await self._install(revision, who=who)
-            except BaseException:
+            return await self._install(loaded, change, who=who)
+        except BaseException:
+            for revision in loaded:  # as many as there were
                 if revision not in self.engine.residents:
                     self._loader.unload(revision)
-                raise
+            raise
+
+    def setup(self) -> Change:
+        """What makes another host serve what this one does."""
+        registry = self.engine.registry
+        return Change(
+            sources=tuple(revision.source for revision in registry.live.values()),
+            values=self._values,
+            bindings=registry.bindings,
+        )
+
+    def _serves(self, source: Source, lookup: Lookup) -> bool:
+        """Whether that very code is live, with the settings that it would get."""
+        current = self.engine.registry.live.get(source.name)
+        if current is None or current.digest != source.digest:
+            return False
+        resident = self.engine.residents[current]
+        if settings_of(current, lookup) != resident.settings:
+            return False
+        resident.caller = CALLER.get()
+        return True
 
     async def _load(self, source: Source) -> Revision:
         """Load off the loop; what a caller who has gone no longer wants is unloaded again."""
-        loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
+        with self._pinned(source.name):
+            loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
         try:
             return await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -220,74 +260,115 @@ class Deploys:
             raise
 
     async def _install(
-        self, revision: Revision, *, who: str, resident: Resident | None = None
-    ) -> Deployment:
-        """Check `revision` against everything else, open it, store the deployment, swap."""
-        name = revision.name
-        registry = self.engine.registry.with_component(revision)
-        problems = [*registry.problems(name), *self._stranding(registry, revision)]
-        schemas: list[Schema] = []
-        fills: list[Fill] = []
-        newer = set()
-        for key, schema in revision.schemas.items():
-            stored = await self._store.schema(key)
-            if stored == schema:
-                continue
-            records = await self._store.count(key)
-            if stored is not None:
-                back = records and resident is not None
-                if back and not schema_problems(key, schema, stored, records):
-                    # Older code again: what it does not know stays in the records, unread.
-                    newer.add(key)
-                    continue
-                problems += schema_problems(key, stored, schema, records)
-                if records and not problems:
-                    fills += _fills(revision, key, stored)
-            schemas.append(Schema(key, schema))
-        if problems:
-            raise ComponentError(name, problems)
-        opened = resident is None
-        if resident is None:
-            resident = await stage(registry, revision, self._lookup)
-        resident.newer = frozenset(newer)
-        old = self.engine.registry.live.get(name)
-        deployment = Deployment(
-            number=self._number + 1,
-            component=name,
+        self,
+        revisions: Sequence[Revision],
+        change: Change,
+        *,
+        who: str,
+        loaded: Mapping[Revision, Resident] = MappingProxyType({}),
+    ) -> list[Deployment]:
+        """Check `revisions` against everything else, open them, store the deployments, swap.
+
+        Those in `loaded` are open: they served before.
+        """
+        before = self.engine.registry
+        planned = await plan(
+            before,
+            revisions,
+            change,
+            store=self._store,
+            runs=self.flows.runs(),
+            locate=self.locate,
+            back=loaded.keys(),
+        )
+        registry = planned.registry
+        values = self._values if change.values is None else change.values
+        lookup = self._lookup_in(values)
+        again = [
+            revision
+            for revision in registry.live.values()
+            if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
+        ]
+        if not (revisions or again or change.gone or rebound(before, registry)):
+            self._values = dict(values)
+            return []
+        opened: dict[Revision, Resident] = {}
+        deployments = [
+            self._deployment(revision, self._number + count, who)
+            for count, revision in enumerate(revisions, start=1)
+        ]
+        try:
+            for revision in (*revisions, *again):
+                if revision not in loaded:
+                    opened[revision] = await self._stage(registry, revision, lookup)
+            if deployments or change.gone:
+                names = [*(deployment.component for deployment in deployments), *change.gone]
+                await self._store.commit(
+                    Commit(
+                        deployments=[
+                            *deployments,
+                            *(d for name in names for d in self._ended(name)),
+                        ],
+                        # `file` is a name of this process only.
+                        sources=[replace(revision.source, file="") for revision in revisions],
+                        schemas=list(planned.schemas),
+                        fills=list(planned.fills),
+                        cursors=list(planned.cursors),
+                    )
+                )
+        except BaseException:
+            for resident in opened.values():
+                await resident.close()
+            raise
+        if planned.fills:
+            self._ledger.records.forget()
+        self._values = dict(values)
+        residents = {**self.engine.residents, **loaded, **opened}
+        for revision in revisions:
+            residents[revision].caller = CALLER.get()
+            residents[revision].newer = planned.newer & set(revision.schemas)
+        for revision in again:
+            residents[revision].caller = self.engine.residents[revision].caller
+            residents[revision].newer = self.engine.residents[revision].newer
+        replaced = [
+            resident
+            for revision, resident in self.engine.residents.items()
+            if residents[revision] is not resident
+        ]
+        for name in change.gone:
+            self._deployments.pop(name, None)
+            self.previous.pop(name, None)
+        for deployment, revision in zip(deployments, revisions, strict=True):
+            self._number = deployment.number
+            self._deployments[revision.name] = deployment
+            old = before.live.get(revision.name)
+            if old is not None and old is not revision:
+                self.previous[revision.name] = old
+                self._outdate(old, planned.schemas)
+        await self._swap(registry, residents)
+        for resident in replaced:
+            self._spawn(_retire(resident))
+        return deployments
+
+    def _deployment(self, revision: Revision, number: int, who: str) -> Deployment:
+        return Deployment(
+            number=number,
+            component=revision.name,
             version=revision.version,
             digest=revision.digest,
             origin=revision.source.origin,
             who=who,
             time=self._clock.stamp(),
         )
-        commit = Commit(
-            deployments=[deployment, *self._ended(name)],
-            sources=[revision.source],
-            schemas=schemas,
-            fills=fills,
-            cursors=await self._new_cursors(revision),
-        )
-        try:
-            await self._store.commit(commit)
-        except BaseException:
-            if opened:
-                await resident.close()
-            raise
-        if fills:
-            self._ledger.records.forget()
-        self._number = deployment.number
-        self._deployments[name] = deployment
-        if old is not None and old is not revision:
-            self.previous[name] = old
-            self._outdate(old, schemas)
-        await self._swap(registry, {**self.engine.residents, revision: resident})
-        return deployment
 
-    async def _new_cursors(self, revision: Revision) -> list[Cursor]:
-        """Where the listeners that are new with `revision` begin: now."""
-        names = [subscriber(revision, listener) for listener in revision.listeners]
-        new = [name for name in names if await self._store.cursor(name) is None]
-        return [Cursor(name, self._store.last_seq()) for name in new]
+    def _is_unsettled(
+        self, revision: Revision, change: Change, lookup: Lookup, registry: Registry
+    ) -> bool:
+        """Whether what goes on serving gets other settings, or another adapter that was chosen."""
+        if revision.name in rebound(self.engine.registry, registry):
+            return True
+        settings = self.engine.residents[revision].settings
+        return change.values is not None and settings_of(revision, lookup) != settings
 
     def _outdate(self, old: Revision, schemas: Sequence[Schema]) -> None:
         """Tell older loaded code which records may now hold fields that it does not know."""
@@ -300,35 +381,6 @@ class Deploys:
         """The deployment that a new one of `name` replaces, marked so."""
         earlier = self._deployments.get(name) or self._before.get(name)
         return [] if earlier is None else [msgspec.structs.replace(earlier, live=False)]
-
-    def _stranding(self, registry: Registry, revision: Revision) -> list[str]:
-        """Ports and undos that `revision` drops although open flows wait for or may need them."""
-        lost: dict[str, int] = {}
-        for run in self.flows.runs():
-            for step in run.steps.values():
-                component, _, name = step.model.partition(".")
-                if component != revision.name:
-                    continue
-                own = run.flow.component == component
-                if own and run.flow.version != revision.version:
-                    continue
-                model = revision.by_name.get(name)
-                port = None if model is None else model.ports.get(step.port)
-                old = self.locate(run.flow, step)
-                undo = old is not None and old.port.undo is not None
-                if step.state in OPEN_STEPS and port is None:
-                    gone = f"port {step.model}.{step.port} is gone, and {{}} for it"
-                elif step.state in NEEDS_UNDO and undo and (port is None or port.undo is None):
-                    gone = f"the undo of {step.model}.{step.port} is gone, and {{}} to undo it"
-                else:
-                    continue
-                lost[gone] = lost.get(gone, 0) + 1
-        return [
-            gone.format(f"{count} open flow{'s' if count != 1 else ''} wait")
-            + ": keep it, or give the component another version number so that they end on the old "
-            "one"
-            for gone, count in lost.items()
-        ]
 
     async def _swap(self, registry: Registry, residents: Mapping[Revision, Resident]) -> None:
         """Make `registry` current at once, then let go of what nothing needs any more."""
@@ -344,6 +396,7 @@ class Deploys:
             self._ledger,
             self.flows,
         )
+        self.monitor.swapped()
         for revision in given_up:
             self._spawn(self._drain(residents[revision]))
         await self.broker.follow(list(registry.live.values()))
@@ -435,13 +488,7 @@ class Deploys:
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
-        async with self._deploying:
-            self.check_open()
-            self._live(name)
-            await self._store.commit(Commit(deployments=self._ended(name)))
-            self._deployments.pop(name, None)
-            self.previous.pop(name, None)
-            await self._swap(self.engine.registry.without(name), self.engine.residents)
+        await self.change(Change(gone=frozenset({name})))
 
     async def rollback(self, name: str) -> Deployment:
         """Make the previous revision of a component live again. Raises NotFoundError."""
@@ -455,11 +502,19 @@ class Deploys:
                     hint="deploy the version you want",
                 )
             resident = self.engine.residents[previous]
-            settings = settings_of(previous, self._lookup)
-            if settings != resident.settings:
-                await self._restage(self.engine.registry, previous)
-                resident = self.engine.residents[previous]
-            return await self._install(previous, who="rollback", resident=resident)
+            lookup = self._lookup_in(self._values)
+            outdated = settings_of(previous, lookup) != resident.settings
+            if outdated:
+                resident = await self._stage(self.engine.registry, previous, lookup)
+            try:
+                (deployment,) = await self._install(
+                    [previous], Change(), who="rollback", loaded={previous: resident}
+                )
+            except BaseException:
+                if outdated:
+                    await resident.close()
+                raise
+            return deployment
 
     async def reset(self, name: str) -> int:
         """Drop all records, flows and schemas of a component; how many records were dropped.
@@ -475,6 +530,7 @@ class Deploys:
             await self.flows.forget(name)
             dropped = await self._store.clear(name)
             self._ledger.records.forget()
+            await self.monitor.reload()
             if revision is not None:
                 schemas = [Schema(key, doc) for key, doc in revision.schemas.items()]
                 await self._store.commit(Commit(schemas=schemas))
@@ -508,9 +564,10 @@ class Deploys:
                     )
                 revision = await self._load(source)
                 if component not in registry.live:
-                    await self._install(revision, who="resume")
+                    await self._install([revision], Change(), who="resume")
                 else:
-                    resident = await stage(registry, revision, self._lookup)
+                    lookup = self._lookup_in(self._values)
+                    resident = await self._stage(registry, revision, lookup)
                     stored = {key: await self._store.schema(key) for key in revision.schemas}
                     resident.newer = frozenset(
                         key for key, doc in revision.schemas.items() if stored[key] != doc
@@ -526,61 +583,28 @@ class Deploys:
     async def configure(self, values: Mapping[str, Any]) -> None:
         """Set configuration values by dotted key; components that use a changed one re-open."""
         async with self._deploying:
-            self.check_open()
-            before = self._values
-            self._values = {**before, **values}
-            try:
-                await self._reopen()
-            except BaseException:
-                self._values = before
-                raise
+            await self._make(Change(values={**self._values, **values}))
 
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
         async with self._deploying:
-            self.check_open()
-            before = self.engine.registry
-            registry = Registry(
-                live=before.live,
-                retained=before.retained,
-                bindings={**before.bindings, slot: part},
-            )
-            name = slot.split(".", 1)[0]
-            revision = before.live.get(name)
-            if revision is None:
-                self.engine = Engine(registry, self.engine.residents, self._ledger, self.flows)
-                return
-            problems = registry.problems(name)
-            if problems:
-                raise ComponentError(name, problems)
-            await self._restage(registry, revision)
+            await self._make(Change(bindings={**self.engine.registry.bindings, slot: part}))
 
-    async def _reopen(self) -> None:
-        """Re-open what uses another value now; all of it, or nothing when one cannot."""
-        registry = self.engine.registry
-        changed = [
-            revision
-            for revision in registry.live.values()
-            if settings_of(revision, self._lookup) != self.engine.residents[revision].settings
-        ]
-        if changed:
-            await self._restage(registry, *changed)
+    async def _stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
+        with self._pinned(revision.name):
+            resident = await stage(registry, revision, lookup, self.monitor)
+        resident.outlet = self.outlet
+        return resident
 
-    async def _restage(self, registry: Registry, *revisions: Revision) -> None:
-        """Open new adapters for revisions that go on serving; the old ones drain and close."""
-        fresh: dict[Revision, Resident] = {}
+    @contextmanager
+    def _pinned(self, name: str) -> Generator[None, None, None]:
+        """Lead what a component prints while it comes to be to who deploys it."""
+        unpin = None if self.outlet is None else self.outlet(CALLER.get(), name)
         try:
-            for revision in revisions:
-                fresh[revision] = await stage(registry, revision, self._lookup)
-                fresh[revision].newer = self.engine.residents[revision].newer
-        except BaseException:
-            for resident in fresh.values():
-                await resident.close()
-            raise
-        olds = [self.engine.residents[revision] for revision in revisions]
-        await self._swap(registry, {**self.engine.residents, **fresh})
-        for old in olds:
-            self._spawn(_retire(old))
+            yield
+        finally:
+            if unpin is not None:
+                unpin()
 
     def check_open(self) -> None:
         """Raise ClosedError unless the host is open."""
@@ -599,21 +623,6 @@ class Deploys:
 def _absence(component: str) -> str:
     """The cursor that tells since when a component misses events; negative when it misses none."""
     return f"absent:{component}"
-
-
-def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
-    """The defaults of the fields that `revision` adds to the stored records of a model."""
-    spec = revision.by_name[key.split(".", 1)[1]]
-    known = msgspec.json.decode(stored)["schema"].get("properties", {})
-    fills = []
-    for item in msgspec.structs.fields(spec.cls):
-        if item.name in known:
-            continue
-        if item.default is not msgspec.NODEFAULT:
-            fills.append(Fill(key, item.name, ENCODER.encode(item.default)))
-        elif item.default_factory is not msgspec.NODEFAULT:
-            fills.append(Fill(key, item.name, ENCODER.encode(item.default_factory())))
-    return fills
 
 
 def _nothing(_: str) -> Any:

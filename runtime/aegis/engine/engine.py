@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,13 +19,16 @@ from aegis.core.errors import (
     closest,
 )
 from aegis.core.event import Emission
+from aegis.core.graph import model_id
 from aegis.core.policy import Policy
 from aegis.core.query import Page, Query
 from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
 from aegis.engine.attempt import attempt, returned
+from aegis.engine.context import CALLER, SOURCE
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
+from aegis.engine.meter import Meter
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located
 from aegis.engine.steps import REREADS
@@ -120,16 +123,17 @@ class Engine:
             )
         except (TypeError, ValueError) as error:
             raise InvalidError(f"{spec.name}: {error}") from error
-        work = Work(key=id, label=resident.revision.label, model=spec.key, subject=id)
+        work = self._work(resident, spec, id)
+        work.key = id
         work.changes[(spec.key, id)] = Change(
             spec=spec, id=id, base=None, before=None, after=value, event=spec.created
         )
         if not spec.ports:
-            return await self._settle(resident, work, answering)
+            return await self._settle(resident, work, "create", answering)
         resident.enter()  # while it waits for its turn, too: its revision may be replaced then
         try:
             async with self._flows.steps.turns:
-                return await self._settle(resident, work, answering)
+                return await self._settle(resident, work, "create", answering)
         finally:
             resident.leave()
 
@@ -171,7 +175,7 @@ class Engine:
                 expected=expected,
             )
             try:
-                return await self._settle(resident, work, answering)
+                return await self._settle(resident, work, "update", answering)
             except StaleError:
                 raise
             except ConflictError:
@@ -204,11 +208,7 @@ class Engine:
                     flow=flow,
                 )
 
-        resident.enter()
-        try:
-            await self._ledger.settle(self.registry, work, resident=resident, mark=mark)
-        finally:
-            resident.leave()
+        await self._settle(resident, work, "delete", None, mark)
 
     async def command(
         self,
@@ -223,7 +223,8 @@ class Engine:
 
         def undo(draft: Draft) -> None:
             for flow in list(self._flows.about((spec.key, id))):
-                self._flows.undoing.begin(draft, flow, f"undone by {command.name}")
+                reason = f"undone by {command.name}"
+                self._flows.undoing.begin(draft, flow, reason, canceled=True)
 
         home, resident = self._home(spec, id)
         if home is not spec:
@@ -233,6 +234,7 @@ class Engine:
             resident,
             id,
             command.name,
+            self._ledger.monitor.command(home, command),
             command.call,
             arguments,
             COMMANDS,
@@ -260,6 +262,7 @@ class Engine:
             resident,
             id,
             port.name,
+            self._ledger.monitor.port(home, port),
             port.call,
             arguments,
             port.policy,
@@ -275,6 +278,7 @@ class Engine:
         resident: Resident,
         id: str,
         name: str,
+        meter: Meter,
         call: Call,
         arguments: msgspec.Struct | None,
         policy: Policy,
@@ -291,6 +295,7 @@ class Engine:
             given[call.event] = None
         given.update(resident.adapters(call))
         work = self._work(resident, spec, id)
+        work.actor = meter.id
         resident.enter()
         try:
             for reread in range(REREADS + 1):
@@ -299,8 +304,14 @@ class Engine:
                 work.changes.clear()
                 work.emissions.clear()
                 try:
-                    after = await attempt(call, before, given, policy.timeout, work, name)
-                    after = returned(spec, name, after, before)
+                    span = meter.begin(SOURCE.get(), about=id)
+                    try:
+                        after = await attempt(call, before, given, policy.timeout, work, name)
+                        after = returned(spec, name, after, before)
+                    except BaseException as error:
+                        span.end(error)
+                        raise
+                    span.end()
                     work.changes[(spec.key, id)] = Change(
                         spec=spec,
                         id=id,
@@ -337,22 +348,36 @@ class Engine:
             work.emissions[:] = [Emission(said.type, said.data, said.subject or id)]
             await self._ledger.settle(self.registry, work)
 
-    async def _settle(self, resident: Resident, work: Work, answering: Answering | None) -> Outcome:
+    async def _settle(
+        self,
+        resident: Resident,
+        work: Work,
+        verb: str,
+        answering: Answering | None,
+        mark: Callable[[Draft], None] | None = None,
+    ) -> Outcome:
+        span = self._ledger.monitor.meter(work.actor or "").begin(SOURCE.get(), verb, work.subject)
         resident.enter()
         try:
             outcome, _ = await self._ledger.settle(
-                self.registry, work, resident=resident, answering=answering
+                self.registry, work, resident=resident, mark=mark, answering=answering
             )
-            return outcome
+        except BaseException as error:
+            span.end(error)
+            raise
         finally:
             resident.leave()
+        span.end()
+        return outcome
 
     def _work(self, resident: Resident, spec: ModelSpec, id: str) -> Work:
         return Work(
             key=self._ledger.clock.id(),
             label=resident.revision.label,
+            pin=resident.pin(CALLER.get()),
             model=spec.key,
             subject=id,
+            actor=model_id(spec),
         )
 
 

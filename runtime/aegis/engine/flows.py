@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from aegis.core.component import ModelSpec, PortSpec, Revision
-from aegis.core.errors import BusyError
+from aegis.core.errors import BusyError, ConflictError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
 from aegis.core.registry import Registry
@@ -21,7 +21,7 @@ from aegis.engine.run import Locate, Run
 from aegis.engine.steps import Steps
 from aegis.engine.undo import Undo
 from aegis.engine.work import Key, Work
-from aegis.protocols import Cursor, Entry
+from aegis.protocols import Cleared, Cursor, Entry
 
 _replace = msgspec.structs.replace
 
@@ -69,6 +69,10 @@ class Flows:
     def flow(self, id: str) -> Flow:
         """The stored state of an open flow. Raises KeyError."""
         return self._runs[id].flow
+
+    def find(self, id: str) -> Run | None:
+        """An open flow, None when there is none of that id."""
+        return self._runs.get(id)
 
     def is_open(self, id: str) -> bool:
         """Whether the flow is one of these."""
@@ -176,6 +180,28 @@ class Flows:
         locks = () if run is None else (run.flow.id,)
         await self.ledger.settle(registry, work, locks=locks, mark=mark)
 
+    async def again(self, registry: Registry, event: Event, cleared: Iterable[Cleared]) -> str:
+        """Begin one more flow of a stored event; its id. What is `cleared` leaves the failed list.
+
+        The event is not published again, and the steps have keys of their own: to partners they
+        are new. Raises ConflictError when the event sets nothing off any more.
+        """
+        work = Work(key=event.id, label="host", cause=event.id)
+        fresh = msgspec.structs.replace(event, flow=None)
+        begun: list[str] = []
+
+        def mark(draft: Draft) -> None:
+            begun.append(self._consume(registry, draft, fresh, about(fresh), None).flow or "")
+            if not draft.commit.steps:
+                raise ConflictError(
+                    f"{event.type} of {event.subject!r} sets off nothing any more",
+                    hint="deploy the component that consumes it, or discard this failure",
+                )
+            draft.commit.cleared += cleared
+
+        await self.ledger.settle(registry, work, mark=mark)
+        return begun[0]
+
     def _consume(
         self,
         registry: Registry,
@@ -234,6 +260,7 @@ class Flows:
             )
             holder.next += 1
             started.append(step)
+            draft.delivered.append(consumer)
         if not started:
             return event
         draft.commit.steps += started
@@ -350,6 +377,7 @@ class Flows:
 
     def register(self, run: Run) -> None:
         self._runs[run.flow.id] = run
+        run.watch = self.ledger.monitor.flow
         for key in run.about():
             self._about.setdefault(key, set()).add(run.flow.id)
         undoing = run.flow.state is FlowState.COMPENSATING
@@ -377,6 +405,7 @@ class Flows:
     def end(self, run: Run, flow: Flow) -> None:
         run.flow = flow
         self._drop(run)
+        self.ledger.monitor.flow(run)
         run.answer()
         self.on_end(flow)
 

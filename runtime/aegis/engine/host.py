@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
 
-from aegis.core.component import ENCODER, ModelSpec
+from aegis.core.component import ENCODER, ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
     AegisError,
@@ -24,9 +26,12 @@ from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
 from aegis.core.query import Query, Term
 from aegis.engine.broker import Subscription
+from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import Engine, named
 from aegis.engine.ledger import Outcome
+from aegis.engine.monitor import Monitor
+from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
 from aegis.protocols import Clock, Failed, Loader, Store
 
@@ -85,9 +90,18 @@ class Host:
         self._starting: set[str] = set()
 
     @property
+    def monitor(self) -> Monitor:
+        """What the host does, as figures and recent happenings."""
+        return self._deploys.monitor
+
+    @property
     def engine(self) -> Engine:
         """The current engine; a call reads it once, so that it sees one graph to its end."""
         return self._deploys.engine
+
+    def lead(self, outlet: Outlet | None) -> None:
+        """Let `outlet` say where the output of components goes that are deployed from now on."""
+        self._deploys.outlet = outlet
 
     # Opening and closing
 
@@ -114,14 +128,35 @@ class Host:
     # Deploying
 
     async def deploy(
-        self, name: str, version: str, text: str, *, origin: str = "", who: str = ""
+        self,
+        name: str,
+        version: str,
+        text: str,
+        *,
+        origin: str = "",
+        imports: Mapping[str, str] | None = None,
+        file: str = "",
+        who: str = "",
     ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
-        The same text and configuration again changes nothing. Raises ComponentError naming every
-        problem; then nothing has changed.
+        `imports` are the texts of the files it imports, by path from its folder; `file` is what a
+        debugger calls the text. The same code and configuration again changes nothing. Raises
+        ComponentError naming every problem; then nothing has changed.
         """
-        return await self._deploys.deploy(name, version, text, origin=origin, who=who)
+        source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+        return await self._deploys.deploy(source, who=who)
+
+    async def change(self, change: Change, *, who: str = "") -> Sequence[Deployment]:
+        """Make everything that `change` says so in one commit and one swap; the new deployments.
+
+        Raises ComponentError naming every problem; then nothing has changed.
+        """
+        return await self._deploys.change(change, who=who)
+
+    def setup(self) -> Change:
+        """What makes another host serve what this one does: code, configuration and bindings."""
+        return self._deploys.setup()
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
@@ -292,9 +327,28 @@ class Host:
         """Hear events from now on; iterate the subscription, and `stop()` it."""
         return self._deploys.broker.subscribe(pattern, limit=limit)
 
+    def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
+        """Set `wake` whenever events were stored, while inside; `store.events` has them then."""
+        return self._deploys.broker.woken(wake)
+
     async def failed(self) -> Sequence[Failed]:
-        """Events that a listener could not take."""
+        """What failed and can be tried again: events of listeners, and flows that were undone."""
         return await self.store.failed()
+
+    async def retry(self, id: str) -> str:
+        """Try again what failed, by the id of its line; what came of it, in one line.
+
+        `listener:<subscriber>:<seq>` delivers that event once more and, when it is taken, those
+        held behind it. `flow:<id>` goes on with an undo that stopped, or begins a flow anew that
+        was undone. Raises NotFoundError, and ConflictError for what cannot be tried now.
+        """
+        self._deploys.check_open()
+        return await self._deploys.failures.retry(id)
+
+    async def discard(self, id: str) -> str:
+        """Take what failed off the list for good. Raises NotFoundError, ConflictError."""
+        self._deploys.check_open()
+        return await self._deploys.failures.discard(id)
 
     # What it looks like
 
@@ -323,7 +377,10 @@ class Host:
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
             events=self.store.last_seq(),
-            problems=(*registry.warnings(), *self._deploys.watchdog.said),
+            problems=(
+                *registry.warnings(),
+                *(problem.text for problem in self.monitor.problems()),
+            ),
         )
 
     def starting(self, what: str) -> Callable[[], None]:

@@ -14,7 +14,7 @@ from aegis.core.component import ENCODER
 from aegis.core.errors import ConflictError, NotFoundError, StaleError
 from aegis.core.event import Emission, Event
 from aegis.core.record import Record
-from aegis.core.registry import Registry
+from aegis.core.registry import Consumer, Registry
 from aegis.engine.records import Records
 from aegis.engine.resident import Resident
 from aegis.engine.work import Change, Key, Work, encode
@@ -23,6 +23,7 @@ from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
     from aegis.engine.flows import Flows
+    from aegis.engine.monitor import Monitor
 
 # Who waits for a commit that is under way.
 _Line = list[asyncio.Future[None]]
@@ -50,16 +51,19 @@ class Draft:
 
     `values` are the author's values that it will leave, by record; `after` runs once it is
     durable, in order. The events of an `inert` one set off no steps. `leaving` is the step of the
-    flow that this commit ends, whose task may go on with the next one.
+    flow that this commit ends, whose task may go on with the next one. `actor` is the node of the
+    graph that does all this, `delivered` who got its events.
     """
 
-    def __init__(self, now: str) -> None:
+    def __init__(self, now: str, actor: str | None = None) -> None:
         self.now = now
+        self.actor = actor
         self.commit = Commit()
         self.values: dict[Key, Any] = {}
         self.records: dict[Key, Record | None] = {}
         self.events: list[tuple[Event, str | None]] = []
         self.after: list[Callable[[], None]] = []
+        self.delivered: list[Consumer] = []
         self.flow: str | None = None
         self.inert = False
         self.leaving: int | None = None
@@ -74,6 +78,7 @@ class Ledger:
         self.records = Records(store, cached)
         self.flows: Flows
         self.broker: Broker
+        self.monitor: Monitor
         self._busy: dict[Any, _Line] = {}
 
     async def settle(
@@ -104,7 +109,7 @@ class Ledger:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             line.append(waiter)
             await waiter
-        draft = Draft(self.clock.stamp())
+        draft = Draft(self.clock.stamp(), work.actor)
         for item in work.changes.values():
             self._write(draft, work, item, resident)
         for emission in work.emissions:
@@ -168,6 +173,7 @@ class Ledger:
             self.broker.publish(draft.commit.events, last)
         for action in draft.after:
             action()
+        self.monitor.stored(draft, last)
 
     def _write(self, draft: Draft, work: Work, change: Change, resident: Resident | None) -> None:
         spec, key = change.spec, change.key

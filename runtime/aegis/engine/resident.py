@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aegis.core.component import Call, ModelSpec, Part, Revision, Slot
 from aegis.core.errors import ComponentError
+from aegis.core.graph import command_id, listener_id, part_id, port_id
 from aegis.core.port import REQUIRED, Secret
 from aegis.core.registry import Registry
+from aegis.engine.context import CALLER, Outlet
+from aegis.engine.meter import metered
+
+if TYPE_CHECKING:
+    from aegis.engine.monitor import Monitor
 
 OPEN_TIMEOUT = 15.0
 Lookup = Callable[[str], Any]
@@ -27,20 +34,19 @@ class Resident:
     def __init__(
         self,
         revision: Revision,
-        instances: Mapping[type, Any],
+        filled: Mapping[int, Mapping[str, Any]],
         opened: list[Any],
         settings: Mapping[str, Any],
     ) -> None:
         self.revision = revision
         self.settings = settings
+        self.caller = CALLER.get()  # who deployed it
+        self.outlet: Outlet | None = None
         self.newer: frozenset[str] = frozenset()
         self.calls = 0
         self._opened = opened
         self._idle: asyncio.Future[None] | None = None
-        self._filled = {
-            id(call): {slot.parameter: instances[slot.protocol] for slot in call.adapters}
-            for call in _calls(revision)
-        }
+        self._filled = filled
 
     def adapters(self, call: Call) -> Mapping[str, Any]:
         """The adapters of `call` by parameter name."""
@@ -60,6 +66,12 @@ class Resident:
         if self.calls == 0 and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
+    def pin(self, caller: Any) -> Callable[[], Callable[[], None]] | None:
+        """What leads its output to `caller`, or to who deployed it when nobody set it off."""
+        if self.outlet is None:
+            return None
+        return functools.partial(self.outlet, caller or self.caller, self.revision.label)
+
     async def drained(self) -> None:
         """Return when no call is in flight."""
         while self.calls:
@@ -69,30 +81,40 @@ class Resident:
 
     async def close(self) -> None:
         """Close adapters and services, the last opened first; a failing one is logged by name."""
-        while self._opened:
-            instance = self._opened.pop()
-            close = getattr(instance, "close", None)
-            if close is None:
-                continue
-            try:
-                async with asyncio.timeout(OPEN_TIMEOUT):
-                    result = close()
-                    if inspect.isawaitable(result):
-                        await result
-            except (Exception, SystemExit):
-                _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
+        pin = self.pin(CALLER.get())
+        unpin = None if pin is None else pin()
+        try:
+            while self._opened:
+                await self._close(self._opened.pop())
+        finally:
+            if unpin is not None:
+                unpin()
         self._filled = {}
 
+    async def _close(self, instance: Any) -> None:
+        close = getattr(instance, "close", None)
+        if close is None:
+            return
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                result = close()
+                if inspect.isawaitable(result):
+                    await result
+        except (Exception, SystemExit):
+            _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
 
-def _calls(revision: Revision) -> list[Call]:
-    calls = [listener.call for listener in revision.listeners]
+
+def _calls(revision: Revision) -> Iterator[tuple[Call, str, str]]:
+    """Every call of `revision`, with its node of the graph and the kind of its edges."""
+    for listener in revision.listeners:
+        yield listener.call, listener_id(revision, listener), "uses"
     for model in revision.models:
         for port in model.ports.values():
-            calls.append(port.call)
+            yield port.call, port_id(model, port), "uses"
             if port.undo is not None:
-                calls.append(port.undo)
-        calls += [command.call for command in model.commands.values()]
-    return calls
+                yield port.undo, port_id(model, port), "undo"
+        for command in model.commands.values():
+            yield command.call, command_id(model, command), "uses"
 
 
 def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
@@ -129,8 +151,10 @@ def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
     return values
 
 
-async def stage(registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
-    """Make and open every adapter and service that `revision` binds.
+async def stage(
+    registry: Registry, revision: Revision, lookup: Lookup, monitor: Monitor
+) -> Resident:
+    """Make and open every adapter and service that `revision` binds, measured by `monitor`.
 
     Raises ComponentError naming the one that cannot be made or opened; what was opened before
     it is closed again.
@@ -150,7 +174,7 @@ async def stage(registry: Registry, revision: Revision, lookup: Lookup) -> Resid
             return made[part.name]
         arguments = {s.parameter: settings[s.key] for s in part.settings}
         for slot in part.services:
-            arguments[slot.parameter] = await make(bound(slot))
+            arguments[slot.parameter] = await give(slot, part_id(revision, part), "uses")
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 instance = part.cls(**arguments)
@@ -173,20 +197,19 @@ async def stage(registry: Registry, revision: Revision, lookup: Lookup) -> Resid
         made[part.name] = instance
         return instance
 
-    instances: dict[type, Any] = {}
+    async def give(slot: Slot, user: str, kind: str) -> Any:
+        """What does the Protocol of `slot`, as its user gets it: each sees a view of its own."""
+        part = bound(slot)
+        meter = monitor.edge(user, part_id(revision, part), kind)
+        return metered(await make(part), slot.protocol, meter)
+
+    filled: dict[int, dict[str, Any]] = {}
     try:
-        for call in _calls(revision):
-            for slot in call.adapters:
-                if slot.protocol not in instances:
-                    instances[slot.protocol] = await make(bound(slot))
+        for call, user, kind in _calls(revision):
+            filled[id(call)] = {
+                slot.parameter: await give(slot, user, kind) for slot in call.adapters
+            }
     except BaseException:
-        await Resident(revision, _Anything(), opened, settings).close()
+        await Resident(revision, {}, opened, settings).close()
         raise
-    return Resident(revision, instances, opened, settings)
-
-
-class _Anything(dict[type, Any]):
-    """Stands in for the instances of a revision that is given up."""
-
-    def __missing__(self, key: type) -> None:
-        return None
+    return Resident(revision, filled, opened, settings)

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from aegis.core.component import ModelSpec, PortSpec
 from aegis.core.flow import Flow, Step, StepState
+from aegis.engine.context import CALLER
 from aegis.engine.resident import Resident
 from aegis.engine.work import Key
 
+if TYPE_CHECKING:
+    from aegis.engine.meter import Meter
+    from aegis.engine.monitor import Monitor
+
 
 class Located:
-    """Where a step's code is: the loaded revision, the model and the port."""
+    """Where a step's code is: the loaded revision, the model and the port, and their meters."""
 
-    __slots__ = ("model", "port", "resident")
+    __slots__ = ("meter", "model", "port", "resident", "undo_meter")
 
-    def __init__(self, resident: Resident, model: ModelSpec, port: PortSpec) -> None:
+    def __init__(
+        self, resident: Resident, model: ModelSpec, port: PortSpec, monitor: Monitor
+    ) -> None:
         self.resident = resident
         self.model = model
         self.port = port
+        self.meter: Meter = monitor.port(model, port)
+        self.undo_meter: Meter = monitor.undo(model, port)
 
 
 class Run:
     """An open flow in memory: its stored state, and the tasks that move it."""
 
     __slots__ = (
+        "_blocked",
         "attempting",
-        "blocked",
+        "caller",
         "compensator",
         "flow",
         "heirs",
@@ -36,6 +47,7 @@ class Run:
         "tasks",
         "touched",
         "waiters",
+        "watch",
     )
 
     def __init__(self, flow: Flow, steps: Iterable[Step], *, touched: bool) -> None:
@@ -48,9 +60,24 @@ class Run:
         # Which step the task of an ended one goes on with: a task of its own costs more.
         self.heirs: dict[int, Step] = {}
         self.attempting: set[int] = set()
-        self.blocked: str | None = None
+        self._blocked: str | None = None
+        # Told when the flow waits for something else than before.
+        self.watch: Callable[[Run], None] | None = None
+        self.caller = CALLER.get()  # who set the flow off
         self.compensator: asyncio.Task[None] | None = None
         self.waiters: list[asyncio.Future[Flow]] = []
+
+    @property
+    def blocked(self) -> str | None:
+        """What the flow waits for, as people read it; None when it goes on."""
+        return self._blocked
+
+    @blocked.setter
+    def blocked(self, reason: str | None) -> None:
+        if reason != self._blocked:
+            self._blocked = reason
+            if self.watch is not None:
+                self.watch(self)
 
     def about(self) -> Iterator[Key]:
         """The records this flow is about."""

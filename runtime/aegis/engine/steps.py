@@ -13,6 +13,7 @@ from aegis.core.event import Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.policy import Policy
 from aegis.engine.attempt import STUBBORN, attempt, returned, said
+from aegis.engine.context import CALLER
 from aegis.engine.ledger import Draft
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located, Run
@@ -75,6 +76,7 @@ class Steps:
 
     async def _take(self, run: Run, step: Step) -> None:
         """Attempt a step until it is done, refused or exhausted, and go on with what follows it."""
+        CALLER.set(run.caller)
         try:
             while True:
                 await self._attempts(run, step)
@@ -192,8 +194,17 @@ class Steps:
         def alarm() -> None:
             run.blocked = f"port {step.port}, which ignores its cancellation"
 
-        after = await attempt(call, before, arguments, policy.timeout, work, step.port, alarm)
-        after = returned(located.model, step.port, after, before)
+        meter = located.undo_meter if port is None else located.meter
+        monitor = self._flows.ledger.monitor
+        source = monitor.cause(step.cause, located.model) if monitor.traces else None
+        span = meter.begin(source, about=step.record)
+        try:
+            after = await attempt(call, before, arguments, policy.timeout, work, step.port, alarm)
+            after = returned(located.model, step.port, after, before)
+        except BaseException as error:
+            span.end(error)
+            raise
+        span.end()
         event_name = located.model.updated
         if port is not None and port.produces is not None:
             event_name = port.produces
@@ -302,8 +313,10 @@ def _work(run: Run, step: Step, located: Located) -> Work:
     return Work(
         key=step.key,
         label=located.resident.revision.label,
+        pin=located.resident.pin(run.caller),
         model=step.model,
         subject=step.record,
         cause=step.cause,
         flow=run.flow.id,
+        actor=located.meter.id,
     )

@@ -10,10 +10,12 @@ from aegis.core.errors import ConflictError, NotFoundError, Refused
 from aegis.core.event import Emission
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, FlowState, Step, StepState
 from aegis.engine.attempt import STUBBORN, said
+from aegis.engine.context import CALLER
 from aegis.engine.ledger import Draft
 from aegis.engine.run import Located, Run
 from aegis.engine.steps import Steps
 from aegis.engine.work import Work
+from aegis.protocols import Cleared, Failed
 
 if TYPE_CHECKING:
     from aegis.engine.flows import Flows
@@ -28,12 +30,13 @@ class Undo:
         self._flows = flows
         self._steps = steps
 
-    def begin(self, draft: Draft, id: str, reason: str) -> None:
-        """Begin with `draft` the undo of a running flow; for marks."""
+    def begin(self, draft: Draft, id: str, reason: str, *, canceled: bool = False) -> None:
+        """Begin with `draft` the undo of a running flow, which somebody `canceled`; for marks."""
         run = self._flows.run(id)
         if run.flow.state is not FlowState.RUNNING:
             return
         flow = run.flow.moved(FlowState.COMPENSATING, draft.now, reason)
+        flow.canceled = canceled
         draft.commit.flows.append(flow)
         draft.flow = draft.flow or id
 
@@ -53,6 +56,7 @@ class Undo:
             raise NotFoundError(f"there is no flow {id!r}")
         run = Run(*stored, touched=False)
         work = Work(key=id, label=run.flow.component)
+        failures = await self._flows.ledger.store.failed_of(failure(id))
 
         def mark(draft: Draft) -> None:
             if self._flows.is_open(id) or run.flow.state is not FlowState.COMPENSATION_FAILED:
@@ -61,6 +65,7 @@ class Undo:
                 )
             flow = run.flow.moved(FlowState.COMPENSATING, draft.now, run.flow.error)
             draft.commit.flows.append(flow)
+            draft.commit.cleared += [Cleared(one.subscriber, one.seq) for one in failures]
 
             def begin() -> None:
                 run.flow = flow
@@ -78,6 +83,7 @@ class Undo:
             run.compensator = asyncio.create_task(self._compensate(run))
 
     async def _compensate(self, run: Run) -> None:
+        CALLER.set(run.caller)
         try:
             await self._cut(run)
             if not any(self._flows.locate(run.flow, step) for step in run.steps.values()):
@@ -170,11 +176,18 @@ class Undo:
         found = (self._flows.locate(run.flow, step) for step in run.steps.values())
         located = next((place for place in found if place is not None), None)
         label = run.flow.component if located is None else located.resident.revision.label
-        work = Work(key=run.flow.id, label=label, cause=run.flow.root)
+        work = Work(
+            key=run.flow.id,
+            label=label,
+            cause=run.flow.root,
+            actor=f"model:{run.flow.model}",
+        )
 
         def mark(draft: Draft) -> None:
             flow = run.flow.moved(state, draft.now, error)
             draft.commit.flows.append(flow)
+            if state is FlowState.COMPENSATION_FAILED or not flow.canceled:
+                draft.commit.failed.append(self._failure(flow, run))
             if step is not None:
                 failed = step.moved(StepState.UNDO_FAILED)
                 failed.error = error
@@ -192,3 +205,22 @@ class Undo:
             draft.after.append(lambda: self._flows.end(run, flow))
 
         await self._steps.commit(run, work, mark)
+
+    def _failure(self, flow: Flow, run: Run) -> Failed:
+        """A flow that has ended undone, or whose undo stopped, as the failed list has it."""
+        return Failed(
+            subscriber=failure(flow.id),
+            seq=self._flows.ledger.store.last_seq(),
+            event=flow.root,
+            subject=flow.record,
+            error=flow.error or flow.state.value,
+            attempts=max((step.attempts for step in run.steps.values()), default=0),
+            time=flow.updated,
+            kind="flow",
+            what=flow.model,
+        )
+
+
+def failure(flow: str) -> str:
+    """What stands for a flow in the failed list, where a listener's name stands for its events."""
+    return f"flow:{flow}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,9 @@ class Work:
     """What is under way: its changes and emissions so far, and where it came from.
 
     `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow,
-    `label` the component revision whose code runs, `model` and `subject` the record it is about.
+    `label` the component revision whose code runs, `model` and `subject` the record it is about,
+    `actor` the node of the graph that does it. `pin` leads the output of the code to whoever set it
+    off, until what it gives is called.
     """
 
     key: str
@@ -82,6 +84,8 @@ class Work:
     subject: str | None = None
     cause: str | None = None
     flow: str | None = None
+    actor: str | None = None
+    pin: Callable[[], Callable[[], None]] | None = None
     changes: dict[Key, Change] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import linecache
-import sys
 import typing
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
@@ -13,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.adapters.components.imports import Modules
 from aegis.core.component import (
     MODULES,
     NAME,
@@ -55,7 +54,7 @@ class PythonLoader:
         self.defaults = defaults or Policy()
 
     def load(self, source: Source) -> Revision:
-        """The revision of `source`. Raises ComponentError with the line at fault."""
+        """The revision of `source`. Raises ComponentError with the file and the line at fault."""
         if not NAME.match(source.name):
             raise ComponentError(
                 source.name,
@@ -66,60 +65,52 @@ class PythonLoader:
                 source.name, [f"{source.version!r} is no version"], hint="write it as 1.2.0"
             )
         unique = f"{MODULES}{source.name.replace('-', '_')}_r{next(_numbers)}"
-        filename = f"<{source.origin or source.name} {unique.rsplit('.', 1)[-1]}>"
-        module = ModuleType(unique, f"Component {source.name} {source.version}.")
-        module.__file__ = filename
-        lines = source.text.splitlines(keepends=True)
-        linecache.cache[filename] = (len(source.text), None, lines, filename)
-        # Forward references of a class are looked up in sys.modules while the class is used.
-        sys.modules[unique] = module
+        modules = Modules(source, unique)
         try:
-            code = compile(source.text, filename, "exec", dont_inherit=True)
+            code = modules.compile()
+            module = modules.own()
             exec(code, module.__dict__)  # noqa: S102 -- loading code is this class's whole purpose
-            return _Survey(source, module, self.defaults).revision(_spelled_events(code))
-        except SyntaxError as error:
-            self._forget(unique, filename)
-            raise ComponentError(
-                source.name,
-                [f"line {error.lineno}: {error.msg}: {(error.text or '').strip()}"],
-                line=error.lineno,
-            ) from error
-        except ComponentError:
-            self._forget(unique, filename)
-            raise
+            emits = frozenset().union(*map(_spelled_events, (code, *modules.codes())))
+            return _Survey(source, module, self.defaults).revision(emits)
         except BaseException as error:  # `sys.exit()` in a component must not end the host
-            line = _line_in(error, filename)
-            self._forget(unique, filename)
-            detail = error.detail if isinstance(error, AegisError) else str(error)
-            where = "" if line is None else f"line {line}: "
-            raise ComponentError(
-                source.name,
-                [f"{where}{type(error).__name__}: {detail}"],
-                hint=getattr(error, "hint", None),
-                line=line,
-            ) from error
+            modules.forget()
+            if isinstance(error, ComponentError):
+                raise
+            raise _refusal(source, error, modules) from error
 
     def unload(self, revision: Revision) -> None:
-        """Take the revision's module and source lines out of the process."""
+        """Take the revision's modules and source lines out of the process."""
         module = revision.module
         if module is not None:
-            self._forget(module.__name__, module.__file__ or "")
+            Modules(revision.source, module.__name__).forget()
             # typing keeps every generic alias it ever made, and with it the classes it names.
             for clean in getattr(typing, "_cleanups", ()):
                 clean()
 
-    @staticmethod
-    def _forget(name: str, filename: str) -> None:
-        sys.modules.pop(name, None)
-        linecache.cache.pop(filename, None)
 
-
-def _line_in(error: BaseException, filename: str) -> int | None:
-    """The line of the component's text at which `error` was raised, the innermost one."""
-    if error.__traceback__ is None:
-        return None
-    frames = inspect.getinnerframes(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if frame.filename == filename), None)
+def _refusal(source: Source, error: BaseException, modules: Modules) -> ComponentError:
+    """What `error` came to, with where in the component's files it was raised, the innermost."""
+    files = modules.files()
+    detail = error.detail if isinstance(error, AegisError) else str(error)
+    said = f"{type(error).__name__}: {detail}"
+    places: list[tuple[str, int | None]] = []
+    if isinstance(error, SyntaxError) and error.filename is not None and error.filename in files:
+        places = [(error.filename, error.lineno)]
+        said = f"{error.msg}: {(error.text or '').strip()}"
+    elif error.__traceback__ is not None:
+        frames = inspect.getinnerframes(error.__traceback__)
+        places = [(f.filename, f.lineno) for f in reversed(frames) if f.filename in files]
+    more: dict[str, Any] = {"line": None}
+    if places:
+        filename, more["line"] = places[0]
+        file = files[filename]
+        said = f"line {more['line']}: {said}"
+        if file is not None:
+            more["file"] = file
+            said = f"{file}, {said}"
+    refusal = ComponentError(source.name, [said], hint=getattr(error, "hint", None), **more)
+    refusal.texts = modules.texts()
+    return refusal
 
 
 def _spelled_events(code: CodeType) -> frozenset[str]:
@@ -146,9 +137,7 @@ class _Survey:
         own = {
             name: value
             for name, value in vars(self.module).items()
-            if not name.startswith("_")
-            and (isinstance(value, type | FunctionType) or hasattr(value, "__aegis_on__"))
-            and getattr(value, "__module__", None) == self.module.__name__
+            if not name.startswith("_") and self._is_own(value)
         }
         classes = [value for value in own.values() if isinstance(value, type)]
         models = [self._model(cls) for cls in classes if issubclass(cls, Model)]
@@ -177,6 +166,21 @@ class _Survey:
             emits=emits,
             module=self.module,
         )
+
+    def _is_own(self, value: Any) -> bool:
+        """Whether the component offers `value`: what it defines, or took from a file beside it.
+
+        Of what it took, only what the host has a use for.
+        """
+        ours = self.module.__name__
+        where = str(getattr(value, "__module__", None))
+        if where == ours:
+            return isinstance(value, type | FunctionType) or hasattr(value, "__aegis_on__")
+        if not where.startswith(f"{ours}."):
+            return False
+        if isinstance(value, type):
+            return issubclass(value, Model) or (bool(_protocols(value)) and not _is_protocol(value))
+        return hasattr(value, "__aegis_on__")
 
     def _model(self, cls: type) -> ModelSpec:
         name = cls.__name__
@@ -372,7 +376,9 @@ class _Survey:
 
     def _hints(self, where: str, fn: Callable[..., Any]) -> dict[str, Any]:
         try:
-            return typing.get_type_hints(fn, vars(self.module), include_extras=True)
+            # A class from a file beside the component means the names of that file.
+            names = getattr(inspect.unwrap(fn), "__globals__", vars(self.module))
+            return typing.get_type_hints(fn, names, include_extras=True)
         except NameError as error:
             hint = closest(error.name or "", vars(self.module))
             self.problems.append(f"{where}: {error}" + (f": {hint}" if hint else ""))

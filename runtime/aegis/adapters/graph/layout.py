@@ -8,13 +8,14 @@ Adapters and services hang below the step that asks them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
-from unicodedata import east_asian_width
 
 import graphlay
 
+from aegis.adapters.graph.pen import extent
 from aegis.core.graph import Edge, Graph, Node
 
 WIDTH = 1150.0  # of a frame's content, px; wider only when the whole would become a ribbon
@@ -32,19 +33,11 @@ HEIGHTS = {
     "reference": 20.0,
 }
 HANG = 8.0
+CROWD = 24  # lines at one box
+MASS = 400  # lines in one row
 INDENT = 14.0
 FLOW = frozenset({"consumes", "produces", "has"})
 HANGING = frozenset({"adapter", "service", "store"})
-
-
-def cells(text: str) -> int:
-    """How many columns `text` takes, a wide character two."""
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def extent(text: str, size: float) -> float:
-    """About how many px `text` takes at font size `size`, rather more than less."""
-    return cells(text) * size * 0.6
 
 
 @dataclass
@@ -118,7 +111,8 @@ class Row:
                 "isolated_gap": 18.0,
                 "reroute_node_gap": 14.0,
                 "dummy_gap": 14.0,
-            }
+            },
+            "tuning": {"routing": self._haste()},
         }
         laid = graphlay.layout(graph, options=options)
         for box, node in zip(self.boxes.values(), laid.nodes, strict=True):
@@ -135,6 +129,15 @@ class Row:
         xs = [*(b.x + b.width for b in every), *(x for line in self.lines for x, _ in line.points)]
         ys = [*(b.y + b.height for b in every), *(y for line in self.lines for _, y in line.points)]
         self.width, self.height = max(xs), max(ys)
+
+    def _haste(self) -> dict[str, int]:
+        """What of the routing is left out where it takes seconds and shows little.
+
+        Setting apart the lines that meet at one box takes the third power of their number.
+        """
+        ends = Counter(end for edge in self.edges for end in (edge.source, edge.target))
+        left_out = {"port_relax_rounds": 0} if max(ends.values(), default=0) > CROWD else {}
+        return left_out | ({"overlap_repair_rounds": 0} if len(self.edges) > MASS else {})
 
     def move(self, dx: float, dy: float) -> None:
         """Shift everything in it."""

@@ -9,6 +9,7 @@ import re
 import socket
 from asyncio import Future
 from collections.abc import Awaitable
+from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
 from time import time
@@ -20,17 +21,18 @@ from tornado.http1connection import (
     HTTP1ConnectionParameters,
     HTTP1ServerConnection,
 )
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpserver import TCPServer
 
 from aegis.api.request import Hurry, Request
-from aegis.api.response import Response
+from aegis.api.response import Response, Stream
 from aegis.api.router import Router
 from aegis.core.errors import AegisError, TooLargeError
 
 MAX_HEADERS = 32 * 1024
 IDLE = 75.0  # seconds a connection may wait for its next request's head
 READING = 60.0  # seconds a request's body may take
+SENDING = 60.0  # seconds a piece of a stream may take to leave
 SWEEP = 5.0  # seconds between looks at who is too slow
 DRAIN = 16 * 1024 * 1024  # bytes of a refused body that pass by unkept, so that its sender looks up
 BACKLOG = 1024
@@ -62,6 +64,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
 
     It is idle until a head came, then reading, then answering, and done once its answer is handed
     to the connection; a refused one was answered before its body ended and lets the rest pass by.
+    While an answer is a stream, it is sending when a piece is on its way to the client.
     """
 
     def __init__(self, server: Server, connection: HTTP1Connection, since: float) -> None:
@@ -116,7 +119,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
             return
         self.state = "answering"
         answer = self._server.router.handle(self._request())
-        if isinstance(answer, Response):
+        if isinstance(answer, Response) and answer.stream is None:
             self._write(answer)
             self._end()
         else:
@@ -133,6 +136,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
         hurries, self._hurries = self._hurries, None
         for press in hurries or ():
             press()
+        if self.state == "sending" and self._server.closing:
+            self._connection.close()  # the client does not read, and comes again where it was
 
     def cut(self) -> None:
         """End it without an answer."""
@@ -156,15 +161,19 @@ class _Exchange(httputil.HTTPMessageDelegate):
         path, _, query = start.path.partition("?")
         return Request(start.method, path, query, self._headers, bytes(self._body), self._on_hurry)
 
-    async def _answer(self, answer: Awaitable[Response]) -> None:
-        response = await answer
+    async def _answer(self, answer: Response | Awaitable[Response]) -> None:
+        response = answer if isinstance(answer, Response) else await answer
         if self._is_gone():
             return
         try:
             self._write(response)
+            if response.stream is not None:
+                await self._send(response.stream)
             self._end()
+        except StreamClosedError:
+            self.state = "done"
         except Exception:  # noqa: BLE001 -- whatever it was, the client must not wait for ever
-            _log.exception("could not write an answer")
+            _log.exception("an answer broke off")
             self._connection.close()
 
     def _refuse(self) -> None:
@@ -182,6 +191,26 @@ class _Exchange(httputil.HTTPMessageDelegate):
         assert start is not None  # noqa: S101 -- Tornado calls headers_received first
         text = self._server.encode(response, start, self._headers, last=last)
         return self._connection.write(text)
+
+    async def _send(self, stream: Stream) -> None:
+        """The pieces of a stream, each when the client's line took the one before."""
+        start = self._start
+        assert start is not None  # noqa: S101 -- Tornado calls headers_received first
+        line = self._connection.stream
+        assert line is not None  # noqa: S101 -- it is None where it was detached: never here
+        chunked = start.version != "HTTP/1.0"
+        if start.method != "HEAD":
+            async with aclosing(stream()) as pieces:
+                async for piece in pieces:
+                    if self._server.closing:
+                        break
+                    self.state, self.since = "sending", self._server.now()
+                    await line.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    self.state = "answering"
+            if chunked:
+                await line.write(b"0\r\n\r\n")
+        if not chunked:
+            self._connection.close()
 
     def _end(self) -> None:
         self.state = "done"
@@ -314,11 +343,13 @@ class Server(TCPServer, httputil.HTTPServerConnectionDelegate):
             raise ValueError("a header of the answer holds a line break")
         head.append(text.encode("latin-1"))
         if response.status not in {204, 304}:
-            body = response.body
-            head.append(
-                b"Content-Length: %d\r\n"
-                % (len(body) if response.length is None else response.length)
-            )
+            if response.stream is None:
+                length = len(response.body) if response.length is None else response.length
+                head.append(b"Content-Length: %d\r\n" % length)
+            elif start.version == "HTTP/1.0":
+                last = True  # its end is the connection's
+            else:
+                head.append(b"Transfer-Encoding: chunked\r\n")
         connection = headers.get("connection")
         if last or self.closing or (connection is not None and connection.lower() == "close"):
             head.append(b"Connection: close\r\n")
@@ -343,7 +374,12 @@ class Server(TCPServer, httputil.HTTPServerConnectionDelegate):
         """Close connections that are idle or slow for too long: one timer for all of them."""
         now = self.now()
         for exchange in list(self._exchanges.values()):
-            allowed = {"idle": IDLE, "reading": READING, "refused": READING}.get(exchange.state)
+            allowed = {
+                "idle": IDLE,
+                "reading": READING,
+                "refused": READING,
+                "sending": SENDING,
+            }.get(exchange.state)
             if allowed is not None and now - exchange.since > allowed:
                 exchange.cut()
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP, self._sweep)

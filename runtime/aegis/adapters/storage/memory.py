@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import heapq
 import re
 from collections.abc import Iterable, Sequence
 from functools import cmp_to_key
@@ -95,6 +96,8 @@ class MemoryStore:
         self._answers.update((answer.key, answer) for answer in commit.answers)
         self._cursors.update((cursor.subscriber, cursor.seq) for cursor in commit.cursors)
         self._failed.update(((one.seq, one.subscriber), one) for one in commit.failed)
+        for gone in commit.cleared:
+            self._failed.pop((gone.seq, gone.subscriber), None)
         self._deployments.update((one.number, one) for one in commit.deployments)
         self._sources.update((source.digest, source) for source in commit.sources)
         self._schemas.update((schema.model, schema.doc) for schema in commit.schemas)
@@ -174,6 +177,9 @@ class MemoryStore:
             if flow.component == component or flow.model in models:
                 del self._flows[flow.id]
                 self._steps.pop(flow.id, None)
+                gone = [key for key in self._failed if key[1] == f"flow:{flow.id}"]
+                for key in gone:
+                    del self._failed[key]
         for model in models:
             self._schemas.pop(model, None)
         return sum(len(self._records.pop(model, {})) for model in models)
@@ -208,6 +214,12 @@ class MemoryStore:
             flow for flow in self._flows.values() if (flow.model, flow.record) == (model, record)
         )
 
+    async def recent_flows(self, limit: int) -> Flows:
+        """Up to `limit` flows of any state, by id, the highest first."""
+        self._require_open()
+        ids = heapq.nlargest(limit, self._flows)
+        return [one for id in ids for one in self._with_steps([self._flows[id]])]
+
     def _with_steps(self, flows: Iterable[Flow]) -> Flows:
         self._require_open()
         return [
@@ -236,10 +248,20 @@ class MemoryStore:
         self._require_open()
         return self._cursors.get(subscriber)
 
-    async def failed(self) -> Sequence[Failed]:
-        """The failed list, oldest event first."""
+    async def failed(self, limit: int | None = None) -> Sequence[Failed]:
+        """The failed list, oldest event first; with `limit` the newest ones only."""
         self._require_open()
-        return [one for _, one in sorted(self._failed.items())]
+        found = [self._failed[key] for key in sorted(self._failed)]
+        return found if limit is None else found[max(0, len(found) - limit) :]
+
+    async def failed_of(self, subscriber: str) -> Sequence[Failed]:
+        """The failures of one subscriber, oldest event first."""
+        return [one for one in await self.failed() if one.subscriber == subscriber]
+
+    async def failed_count(self) -> int:
+        """How many failures there are."""
+        self._require_open()
+        return len(self._failed)
 
     async def deployments(self) -> Sequence[Deployment]:
         """All deployments, by number."""

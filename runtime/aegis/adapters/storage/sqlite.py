@@ -312,6 +312,11 @@ class SqliteStore:
         mine, (first, end) = "model >= ? AND model < ?", (f"{component}.", f"{component}/")
         flows = f"component = ? OR ({mine})"
         self._writer.execute(
+            "DELETE FROM failed WHERE subscriber IN "
+            f"(SELECT 'flow:' || id FROM flows WHERE {flows})",
+            (component, first, end),
+        )
+        self._writer.execute(
             f"DELETE FROM steps WHERE flow IN (SELECT id FROM flows WHERE {flows})",
             (component, first, end),
         )
@@ -391,6 +396,10 @@ class SqliteStore:
         sql = tables.FLOWS.format("model = ? AND f.record = ?")
         return await self._scan(lambda db: _flows(db.execute(sql, (model, record))))
 
+    async def recent_flows(self, limit: int) -> Flows:
+        """Up to `limit` flows of any state, by id, the highest first."""
+        return await self._scan(lambda db: _flows(db.execute(tables.RECENT, (limit,))))
+
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
         sql = "SELECT fingerprint, status, headers, body, created FROM answers WHERE key = ?"
@@ -412,10 +421,26 @@ class SqliteStore:
         row = self._point("SELECT seq FROM cursors WHERE subscriber = ?", subscriber)
         return None if row is None else row[0]
 
-    async def failed(self) -> Sequence[Failed]:
-        """The failed list, oldest event first."""
-        sql = f"SELECT {tables.DOC} FROM failed ORDER BY seq, subscriber"
-        return await self._scan(lambda db: [_value(row[0], Failed) for row in db.execute(sql)])
+    async def failed(self, limit: int | None = None) -> Sequence[Failed]:
+        """The failed list, oldest event first; with `limit` the newest ones only."""
+        sql = f"SELECT {tables.DOC} FROM failed ORDER BY seq DESC, subscriber DESC LIMIT ?"
+        most = -1 if limit is None else limit
+        found = await self._scan(
+            lambda db: [_value(row[0], Failed) for row in db.execute(sql, (most,))]
+        )
+        return found[::-1]
+
+    async def failed_of(self, subscriber: str) -> Sequence[Failed]:
+        """The failures of one subscriber, oldest event first."""
+        sql = f"SELECT {tables.DOC} FROM failed WHERE subscriber = ? ORDER BY seq"
+        return await self._scan(
+            lambda db: [_value(row[0], Failed) for row in db.execute(sql, (subscriber,))]
+        )
+
+    async def failed_count(self) -> int:
+        """How many failures there are."""
+        sql = "SELECT count(*) FROM failed"
+        return await self._scan(lambda db: int(db.execute(sql).fetchone()[0]))
 
     async def deployments(self) -> Sequence[Deployment]:
         """All deployments, by number."""
@@ -539,6 +564,8 @@ class SqliteStore:
         db.execute("PRAGMA journal_size_limit = 67108864")
         if not known:
             db.executescript(f"BEGIN IMMEDIATE; {tables.TABLES} COMMIT;")
+        for upgrade in range(found, tables.FORMAT) if known else ():
+            db.executescript(f"BEGIN IMMEDIATE; {tables.UPGRADES[upgrade]} COMMIT;")
 
     def _close(self) -> None:
         self._thread.join()

@@ -14,7 +14,7 @@ import msgspec
 from aegis.core.flow import OPEN_FLOWS
 from aegis.protocols import Commit
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Row = tuple[Any, ...]
@@ -44,12 +44,38 @@ CREATE TABLE cursors (subscriber TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT
 CREATE TABLE failed (
     subscriber TEXT NOT NULL, seq INTEGER NOT NULL, doc TEXT NOT NULL,
     PRIMARY KEY (subscriber, seq)) WITHOUT ROWID;
+CREATE INDEX failed_by_seq ON failed (seq, subscriber);
 CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL);
 CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
+
+# How a database of an earlier format becomes one of the next. Format 1 had no flows in its failed
+# list; those that were undone because a command asked for it had not failed.
+UPGRADES = {
+    1: """
+CREATE INDEX failed_by_seq ON failed (seq, subscriber);
+INSERT OR IGNORE INTO failed (subscriber, seq, doc)
+    SELECT 'flow:' || id, seq, json_object(
+        'subscriber', 'flow:' || id, 'seq', seq, 'event', root, 'subject', record,
+        'error', coalesce(error, 'undone'), 'attempts', 1, 'time', updated,
+        'held', json('false'), 'kind', 'flow', 'what', model)
+    FROM (
+        SELECT id, record, model, state, root, error, updated,
+            coalesce((SELECT e.seq FROM events e WHERE e.id = root), 0) AS seq
+        FROM (
+            SELECT id, record, model, state, json_extract(doc, '$.root') AS root,
+                json_extract(doc, '$.error') AS error, json_extract(doc, '$.updated') AS updated
+            FROM (
+                SELECT id, record, model, state, CASE WHEN json_valid(doc) THEN doc END AS doc
+                FROM flows WHERE state IN ('compensated', 'compensation failed'))
+            WHERE doc IS NOT NULL))
+    WHERE state = 'compensation failed' OR coalesce(error, '') NOT LIKE 'undone by %';
+PRAGMA user_version = 2;
+"""
+}
 
 # Documents are TEXT, which every version of SQLite reads as JSON, and leave as bytes.
 DOC = "CAST(doc AS BLOB)"
@@ -69,6 +95,11 @@ ENTRIES = f"SELECT id, type, subject, flow, time, {DOC}, seq FROM events"
 FLOWS = (
     "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
     "FROM flows f LEFT JOIN steps s ON s.flow = f.id WHERE f.{} ORDER BY f.created, f.id, s.n"
+)
+RECENT = (
+    "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
+    "FROM (SELECT id, doc FROM flows ORDER BY id DESC LIMIT ?) f "
+    "LEFT JOIN steps s ON s.flow = f.id ORDER BY f.id DESC, s.n"
 )
 
 
@@ -111,6 +142,11 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         attrgetter("failed"),
         _upsert("failed", "subscriber, seq", "doc"),
         lambda failed: (failed.subscriber, failed.seq, _text(failed)),
+    ),
+    (
+        attrgetter("cleared"),
+        "DELETE FROM failed WHERE subscriber = ? AND seq = ?",
+        lambda gone: (gone.subscriber, gone.seq),
     ),
     (
         attrgetter("deployments"),

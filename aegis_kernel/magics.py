@@ -1,0 +1,197 @@
+"""What people type: `%%component`, and `%aegis` with its words."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+
+from aegis.adapters.components.files import read_imports
+from aegis.core.component import NAME, VERSION, Source
+from aegis.core.errors import AegisError, closest
+from aegis_kernel.cells import cell_label
+from aegis_kernel.deployed import Deployed
+from aegis_kernel.hosting import NotebookHost
+from aegis_kernel.mistakes import show_as
+
+if TYPE_CHECKING:
+    from aegis_kernel.notebook import Notebook
+
+COMPONENT_USAGE = f"{'%%component NAME VERSION':<40}make this cell a component and deploy it"
+
+
+@magics_class
+class AegisMagics(Magics):
+    """`%%component` and `%aegis`."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        super().__init__(notebook.shell)
+        self.notebook = notebook
+
+    @cell_magic
+    def component(self, line: str, cell: str) -> Deployed:
+        """Make this cell a component and deploy it:  %%component NAME VERSION
+
+        The cell has a namespace of its own: it sees what it imports and defines, not other
+        cells' names. Running it again replaces what serves; if it is broken, what served before
+        goes on. Afterwards its classes and functions can be used in the other cells.
+        """
+        words = line.split()
+        if len(words) != 2:
+            raise UsageError("a component has a name and a version: %%component orders 1.2.0")
+        name, version = words
+        _check(name, version)
+        # The magic's own line is line 1, as the cell shows it.
+        origin = cell_label(self.notebook.shell)
+        try:
+            text, file = "\n" + cell, self._file()
+            if file:  # IPython keeps the call of this magic there
+                linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+            imports, paths = read_imports(text, Path.cwd())
+            self.notebook.depends |= paths
+            return self.notebook.deploy(
+                Source.of(name, version, text, origin=origin, imports=imports, file=file)
+            )
+        except AegisError as error:
+            if "_render_traceback_" not in vars(error):
+                show_as(error)
+            raise
+
+    def _file(self) -> str:
+        """What IPython, and with it a debugger, calls the cell that runs; it tells its text."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals is not self.notebook.shell.user_global_ns:
+            frame = frame.f_back
+        return "" if frame is None else frame.f_code.co_filename
+
+    @line_magic
+    def aegis(self, line: str) -> Any:
+        """Look after the host of this notebook; `%aegis help` lists the words."""
+        try:
+            word, *rest = shlex.split(line) or ["help"]
+        except ValueError as error:
+            raise UsageError(f"%aegis: {error}") from None
+        if word not in WORDS:
+            hint = closest(word, WORDS) or f"it knows {', '.join(WORDS)}"
+            raise UsageError(f"%aegis does not know {word!r} ({hint})")
+        verb = WORDS[word]
+        rest.sort(key=lambda argument: argument.startswith("--"))
+        try:
+            inspect.signature(verb).bind(self, *rest)
+        except TypeError:
+            usage = " ".join(_usage(word).split())
+            raise UsageError(f"write it as:  {usage}") from None
+        try:
+            return verb(self, *rest)
+        except AegisError as error:
+            if "_render_traceback_" not in vars(error):
+                show_as(error)
+            raise
+
+    def do_status(self) -> NotebookHost:
+        """-- what serves, what waits, what is wrong"""
+        return self.notebook.host
+
+    def do_deploy(self, file: str, name: str = "", version: str = "") -> Deployed:
+        """FILE [NAME VERSION] -- deploy the component in a .py file"""
+        if name:
+            _check(name, version)
+        return self.notebook.deploy_file(Path(file), name or None, version or None)
+
+    def do_watch(self, path: str = "", name: str = "", version: str = "") -> Any:
+        """[PATH [NAME VERSION]] -- deploy a component file, or a folder's, now and at every save"""
+        if name:
+            _check(name, version)
+        return self.notebook.watch(path, name or None, version or None)
+
+    def do_unwatch(self, path: str) -> None:
+        """PATH -- follow a file or folder no more; what it served goes on serving"""
+        thread = self.notebook.thread
+        for file in thread.call(lambda: thread.watcher().unwatch(Path(path))):
+            print(f"{file.name} is followed no more; what it deployed serves on.")
+
+    def do_rollback(self, name: str) -> Deployed:
+        """NAME -- serve the revision before this one again"""
+        return self.notebook.rollback(name)
+
+    def do_undeploy(self, name: str) -> None:
+        """NAME -- stop serving a component; its records stay"""
+        thread = self.notebook.thread
+        thread.call(thread.host.undeploy, name)
+        self.notebook.bind()
+        print(f"{name} serves no more; its records are kept.")
+
+    def do_reset(self, name: str, yes: str = "") -> None:
+        """NAME [--yes] -- drop all data of a component"""
+        if yes != "--yes":
+            try:
+                answer = input(f"Drop all data of component {name}? [y/N] ")
+            except (EOFError, StdinNotImplementedError):
+                raise UsageError(f"nobody can be asked here; %aegis reset {name} --yes") from None
+            if answer.strip().lower() not in {"y", "yes"}:
+                print("Nothing was dropped.")
+                return
+        thread = self.notebook.thread
+        number = thread.call(thread.host.reset, name)
+        print(f"{number} record{'' if number == 1 else 's'} of {name} dropped.")
+
+    def do_resume(self) -> None:
+        """-- load the code that open flows wait for, and go on with them"""
+        thread = self.notebook.thread
+        labels = thread.call(thread.host.resume)
+        self.notebook.bind()
+        print(f"Resumed: {', '.join(labels)}" if labels else "No flow waits for code.")
+
+    def do_data(self, directory: str) -> NotebookHost:
+        """DIRECTORY -- go on with another data directory; the host starts anew"""
+        self.notebook.move(directory)
+        return self.notebook.host
+
+    def do_debug(self, switch: str) -> None:
+        """on|off -- let breakpoints in components stop; the API stops with them"""
+        if switch not in {"on", "off"}:
+            raise UsageError(f"%aegis debug is on or off, not {switch!r}")
+        self.notebook.thread.let_debug(switch == "on")
+        print(f"Breakpoints in components {'stop' if switch == 'on' else 'are passed by'}.")
+
+    def do_help(self) -> None:
+        """-- these lines"""
+        print(COMPONENT_USAGE, *map(_usage, WORDS), sep="\n")
+
+
+# Each `do_` method is a word of `%aegis`; its docstring is `ARGUMENTS -- what it does`.
+WORDS: dict[str, Callable[..., Any]] = {
+    name.removeprefix("do_"): verb
+    for name, verb in vars(AegisMagics).items()
+    if name.startswith("do_")
+}
+
+
+def _usage(word: str) -> str:
+    arguments, _, meaning = (WORDS[word].__doc__ or "").partition("-- ")
+    return f"{f'%aegis {word} {arguments}':<40}{meaning}"
+
+
+def _check(name: str, version: str) -> None:
+    if not NAME.match(name):
+        raise UsageError(
+            f"{name!r} is no component name: lower case letters, digits, - and _, a letter first"
+        )
+    if not VERSION.match(version):
+        raise UsageError(f"{version!r} is no version: write three numbers, as 1.2.0")
+
+
+@context_matcher()  # type: ignore[untyped-decorator]
+def complete(context: CompletionContext) -> dict[str, Any]:
+    line = context.line_with_cursor.lstrip()
+    fits = line.startswith("%aegis ") and len(line.split(" ")) == 2
+    words = [word for word in WORDS if word.startswith(context.token)] if fits else []
+    found = [SimpleCompletion(text=word, type="magic") for word in words]
+    return {"completions": found, "suppress": fits}

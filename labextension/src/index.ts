@@ -1,0 +1,181 @@
+/** The plugins that put Aegis into JupyterLab and Jupyter Notebook. */
+
+import {
+  ILayoutRestorer,
+  type JupyterFrontEnd,
+  type JupyterFrontEndPlugin,
+} from '@jupyterlab/application';
+import { Clipboard, Dialog, ICommandPalette, Notification, showDialog } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
+import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStatusBar } from '@jupyterlab/statusbar';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { addCommands, NEW_NOTEBOOK, OPEN } from './commands';
+import { Hosts } from './hosts';
+import { markIcon } from './logo';
+import { Panel } from './panel';
+import type { Question } from './sections/section';
+import { problems } from './state';
+import { StatusItem } from './statusbar';
+import { IHosts, IWatch } from './tokens';
+import type { Say } from './views/view';
+import { Watch } from './watch';
+
+const PANEL = 'aegis-panel';
+
+/** The strings of this package in the person's language. */
+export function speaker(translator: ITranslator | null): Say {
+  const bundle = (translator ?? nullTranslator).load('aegis_lab');
+  return (text, ...values) => bundle.__(text, ...values);
+}
+
+const hosts: JupyterFrontEndPlugin<Hosts> = {
+  id: 'aegis-lab:hosts',
+  description: 'Knows the Aegis hosts that run on this Jupyter server.',
+  autoStart: true,
+  provides: IHosts,
+  optional: [INotebookTracker],
+  activate: (app: JupyterFrontEnd, notebooks: INotebookTracker | null) => {
+    const found = new Hosts(app.serviceManager);
+    notebooks?.widgetAdded.connect((_, notebook) => {
+      const consider = (): void => {
+        const kernel = notebook.sessionContext.session?.kernel;
+        if (kernel) found.consider(kernel);
+      };
+      notebook.sessionContext.kernelChanged.connect(consider);
+      consider();
+    });
+    return found;
+  },
+};
+
+const watch: JupyterFrontEndPlugin<Watch> = {
+  id: 'aegis-lab:watch',
+  description: 'Keeps a session with the host that is looked at.',
+  autoStart: true,
+  requires: [IHosts],
+  provides: IWatch,
+  activate: (_: JupyterFrontEnd, known: Hosts) => new Watch(known),
+};
+
+const panel: JupyterFrontEndPlugin<void> = {
+  id: 'aegis-lab:panel',
+  description: 'Watches and steers the components of Aegis kernels.',
+  autoStart: true,
+  requires: [IWatch],
+  optional: [
+    INotebookTracker,
+    ISettingRegistry,
+    ITranslator,
+    ICommandPalette,
+    ILayoutRestorer,
+    ILauncher,
+    IStatusBar,
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    looked: Watch,
+    notebooks: INotebookTracker | null,
+    registry: ISettingRegistry | null,
+    translator: ITranslator | null,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    launcher: ILauncher | null,
+    statusBar: IStatusBar | null,
+  ) => {
+    const say = speaker(translator);
+    const { commands, shell } = app;
+    const settings = { side: 'right', followNotebook: true, confirm: true, refresh: 10 };
+
+    const confirm = async ({ title, body, accept, danger }: Question): Promise<boolean> => {
+      if (!settings.confirm) return true;
+      const yes = danger
+        ? Dialog.warnButton({ label: accept })
+        : Dialog.okButton({ label: accept });
+      const buttons = [Dialog.cancelButton({ label: say('Cancel') }), yes];
+      return (await showDialog({ title, body, buttons })).button.accept;
+    };
+    const describe = (): void => {
+      const address = looked.state.status?.address;
+      if (!address) return;
+      if (['localhost', '127.0.0.1', '[::1]'].includes(window.location.hostname)) {
+        window.open(`${address}/aegis/api/openapi.json`, '_blank', 'noopener');
+      } else {
+        const text = say('The API listens at %1 on the machine of the Jupyter server.', address);
+        Notification.info(text);
+      }
+    };
+    const widget = new Panel({
+      watch: looked,
+      say,
+      confirm,
+      notify: (text, good) => {
+        if (good) Notification.success(text, { autoClose: 4000 });
+        else Notification.error(text, { autoClose: 8000 });
+      },
+      copy: (text) => {
+        Clipboard.copyToSystem(text);
+      },
+      begin: () =>
+        commands.isEnabled(NEW_NOTEBOOK) ? (): void => void commands.execute(NEW_NOTEBOOK) : null,
+      openDescription: describe,
+      couldLoad: () => {
+        const kernel = notebooks?.currentWidget?.sessionContext.session?.kernel;
+        return kernel !== null && kernel !== undefined && looked.hosts.find(kernel.id) === null;
+      },
+    });
+    widget.id = PANEL;
+    widget.title.icon = markIcon;
+    widget.title.caption = say('Aegis');
+    shell.add(widget, settings.side, { rank: 600, type: 'Aegis' });
+    restorer?.add(widget, PANEL);
+
+    // A side bar shows at its tab how many things there are to look at.
+    looked.changed.connect(() => {
+      const count = problems(looked.state);
+      const { dataset } = widget.title;
+      const text = count === 0 ? '' : String(Math.min(count, 99));
+      if ((dataset['aegisCount'] ?? '') === text) return;
+      widget.title.dataset = { ...dataset, aegisCount: text };
+      widget.title.caption = count === 0 ? say('Aegis') : say('Aegis: %1 problems', count);
+    });
+
+    const near = (): void => {
+      if (!settings.followNotebook) return;
+      const kernel = notebooks?.currentWidget?.sessionContext.session?.kernel;
+      looked.near(kernel?.id ?? null);
+      widget.desk.refresh();
+    };
+    notebooks?.currentChanged.connect(near);
+    notebooks?.widgetAdded.connect((_, notebook: NotebookPanel) => {
+      notebook.sessionContext.kernelChanged.connect(near);
+    });
+
+    void registry?.load('aegis-lab:panel').then((loaded) => {
+      const read = (): void => {
+        const { side } = settings;
+        Object.assign(settings, loaded.composite);
+        widget.pause = 1000 / settings.refresh;
+        if (settings.side !== side) shell.add(widget, settings.side, { rank: 600, type: 'Aegis' });
+        near();
+      };
+      loaded.changed.connect(read);
+      read();
+    });
+
+    const added = addCommands({ app, panel: widget, watch: looked, describe });
+    for (const command of added) palette?.addItem({ command, category: say('Aegis') });
+    launcher?.add({ command: OPEN, category: say('Other'), rank: 50 });
+    statusBar?.registerStatusItem('aegis-lab:status', {
+      item: new StatusItem(looked, say, () => void commands.execute(OPEN)),
+      align: 'right',
+      rank: 100,
+      isActive: () => looked.host !== null,
+      activeStateChanged: looked.hostChanged,
+    });
+  },
+};
+
+export default [hosts, watch, panel];

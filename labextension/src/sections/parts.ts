@@ -1,0 +1,126 @@
+/** The small pieces that several sections are made of: times, facts, states, empty rooms. */
+
+import { button, type Child, make } from '../element';
+import type { Say } from '../views/view';
+import type { Mood } from './list';
+
+/** The time of day of a stamp, as the person's clock shows it; the whole stamp on hover. */
+export function clock(stamp: string): HTMLElement {
+  const at = new Date(stamp);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const valid = !Number.isNaN(at.getTime());
+  const text = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return make('time', { class: 'aegis-Time', datetime: stamp, title: stamp }, valid ? text : stamp);
+}
+
+/** An id short enough to tell it from its neighbours; ids of one time differ at their end. */
+export function short(id: string): string {
+  return id.length > 14 ? `…${id.slice(-8)}` : id;
+}
+
+/** A state in a word, with a sign before it, so that it does not need its colour. */
+export function badge(text: string, mood: Mood): HTMLElement {
+  return make('span', { class: 'aegis-Badge', 'data-mood': mood }, text);
+}
+
+/** Names and values; what is null or empty is left out. */
+export function facts(pairs: readonly (readonly [string, Child | undefined])[]): HTMLElement {
+  const list = make('dl', { class: 'aegis-Facts' });
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === '') continue;
+    list.append(make('dt', {}, name), make('dd', {}, value));
+  }
+  return list;
+}
+
+/** JSON for reading. */
+export function json(value: unknown, label: string): HTMLElement {
+  return make(
+    'pre',
+    { class: 'aegis-Json', tabindex: 0, role: 'group', 'aria-label': label },
+    JSON.stringify(value, null, 2),
+  );
+}
+
+/** What a section says when it has nothing to show: what it is for, and what to do. */
+export function room(title: string, ...rest: readonly Child[]): HTMLElement {
+  return make(
+    'div',
+    { class: 'aegis-Room' },
+    make('p', { class: 'aegis-Room-title' }, title),
+    ...rest,
+  );
+}
+
+export function paragraph(text: string): HTMLElement {
+  return make('p', {}, text);
+}
+
+/** Something to type, with a way to copy it. */
+export function sample(code: string, say: Say, copy: (text: string) => void): HTMLElement {
+  return make(
+    'div',
+    { class: 'aegis-Sample' },
+    make('pre', { tabindex: 0, role: 'group', 'aria-label': say('Sample code') }, code),
+    button(
+      { class: 'aegis-Button' },
+      () => {
+        copy(code);
+      },
+      say('Copy'),
+    ),
+  );
+}
+
+/** A plain button with a word on it. */
+export function word(text: string, act: () => void, title?: string): HTMLButtonElement {
+  return button({ class: 'aegis-Button', title }, act, text);
+}
+
+/** A button that leads somewhere else in the panel. */
+export function link(text: string, act: () => void): HTMLButtonElement {
+  return button({ class: 'aegis-Link' }, act, text);
+}
+
+/** A button that does something to a host: it waits until that is done. */
+export function deed(
+  text: string,
+  act: () => Promise<unknown>,
+  given: {
+    readonly danger?: boolean;
+    readonly title?: string | undefined;
+    readonly label?: string;
+  } = {},
+): HTMLButtonElement {
+  const node = button(
+    {
+      class: given.danger ? 'aegis-Button aegis-mod-danger' : 'aegis-Button',
+      title: given.title,
+      'aria-label': given.label,
+    },
+    () => {
+      if (node.getAttribute('aria-disabled') === 'true') return;
+      // Not `disabled`: that would lose the focus.
+      node.setAttribute('aria-disabled', 'true');
+      void act().finally(() => {
+        node.removeAttribute('aria-disabled');
+      });
+    },
+    text,
+  );
+  return node;
+}
+
+/** A choice of few. */
+export function choice(
+  label: string,
+  options: readonly (readonly [string, string])[],
+  chosen: (value: string) => void,
+): HTMLSelectElement {
+  const node = make('select', { class: 'aegis-Select', 'aria-label': label });
+  for (const [value, text] of options) node.append(make('option', { value }, text));
+  node.addEventListener('change', () => {
+    chosen(node.value);
+  });
+  return node;
+}

@@ -1,0 +1,85 @@
+/** The live figures of a node or an edge in a few characters: the same as in the host's own pictures. */
+
+import type { Figure } from '../protocol';
+import type { Say } from './view';
+
+export const RUNNING = '\u25b6';
+export const FAILING = '\u26a0';
+export const UNDO = '\u21b6';
+
+export const IDLE: Figure = {
+  calls: 0,
+  errors: 0,
+  running: 0,
+  p50: null,
+  p99: null,
+  state: 'idle',
+  error: null,
+};
+
+const SIZES: readonly (readonly [number, string])[] = [
+  [1e9, 'G'],
+  [1e6, 'M'],
+  [1e3, 'k'],
+];
+
+/** A count in four characters: 999, 1.2k, 12k, 3.4M. */
+export function compact(count: number): string {
+  for (const [size, letter] of SIZES) {
+    if (count < size) continue;
+    // Cut, not rounded: 9,999 is not yet 10k.
+    const tenths = Math.floor((count * 10) / size);
+    return `${tenths >= 100 ? Math.floor(tenths / 10) : tenths / 10}${letter}`;
+  }
+  return String(count);
+}
+
+/** Milliseconds for people: 6 µs, 0.4 ms, 12 ms, 1.2 s. */
+export function latency(ms: number): string {
+  if (ms >= 9999.5) return `${(ms / 1000).toFixed(0)} s`;
+  if (ms >= 999.5) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms >= 9.95) return `${ms.toFixed(0)} ms`;
+  return ms >= 0.095 || ms <= 0 ? `${ms.toFixed(1)} ms` : `${(ms * 1000).toFixed(0)} µs`;
+}
+
+/** What stands at a node or an edge of `kind`: signs, calls, p50. Nothing while it is idle. */
+export function told(figure: Figure, kind = ''): string {
+  if (figure.calls === 0 && figure.running === 0) return '';
+  const signs = `${kind === 'undo' ? UNDO : ''}${figure.state === 'failing' ? FAILING : ''}`;
+  const parts = signs ? [signs] : [];
+  if (figure.running > 0) parts.push(`${RUNNING}${compact(figure.running)}`);
+  if (figure.calls > 0) parts.push(compact(figure.calls));
+  if (figure.p50 !== null) parts.push(`\u00b7 ${latency(figure.p50)}`);
+  return parts.join(' ');
+}
+
+/** The same in words, for a tooltip and who cannot see it. */
+export function explained(figure: Figure, say: Say): string {
+  if (figure.calls === 0 && figure.running === 0) return '';
+  const parts = [say('%1 so far', figure.calls)];
+  if (figure.running > 0) parts.push(say('%1 running', figure.running));
+  if (figure.errors > 0) parts.push(say('%1 failed', figure.errors));
+  if (figure.p50 !== null && figure.p99 !== null) {
+    parts.push(say('p50 %1, p99 %2', latency(figure.p50), latency(figure.p99)));
+  }
+  if (figure.error !== null) {
+    const failing = figure.state === 'failing';
+    parts.push(say(failing ? 'failing: %1' : 'last error: %1', figure.error));
+  }
+  return parts.join('; ');
+}
+
+/** Whether two figures look the same. */
+export function same(a: Figure | undefined, b: Figure | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  return (
+    a.calls === b.calls &&
+    a.errors === b.errors &&
+    a.running === b.running &&
+    a.p50 === b.p50 &&
+    a.p99 === b.p99 &&
+    a.state === b.state &&
+    a.error === b.error
+  );
+}

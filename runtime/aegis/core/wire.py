@@ -1,0 +1,362 @@
+"""What a host and whoever watches it say to each other: one typed protocol, JSON on any carrier.
+
+A view opens a session with `Open`; the host answers `Hello`, or `Skew` when it speaks another
+protocol. From then on the host sends a `Frame` whenever something changed, ten a second at most,
+and the next one only when the view has said `Ack`. A view asks with an `Ask`, and gets one `Reply`.
+The TypeScript of the views is generated from this file (`make protocol`).
+
+Payloads stay behind: a frame names events and records, `EventAsk` and `FlowAsk` fetch them. All
+text is data, never markup.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+PROTOCOL = 1
+
+# What a session may do: `view` reads, `steer` changes what runs.
+Right = Literal["view", "steer"]
+Topic = Literal["status", "figures", "events", "flows", "failed", "log"]
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """A part of a message."""
+
+
+# --- what a host shows ----------------------------------------------------------------------------
+
+
+class Problem(_Value, frozen=True):
+    """Something is wrong. `source` names it stably (`watch:orders`, `lag`), `text` says it."""
+
+    source: str
+    text: str
+    time: str
+
+
+class Component(_Value, frozen=True):
+    """A live component. `health` is the worst of its ports and of the last save of its source."""
+
+    name: str
+    version: str
+    revision: str
+    digest: str
+    origin: str
+    endpoints: tuple[str, ...]
+    models: tuple[str, ...]
+    previous: str | None
+    health: Literal["ok", "failing", "broken"]
+    problem: str | None = None
+
+
+class Status(_Value, frozen=True):
+    """The host at a glance. `address` is where its API answers; `graph` the digest of its graph."""
+
+    address: str
+    data: str | None
+    notebook: str
+    graph: str
+    components: tuple[Component, ...]
+    problems: tuple[Problem, ...]
+    waiting: tuple[str, ...]
+    flows_open: int
+    events: int
+    failed: int
+
+
+class Figure(_Value, frozen=True):
+    """The live figures of one node or edge of the graph, since the host started.
+
+    `calls` counts events, deliveries or calls; `errors` those that failed; `running` those under
+    way. `p50` and `p99` are milliseconds over the last calls, None where nothing is timed.
+    `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed).
+    """
+
+    calls: int = 0
+    errors: int = 0
+    running: int = 0
+    p50: float | None = None
+    p99: float | None = None
+    state: Literal["idle", "ok", "failing"] = "idle"
+    error: str | None = None
+
+
+class EventLine(_Value, frozen=True):
+    """An event without its data. `seq` is its number in the journal."""
+
+    seq: int
+    id: str
+    type: str
+    subject: str | None
+    time: str
+    component: str
+    flow: str | None
+    cause: str | None
+
+
+class StepLine(_Value, frozen=True):
+    """A step of a flow. `state` as `StepState`; `cause` is the event that set it off."""
+
+    n: int
+    model: str
+    port: str
+    record: str
+    state: str
+    attempts: int
+    updated: str
+    cause: str
+    error: str | None = None
+
+
+class FlowLine(_Value, frozen=True):
+    """A flow with its steps. `state` as `FlowState`; `waits` names what it waits for."""
+
+    id: str
+    component: str
+    version: str
+    model: str
+    record: str
+    state: str
+    created: str
+    updated: str
+    steps: tuple[StepLine, ...]
+    error: str | None = None
+    waits: str | None = None
+
+
+class FailedLine(_Value, frozen=True):
+    """What failed and can be tried again. `id` is what `RetryAsk` takes.
+
+    `kind` is listener (an event that it could not take) or flow (one that ended undone, or whose
+    undo stopped). `held` waits behind an earlier failure of its subject.
+    """
+
+    id: str
+    kind: Literal["listener", "flow"]
+    what: str
+    subject: str | None
+    error: str
+    attempts: int
+    time: str
+    held: bool = False
+
+
+class LogLine(_Value, frozen=True):
+    """A line of the host's log. `source` is the logger: `host`, `http`, or a component."""
+
+    n: int
+    time: str
+    level: Level
+    source: str
+    text: str
+
+
+# --- from the host --------------------------------------------------------------------------------
+
+
+class Hello(_Value, frozen=True, tag_field="kind", tag="hello"):
+    """A session is open. `boot` names this run of the host: after a restart cursors begin anew.
+
+    `capability` is shown with every ask; it belongs to this session and to its `rights`.
+    """
+
+    protocol: int
+    version: str
+    boot: str
+    capability: str
+    rights: tuple[Right, ...]
+
+
+class Skew(_Value, frozen=True, tag_field="kind", tag="skew"):
+    """Host and view speak different protocols; `text` tells a person what to update."""
+
+    protocol: int
+    version: str
+    text: str
+
+
+class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
+    """What changed after the cursor `since`, up to `cursor`. What did not change is left out.
+
+    With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
+    or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
+    them and the last frame that were left out. `flows` changed; `failed` is the whole list. `rate`
+    is events a second over the last seconds.
+    """
+
+    cursor: int
+    since: int
+    reset: bool
+    time: str
+    rate: float
+    status: Status | None = None
+    figures: dict[str, Figure] = {}
+    events: tuple[EventLine, ...] = ()
+    skipped: int = 0
+    flows: tuple[FlowLine, ...] = ()
+    failed: tuple[FailedLine, ...] | None = None
+    log: tuple[LogLine, ...] = ()
+
+
+class Reply(_Value, frozen=True, tag_field="kind", tag="reply"):
+    """The answer to ask `id`: a value, or the RFC 9457 problem that kept it from one."""
+
+    id: int
+    value: Any = None
+    problem: dict[str, Any] | None = None
+
+
+# --- values of replies ----------------------------------------------------------------------------
+
+
+class Picture(_Value, frozen=True):
+    """The graph as SVG; `data` is that SVG, UTF-8, deflated (zlib) and in base64."""
+
+    digest: str
+    data: str
+
+
+class EventDetail(_Value, frozen=True):
+    """An event whole; `data` has public fields only."""
+
+    line: EventLine
+    data: dict[str, Any]
+
+
+class FlowDetail(_Value, frozen=True):
+    """A flow with its record as it is now (None when deleted), and the events of the flow."""
+
+    flow: FlowLine
+    record: dict[str, Any] | None
+    events: tuple[EventLine, ...]
+
+
+class Done(_Value, frozen=True):
+    """It was done; `text` says what, in one line."""
+
+    text: str
+
+
+# --- from a view ----------------------------------------------------------------------------------
+
+
+class Open(_Value, frozen=True, tag_field="kind", tag="open"):
+    """Begin a session, or go on with one after `cursor` of run `boot`.
+
+    `topics` is what frames shall hold; `pattern` which events.
+    """
+
+    protocol: int
+    version: str
+    topics: tuple[Topic, ...] = ("status", "figures", "events", "flows", "failed", "log")
+    rights: tuple[Right, ...] = ("view",)
+    pattern: str = "*"
+    boot: str | None = None
+    cursor: int = 0
+
+
+class Ack(_Value, frozen=True, tag_field="kind", tag="ack"):
+    """The view has taken the frame that ended at `cursor`."""
+
+    cursor: int
+
+
+class PictureAsk(_Value, frozen=True, tag_field="verb", tag="picture"):
+    """The picture of the graph as it is now."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = Picture
+
+
+class EventAsk(_Value, frozen=True, tag_field="verb", tag="event"):
+    """An event by its number."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = EventDetail
+    seq: int
+
+
+class FlowAsk(_Value, frozen=True, tag_field="verb", tag="flow"):
+    """A flow by its id."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = FlowDetail
+    id: str
+
+
+class RetryAsk(_Value, frozen=True, tag_field="verb", tag="retry"):
+    """Try again what failed: a line of the failed list, by its id."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    id: str
+
+
+class DiscardAsk(_Value, frozen=True, tag_field="verb", tag="discard"):
+    """Take a line off the failed list for good."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    id: str
+
+
+class ResumeAsk(_Value, frozen=True, tag_field="verb", tag="resume"):
+    """Load the code that open flows wait for."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+
+
+class RollbackAsk(_Value, frozen=True, tag_field="verb", tag="rollback"):
+    """Serve the revision before this one again."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
+class UndeployAsk(_Value, frozen=True, tag_field="verb", tag="undeploy"):
+    """Stop serving a component; its records stay."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
+class InvokeAsk(_Value, frozen=True, tag_field="verb", tag="invoke"):
+    """Run a port or a command of a record. `target` is a node of the graph."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    target: str
+    record: str
+    arguments: dict[str, Any] = {}
+
+
+Verb = (
+    PictureAsk
+    | EventAsk
+    | FlowAsk
+    | RetryAsk
+    | DiscardAsk
+    | ResumeAsk
+    | RollbackAsk
+    | UndeployAsk
+    | InvokeAsk
+)
+
+
+class Ask(_Value, frozen=True, tag_field="kind", tag="ask"):
+    """Ask the host for something; `id` comes back in the reply."""
+
+    id: int
+    capability: str
+    ask: Verb
+
+
+FromHost = Hello | Skew | Frame | Reply
+FromView = Open | Ack | Ask

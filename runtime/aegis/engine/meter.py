@@ -1,0 +1,314 @@
+"""Measures calls: how many, how many failed, how long the last ones took."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from threading import get_ident
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+from aegis.core.errors import AegisError, Refused
+from aegis.core.wire import Figure
+
+if TYPE_CHECKING:
+    from aegis.engine.monitor import Monitor
+
+# The last calls, of which p50 and p99 are told.
+TIMED = 256
+# So many failures one after the other, or all calls so far, make a state of `failing`.
+FAILING = 3
+# An error is told in this many characters.
+SAID = 300
+
+
+class Meter:
+    """What one node or edge of the graph did; `source` and `target` are its ends in a trace.
+
+    `changed` is the monitor's number of its last change.
+    """
+
+    __slots__ = (
+        "calls",
+        "changed",
+        "error",
+        "errors",
+        "id",
+        "label",
+        "monitor",
+        "row",
+        "running",
+        "source",
+        "target",
+        "times",
+    )
+
+    def __init__(self, monitor: Monitor, id: str, source: str, target: str, label: str) -> None:
+        self.monitor = monitor
+        self.id = id
+        self.source = source
+        self.target = target
+        self.label = label
+        self.calls = 0
+        self.errors = 0
+        self.running = 0
+        self.row = 0  # failures since the last call that did not fail
+        self.error: str | None = None
+        self.changed = 0
+        self.times: deque[float] | None = None
+
+    def begin(
+        self, source: str | None = None, label: str | None = None, about: str | None = None
+    ) -> Span:
+        """A call begins; end the span that this gives. From any thread."""
+        span = Span(self)
+        monitor = self.monitor
+        if get_ident() == monitor.thread:
+            self.running += 1
+            self.changed = monitor.cursor = monitor.cursor + 1
+            if monitor.waiters:
+                monitor.wake()
+            if monitor.traces:
+                span.describe(source, label, about)
+                monitor.record(span)
+        else:
+            # What a @blocking method calls is called on a thread of its own.
+            span.describe(source, label, about)
+            monitor.soon(span.began_here)
+        return span
+
+    def count(self) -> None:
+        """Something happened here that takes no time."""
+        self.calls += 1
+        self.changed = self.monitor.touch()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the newest calls all failed."""
+        return self.row >= FAILING or self.row == self.calls > 0
+
+    def figure(self) -> Figure:
+        """The figures as they are now."""
+        p50 = p99 = None
+        if self.times:
+            times = sorted(self.times)
+            p50 = round(times[len(times) // 2] * 1e3, 3)
+            p99 = round(times[len(times) * 99 // 100] * 1e3, 3)
+        return Figure(
+            calls=self.calls,
+            errors=self.errors,
+            running=self.running,
+            p50=p50,
+            p99=p99,
+            state="failing" if self.failing else "ok" if self.calls else "idle",
+            error=self.error,
+        )
+
+
+class Span:
+    """One call under way, measured; for traces also what it is called and what it is about."""
+
+    __slots__ = ("about", "began", "ended", "error", "label", "meter", "source")
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.began = perf_counter()
+
+    def describe(self, source: str | None, label: str | None, about: str | None) -> None:
+        """Say what a trace shows of it; without one nobody asks."""
+        self.source = source
+        self.label = label
+        self.about = about
+        self.ended: float | None = None
+        self.error: str | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The call has ended, well or with `error`. From the thread it began on."""
+        ended = self.ended = perf_counter()
+        meter = self.meter
+        monitor = meter.monitor
+        if get_ident() != monitor.thread:
+            # The error stays here: its traceback would keep the frames of component code.
+            said = None if error is None else told(error)
+            monitor.soon(self.ended_here, said, None if error is None else type(error))
+        elif error is not None:
+            self.ended_here(told(error), type(error))
+        else:
+            meter.running -= 1
+            meter.calls += 1
+            meter.row = 0
+            times = meter.times
+            if times is None:
+                times = meter.times = deque(maxlen=TIMED)
+            times.append(ended - self.began)
+            meter.changed = monitor.cursor = monitor.cursor + 1
+            if monitor.waiters:
+                monitor.wake()
+
+    def began_here(self) -> None:
+        """Count on the host's loop that it began elsewhere."""
+        meter = self.meter
+        meter.running += 1
+        meter.changed = meter.monitor.touch()
+        meter.monitor.record(self)
+
+    def ended_here(self, said: str | None, kind: type[BaseException] | None) -> None:
+        """Count on the host's loop how it ended: with an error of this kind, or well."""
+        meter = self.meter
+        meter.running -= 1
+        meter.changed = meter.monitor.touch()
+        self.error = said
+        if kind is not None:
+            if issubclass(kind, asyncio.CancelledError | GeneratorExit):
+                # It was cut: whether it would have worked nobody knows.
+                return
+            meter.error = said
+            meter.errors += 1
+        # A refusal is an answer: whoever gave it works.
+        meter.row = 0 if kind is None or issubclass(kind, Refused) else meter.row + 1
+        meter.calls += 1
+        if meter.times is None:
+            meter.times = deque(maxlen=TIMED)
+        if self.ended is not None:
+            meter.times.append(self.ended - self.began)
+
+
+def told(error: BaseException) -> str:
+    """An error in one line."""
+    try:
+        text = " ".join(str(error).split())[:SAID]
+    except Exception:
+        text = ""
+    if isinstance(error, AegisError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# --- adapters and services ------------------------------------------------------------------------
+
+
+def metered(instance: Any, protocol: type, meter: Meter) -> Any:
+    """`instance` as one caller of it sees it: calls of the Protocol's methods are measured.
+
+    The view is an object of a subclass that shares the attributes of the instance: isinstance,
+    properties and dunder methods go on working, and what the instance calls on itself is not
+    counted. What has no `__dict__` to share (slots, a subclass of a builtin or of a Struct), or
+    wants to hear of its subclasses, is given out as it is, and not measured.
+    """
+    cls = type(instance)
+    if any(_closed(base) for base in cls.__mro__) or not hasattr(instance, "__dict__"):
+        return instance
+    namespace: dict[str, Any] = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
+    for name in _methods(protocol):
+        fn = getattr(cls, name, None)
+        if inspect.isroutine(fn):
+            namespace[name] = _measured(fn, instance, name, meter)
+    make: Any = type(cls)
+    try:
+        view = object.__new__(make(cls.__name__, (cls,), namespace))
+        view.__dict__ = instance.__dict__
+    except TypeError:
+        return instance
+    return view
+
+
+def _closed(base: type) -> bool:
+    """Whether a class keeps attributes outside `__dict__`, or does something when inherited."""
+    if base in _OPEN:
+        return False
+    own = vars(base)
+    return bool(own.get("__slots__")) or "__init_subclass__" in own
+
+
+_OPEN = (object, Generic, Protocol)
+
+
+def _methods(protocol: type) -> Iterator[str]:
+    for base in protocol.__mro__:
+        if base not in _OPEN:
+            for name, value in vars(base).items():
+                if inspect.isroutine(value) and (name == "__call__" or name[:2] != "__"):
+                    yield name
+
+
+def _measured(fn: Any, instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+    """The method `name` of `instance`, measured, for a class of which `instance` is none."""
+    if inspect.iscoroutinefunction(fn):
+        return functools.wraps(fn)(_measured_coroutine(instance, name, meter))
+    if inspect.isasyncgenfunction(fn):
+        return functools.wraps(fn)(_measured_generator(instance, name, meter))
+    return functools.wraps(fn)(_measured_call(instance, name, meter))
+
+
+def _measured_coroutine(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+    async def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
+        span = meter.begin(label=name)
+        try:
+            result = await getattr(instance, name)(*args, **kwargs)
+        except BaseException as error:
+            span.end(error)
+            raise
+        span.end()
+        return result
+
+    return measured
+
+
+def _measured_generator(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+    async def measured(_: Any, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
+        span = meter.begin(label=name)
+        try:
+            async with aclosing(getattr(instance, name)(*args, **kwargs)) as items:
+                async for item in items:
+                    yield item
+        except BaseException as error:
+            span.end(error)
+            raise
+        span.end()
+
+    return measured
+
+
+def _measured_call(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+    def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
+        span = meter.begin(label=name)
+        try:
+            result = getattr(instance, name)(*args, **kwargs)
+        except BaseException as error:
+            span.end(error)
+            raise
+        if isinstance(result, asyncio.Future):
+            result.add_done_callback(lambda done: span.end(_error(done)))
+        elif inspect.isawaitable(result):
+            return _awaited(result, span)
+        else:
+            span.end()
+        return result
+
+    return measured
+
+
+async def _awaited(result: Awaitable[Any], span: Span) -> Any:
+    try:
+        value = await result
+    except BaseException as error:
+        span.end(error)
+        raise
+    span.end()
+    return value
+
+
+def _error(done: asyncio.Future[Any]) -> BaseException | None:
+    return asyncio.CancelledError() if done.cancelled() else done.exception()

@@ -1,0 +1,201 @@
+"""What a change of components comes to: the registry after it, what is stored, objections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from aegis.core.component import ENCODER, Revision, Source
+from aegis.core.deployment import schema_problems
+from aegis.core.errors import ComponentError
+from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
+from aegis.core.registry import Registry
+from aegis.engine.broker import subscriber
+from aegis.engine.run import Located, Run
+from aegis.protocols import Cursor, Fill, Schema, Store
+
+Locate = Callable[[Flow, Step], Located | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What shall be different in a host: all of it happens at once, or nothing.
+
+    `sources` are to be live, components named in `gone` no longer. `values` (configuration by
+    dotted key) and `bindings` replace those that were set before; None leaves them.
+    """
+
+    sources: tuple[Source, ...] = ()
+    gone: frozenset[str] = frozenset()
+    values: Mapping[str, Any] | None = None
+    bindings: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A change that can be made: `registry` is what it leads to, the rest is stored with it.
+
+    `newer` are the models of which stored records have fields that the new code does not know.
+    """
+
+    registry: Registry
+    schemas: Sequence[Schema]
+    fills: Sequence[Fill]
+    cursors: Sequence[Cursor]
+    newer: frozenset[str]
+
+
+async def plan(
+    before: Registry,
+    revisions: Sequence[Revision],
+    change: Change,
+    *,
+    store: Store,
+    runs: Iterable[Run],
+    locate: Locate,
+    back: Collection[Revision] = (),
+) -> Plan:
+    """How `revisions`, the new ones of `change`, come to live in `before`.
+
+    Those in `back` were live before. Raises ComponentError naming every problem.
+    """
+    registry = before
+    if change.bindings is not None:
+        registry = replace(registry, bindings=dict(change.bindings))
+    for name in sorted(change.gone):
+        registry = registry.without(name)
+    for revision in revisions:
+        registry = registry.with_component(revision)
+    new = {revision.name for revision in revisions}
+    problems = {
+        name: registry.problems(name)
+        for name in sorted(new | rebound(before, registry))
+        if name in registry.live
+    }
+    schemas = _Schemas(store)
+    stranding = _Stranding(runs, locate)
+    for revision in revisions:
+        problems[revision.name] += stranding.problems(revision)
+        problems[revision.name] += await schemas.take(revision, is_back=revision in back)
+    _refuse({name: found for name, found in problems.items() if found})
+    return Plan(
+        registry=registry,
+        schemas=schemas.changed,
+        fills=schemas.fills,
+        cursors=[cursor for revision in revisions for cursor in await _cursors(revision, store)],
+        newer=frozenset(schemas.newer),
+    )
+
+
+def rebound(before: Registry, after: Registry) -> set[str]:
+    """The components of which another adapter was chosen for a Protocol."""
+    changed = before.bindings.items() ^ after.bindings.items()
+    return {slot.split(".", 1)[0] for slot, _ in changed}
+
+
+def _refuse(problems: Mapping[str, list[str]]) -> None:
+    """Raise what is wrong, with all components at fault in one error."""
+    if not problems:
+        return
+    first, *others = problems
+    raise ComponentError(
+        first,
+        [
+            *problems[first],
+            *(f"component {name!r}: {problem}" for name in others for problem in problems[name]),
+        ],
+    )
+
+
+async def _cursors(revision: Revision, store: Store) -> list[Cursor]:
+    """Where the listeners that are new with `revision` begin: now."""
+    names = [subscriber(revision, listener) for listener in revision.listeners]
+    new = [name for name in names if await store.cursor(name) is None]
+    return [Cursor(name, store.last_seq()) for name in new]
+
+
+class _Schemas:
+    """Compares the models of revisions with the records that are stored of them."""
+
+    def __init__(self, store: Store) -> None:
+        self.changed: list[Schema] = []
+        self.fills: list[Fill] = []
+        self.newer: set[str] = set()
+        self._store = store
+
+    async def take(self, revision: Revision, *, is_back: bool) -> list[str]:
+        """Note what is stored with `revision`; what keeps its records from fitting."""
+        problems: list[str] = []
+        for key, schema in revision.schemas.items():
+            stored = await self._store.schema(key)
+            if stored == schema:
+                continue
+            records = await self._store.count(key)
+            if stored is not None:
+                if is_back and records and not schema_problems(key, schema, stored, records):
+                    # Older code again: what it does not know stays in the records, unread.
+                    self.newer.add(key)
+                    continue
+                found = schema_problems(key, stored, schema, records)
+                problems += found
+                if records and not found:
+                    self.fills += _fills(revision, key, stored)
+            self.changed.append(Schema(key, schema))
+        return problems
+
+
+def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
+    """The defaults of the fields that `revision` adds to the stored records of a model."""
+    spec = revision.by_name[key.split(".", 1)[1]]
+    known = msgspec.json.decode(stored)["schema"].get("properties", {})
+    fills = []
+    for item in msgspec.structs.fields(spec.cls):
+        if item.name in known:
+            continue
+        if item.default is not msgspec.NODEFAULT:
+            fills.append(Fill(key, item.name, ENCODER.encode(item.default)))
+        elif item.default_factory is not msgspec.NODEFAULT:
+            fills.append(Fill(key, item.name, ENCODER.encode(item.default_factory())))
+    return fills
+
+
+class _Stranding:
+    """Finds ports and undos that new code drops although open flows wait for or may need them."""
+
+    def __init__(self, runs: Iterable[Run], locate: Locate) -> None:
+        self._runs = list(runs)
+        self._locate = locate
+
+    def problems(self, revision: Revision) -> list[str]:
+        """What `revision` drops, with the number of flows."""
+        lost: dict[str, int] = {}
+        for run in self._runs:
+            for step in run.steps.values():
+                if (gone := self._lost(revision, run.flow, step)) is not None:
+                    lost[gone] = lost.get(gone, 0) + 1
+        return [
+            gone.format(f"{count} open flow{'s' if count != 1 else ''} wait")
+            + ": keep it, or give the component another version number so that they end on the old "
+            "one"
+            for gone, count in lost.items()
+        ]
+
+    def _lost(self, revision: Revision, flow: Flow, step: Step) -> str | None:
+        """What a step would miss in `revision`, with a gap for the number of flows."""
+        component, _, name = step.model.partition(".")
+        if component != revision.name:
+            return None
+        if flow.component == component and flow.version != revision.version:
+            return None
+        model = revision.by_name.get(name)
+        port = None if model is None else model.ports.get(step.port)
+        if step.state in OPEN_STEPS and port is None:
+            return f"port {step.model}.{step.port} is gone, and {{}} for it"
+        old = self._locate(flow, step)
+        undo = old is not None and old.port.undo is not None
+        if step.state in NEEDS_UNDO and undo and (port is None or port.undo is None):
+            return f"the undo of {step.model}.{step.port} is gone, and {{}} to undo it"
+        return None
