@@ -61,13 +61,14 @@ labextension: $(HAS_ALL) $(HAS_NODE_MODULES) ## Build the lab extension and the 
 fresh: $(HAS_ALL) $(HAS_NODE_MODULES)
 	@before=$$(mktemp -d)
 	trap 'rm -rf "$$before"' EXIT
-	cp -R $(BUILT) "$$before"
+	cp -Rp $(BUILT) "$$before"
 	$(call node,build)
 	for built in $(BUILT); do
 		diff -rq "$$before/$$(basename $$built)" $$built && continue
 		echo "$$built was not built from these sources. Now it is: have a look, and commit it." >&2
 		exit 1
 	done
+	cp -Rp "$$before/dist/." labextension/dist # with its times: it is no newer than what is installed
 
 clean: ## Remove what make made; the data of hosts in .aegis stays
 	@rm -rf $(VENV) dist build labextension/lib labextension/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -104,7 +105,7 @@ $(HAS_LAB): $(PY) $(HOUSE)
 $(HAS_ALL): $(PY) $(HOUSE)
 	@$(call install,.[lab$(comma)test$(comma)lint])
 
-$(HAS_NODE_MODULES): labextension/package-lock.json $(HAS_ALL)
+$(HAS_NODE_MODULES): labextension/package-lock.json | $(HAS_ALL)
 	@echo "Installing what builds the lab extension into labextension/node_modules"
 	$(call node,ci)
 	touch $@
@@ -112,7 +113,7 @@ $(HAS_NODE_MODULES): labextension/package-lock.json $(HAS_ALL)
 comma := ,
 
 # What the lab extension is built to.
-BUILT := labextension/dist aegis_kernel/static/widget.js
+BUILT := labextension/dist aegis_kernel/static
 
 # $(1) a script of labextension/package.json, or `ci`; by the Node.js in the venv.
 define node

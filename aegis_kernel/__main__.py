@@ -4,5 +4,12 @@ from ipykernel.kernelapp import IPKernelApp
 
 from aegis_kernel.kernel import AegisKernel
 
+
+class AegisKernelApp(IPKernelApp):
+    """IPython's kernel with a host of Aegis; `--help-all` shows its settings too."""
+
+    classes = [*IPKernelApp.classes, AegisKernel]  # noqa: RUF012 -- traitlets has it so
+
+
 if __name__ == "__main__":
-    IPKernelApp.launch_instance(kernel_class=AegisKernel)
+    AegisKernelApp.launch_instance(kernel_class=AegisKernel)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,9 +19,17 @@ from traitlets import Type
 from traitlets.config import Config as Traits
 
 from aegis.core.errors import AegisError
-from aegis_kernel.ipynb import Cell, Stopped
+from aegis_kernel.ipynb import Cell, Stopped, parameter_cell, running
 
 GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the command line says about cells: their parameters, and how long one may take."""
+
+    values: Mapping[str, Any]
+    timeout: float
 
 
 class CellError(AegisError):
@@ -63,25 +74,67 @@ class HeadlessShell(InteractiveShell):
         return "agg", "agg"
 
 
-def make_shell() -> HeadlessShell:
-    """The process's IPython shell: no history file, no colours, no standard input."""
-    os.environ["MPLBACKEND"] = "Agg"
-    # What asks a question is answered with an end of file instead of waiting for ever.
+def leave_input() -> None:
+    """Leave this process no standard input: what asks a question gets an end of file at once."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def make_shell() -> HeadlessShell:
+    """An IPython shell with a namespace of its own, which is the process's from now on.
+
+    It has no history file and no colours.
+    """
+    os.environ["MPLBACKEND"] = "Agg"
     traits = Traits()
     traits.HistoryManager.enabled = False
     traits.InteractiveShell.colors = "nocolor"
     traits.InteractiveShell.enable_tip = False
-    return HeadlessShell.instance(config=traits)
+    shell = HeadlessShell(config=traits)  # type: ignore[no-untyped-call]
+    # It has nothing to save and nothing to put back at the end. It may have to leave before, and
+    # what it would put back is the namespace of the shell before it, with all that is in there.
+    atexit.unregister(shell.atexit_operations)
+    shell._orig_sys_module_state = {}
+    shell._orig_sys_modules_main_mod = None
+    make_current(shell)
+    return shell
 
 
-def run_cell(shell: HeadlessShell, cell: Cell, timeout: float) -> None:
+def make_current(shell: HeadlessShell) -> None:
+    """Let `get_ipython()` and `display()` mean `shell`, and `__main__` its namespace."""
+    for kind in HeadlessShell._walk_mro():  # noqa: SLF001 -- as its `instance()` does
+        kind._instance = shell  # type: ignore[assignment]  # noqa: SLF001
+    sys.modules["__main__"] = shell.user_module
+
+
+def run_cells(
+    shell: HeadlessShell,
+    cells: Sequence[Cell],
+    given: Given,
+    *,
+    around: Callable[[Cell], AbstractContextManager[None]] = lambda _: nullcontext(),
+    stuck: Callable[[str], None] | None = None,
+) -> None:
+    """Run the cells that are to be run, from top to bottom.
+
+    `around` is entered for each. Raises CellError for the first that fails, and Stopped.
+    """
+    parameters = parameter_cell(cells, given.values)
+    for cell in running(cells):
+        with around(cell):
+            run_cell(shell, cell, given.timeout, stuck)
+        if cell is parameters:
+            shell.user_ns.update(given.values)
+
+
+def run_cell(
+    shell: HeadlessShell, cell: Cell, timeout: float, stuck: Callable[[str], None] | None = None
+) -> None:
     """Run one cell. Raises CellError when it fails or takes over `timeout` seconds, and Stopped."""
     history = shell.user_ns["In"]
     history.extend("" for _ in range(cell.number - len(history)))  # what was left out has a number
     shell.execution_count = cell.number
     shell.last_traceback = ""
-    with deadline(timeout, cell.label):
+    with deadline(timeout, cell.label, stuck):
         result = shell.run_cell(  # type: ignore[no-untyped-call]
             cell.source, store_history=True, cell_id=cell.id or None
         )
@@ -113,23 +166,29 @@ def _where(error: BaseException, cell: Cell) -> str:
     lines = cell.source.splitlines()
     if line is None or not 0 < line <= len(lines):
         return ""
-    return f" at line {line}: {lines[line - 1].strip()}"
+    place = f"line {line}" if cell.line is None else f"line {cell.line + line - 1} of the file"
+    return f" at {place}: {lines[line - 1].strip()}"
 
 
 @contextmanager
-def deadline(seconds: float, label: str) -> Generator[None, None, None]:
-    """Raise Overdue in the block after `seconds`; end the process when it cannot be interrupted.
+def deadline(
+    seconds: float, label: str, stuck: Callable[[str], None] | None = None
+) -> Generator[None, None, None]:
+    """Raise Overdue in the block after `seconds`, and again until it ends.
 
-    Main thread only. A long call into C hears no signal, so a second clock stands behind the first.
+    Main thread only. A long call into C hears no signal, so a second clock stands behind the first:
+    it ends the process, or says to `stuck` what cannot be interrupted.
     """
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise Overdue
 
     def give_up() -> None:
-        sys.stderr.write(
-            f"aegis-serve: {label} did not end within {seconds:g} s and cannot be interrupted\n"
-        )
+        said = f"{label} did not end within {seconds:g} s and cannot be interrupted"
+        if stuck is not None:
+            stuck(said)
+            return
+        sys.stderr.write(f"aegis-serve: {said}\n")
         sys.stderr.flush()
         os._exit(1)
 
@@ -137,7 +196,7 @@ def deadline(seconds: float, label: str) -> Generator[None, None, None]:
     last.daemon = True
     last.start()
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, GRACE_SECONDS)
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
 from aegis_kernel import tracing, views
-from aegis_kernel.display import HostView, Records
+from aegis_kernel.display import FailedList, HostView, Records
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -336,15 +336,18 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
         begun.result().stop.set()
 
 
+# What whoever embeds a host does, not a cell.
+NO_VERBS = {"open", "close", "change"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name
     for name, verb in vars(Host).items()
     if name in {"graph", "status", "missing"}
-    or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in {"open", "close"})
+    or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in NO_VERBS)
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
+    "failed": FailedList,
     "list": Records,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
@@ -421,6 +424,10 @@ class NotebookHost(_Verbs):
     def __init__(self, thread: HostThread) -> None:
         super().__init__(thread)
         self.aio = AioHost(thread)
+
+    def move_to(self, thread: HostThread) -> None:
+        """Mean the host of another thread from now on."""
+        self._thread = self.aio._thread = thread  # noqa: SLF001 -- two faces of one thing
 
     @property
     def address(self) -> str:

@@ -65,7 +65,7 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
 
 
 def code_of(cells: Sequence[Cell]) -> str:
-    """A digest of what running `cells` runs; outputs, markdown and what is left out do not count."""
+    """A digest of what a run of `cells` runs: no outputs, no markdown, nothing that is left out."""
     code = [(cell.number, cell.source, sorted(cell.tags)) for cell in running(cells)]
     return hashlib.sha256(repr(code).encode()).hexdigest()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -13,7 +15,7 @@ from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets import Bool, Float, Int, Unicode
+from traitlets import Bool, Float, Int, List, Unicode, default
 
 import aegis
 from aegis_kernel.comms import Comms
@@ -21,13 +23,16 @@ from aegis_kernel.hosting import HostThread
 from aegis_kernel.notebook import Notebook
 
 DRAIN_SECONDS = 10.0
+# A tenth of Python's own: a busy cell then leaves the API ten times as many turns.
+SWITCH_SECONDS = 0.0005
 
 
 class AegisKernel(IPythonKernel):
     """IPython's kernel and a host of Aegis.
 
-    Its traits are set in `ipython_kernel_config.py` (`c.AegisKernel.port = 8123`) or the
-    environment (AEGIS_PORT, AEGIS_DATA, AEGIS_EPHEMERAL, AEGIS_TOKEN).
+    Its traits are set in `ipython_kernel_config.py` (`c.AegisKernel.port = 8123`), on the command
+    line (`--AegisKernel.port=8123`) or, where neither does, in the environment: AEGIS_PORT,
+    AEGIS_DATA, AEGIS_EPHEMERAL, AEGIS_TOKEN, AEGIS_SWITCH_INTERVAL, AEGIS_DEBUG.
     """
 
     implementation = "aegis"
@@ -44,26 +49,53 @@ class AegisKernel(IPythonKernel):
         config=True
     )
     switch_interval = Float(
-        0.0005,
+        SWITCH_SECONDS,
         help="Seconds a busy cell keeps the interpreter before the host gets its turn "
         "(sys.setswitchinterval); Python's own 0.005 makes cells a little faster, the API slower.",
     ).tag(config=True)
     debug_host = Bool(
-        False, help="Let breakpoints in components stop; the API stops with them."
+        help="Let breakpoints in components stop; the API stops with them. `%aegis debug on` does "
+        "so at run time."
     ).tag(config=True)
+    _mistakes = List(Unicode())
 
     comms: Comms | None = None  # none yet when the first messages come
+
+    # --- the environment ------------------------------------------------------------------------
+
+    @default("switch_interval")
+    def _switch_interval_said(self) -> float:
+        text = os.environ.get("AEGIS_SWITCH_INTERVAL", "")
+        try:
+            said = float(text or SWITCH_SECONDS)
+        except ValueError:
+            said = 0.0
+        if not 0 < said < math.inf:
+            self._mistakes.append(f"AEGIS_SWITCH_INTERVAL is {text!r}: write seconds, as 0.0005")
+            return SWITCH_SECONDS
+        return said
+
+    @default("debug_host")
+    def _debug_host_said(self) -> bool:
+        return os.environ.get("AEGIS_DEBUG", "").lower() in {"1", "true", "yes"}
+
+    @default("_mistakes")
+    def _no_mistakes(self) -> list[str]:
+        return []
 
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the kernel and its host; cells run even if the host cannot start."""
         super().start()  # type: ignore[no-untyped-call]
-        sys.setswitchinterval(self.switch_interval)
+        if self.switch_interval > 0:
+            sys.setswitchinterval(self.switch_interval)
         assert self.shell is not None  # noqa: S101 -- ipykernel made it in __init__
         self.notebook = Notebook(self.shell, HostThread(debug=self.debug_host))
         self.comms = Comms(self, self.notebook.thread)
         self.notebook.attach()
+        for mistake in self._mistakes:
+            self.notebook.tell(mistake)
         self.notebook.start(
             port=self.port, data=self.data_dir, ephemeral=self.ephemeral, token=self.token
         )

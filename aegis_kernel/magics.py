@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from aegis.adapters.components.files import read_imports
 from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
+from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
 from aegis_kernel.hosting import NotebookHost
@@ -154,6 +154,10 @@ class AegisMagics(Magics):
         self.notebook.move(directory)
         return self.notebook.host
 
+    def do_about(self, thing: str) -> About:
+        """THING -- what the host knows of a component, model, port, part or event"""
+        return self.notebook.knowledge.named(thing)
+
     def do_debug(self, switch: str) -> None:
         """on|off -- let breakpoints in components stop; the API stops with them"""
         if switch not in {"on", "off"}:
@@ -174,6 +178,11 @@ WORDS: dict[str, Callable[..., Any]] = {
 }
 
 
+def arguments() -> dict[str, str]:
+    """What each word of `%aegis` takes, as its usage says it."""
+    return {word: (verb.__doc__ or "").partition("-- ")[0].strip() for word, verb in WORDS.items()}
+
+
 def _usage(word: str) -> str:
     arguments, _, meaning = (WORDS[word].__doc__ or "").partition("-- ")
     return f"{f'%aegis {word} {arguments}':<40}{meaning}"
@@ -186,12 +195,3 @@ def _check(name: str, version: str) -> None:
         )
     if not VERSION.match(version):
         raise UsageError(f"{version!r} is no version: write three numbers, as 1.2.0")
-
-
-@context_matcher()  # type: ignore[untyped-decorator]
-def complete(context: CompletionContext) -> dict[str, Any]:
-    line = context.line_with_cursor.lstrip()
-    fits = line.startswith("%aegis ") and len(line.split(" ")) == 2
-    words = [word for word in WORDS if word.startswith(context.token)] if fits else []
-    found = [SimpleCompletion(text=word, type="magic") for word in words]
-    return {"completions": found, "suppress": fits}

@@ -21,13 +21,13 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ComponentError
 from aegis.core.graph import Graph
 from aegis.core.registry import Registry
-from aegis_kernel import display
+from aegis_kernel import about, completion, display
 from aegis_kernel.cells import running_cell
 from aegis_kernel.comms import Comms
 from aegis_kernel.deployed import Deployed, changes_of, defines, missing
 from aegis_kernel.display import DeploymentView
 from aegis_kernel.hosting import HostThread, NotebookHost
-from aegis_kernel.magics import AegisMagics, complete
+from aegis_kernel.magics import AegisMagics, arguments
 from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
 from aegis_kernel.outputs import Outputs
 
@@ -39,7 +39,7 @@ def lab_data() -> Path:
     directory, named after its kernel, which a restart keeps.
     """
     path = Path(os.environ.get("JPY_SESSION_NAME", ""))
-    if path.suffix == ".ipynb":
+    if path.suffix in {".ipynb", ".py"}:
         return path.absolute().parent / ".aegis" / path.stem / "lab"
     from ipykernel.kernelapp import IPKernelApp
 
@@ -86,6 +86,13 @@ def load(shell: InteractiveShell) -> None:
     # registers with threading for this.
     getattr(threading, "_register_atexit", atexit.register)(notebook.thread.close)
     print(notebook.where())
+    if notebook.thread.outputs is None:
+        print("What components print shows here; a kernel shows it in the cell that set it off.")
+    else:
+        print(
+            "In this kernel an `await` cannot be interrupted, and what the panel asks waits for the "
+            "cell that runs; in the kernel named Aegis it does not."
+        )
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -105,10 +112,12 @@ class Notebook:
         self.shell = shell
         self.thread = thread
         self.host = NotebookHost(thread)
+        self.knowledge = about.Knowledge(thread)
+        self._matcher = completion.matcher(self, arguments())
         self.depends: set[Path] = set()  # the files that its components were read from
         self._bound: dict[str, tuple[str, weakref.ref[Any]]] = {}
         self._seen: weakref.ref[Registry] | None = None
-        self._untold: str | None = None
+        self._untold: list[str] = []
         self._given: dict[str, Any] | None = None  # None: whoever made the thread starts it
 
     # --- life -----------------------------------------------------------------------------------
@@ -123,13 +132,15 @@ class Notebook:
         display.register(self.shell)
         self.shell.set_custom_exc((AegisError,), show_mistake)
         self.shell.events.register("pre_run_cell", self._before_cell)
-        self.shell.Completer.custom_matchers.append(complete)
+        self.shell.Completer.custom_matchers.append(self._matcher)
+        about.attach(self.shell, self.knowledge)
 
     def detach(self) -> None:
         """Take everything back that `attach` and the components gave."""
         self.shell.set_custom_exc((), None)
         self.shell.events.unregister("pre_run_cell", self._before_cell)
-        self.shell.Completer.custom_matchers.remove(complete)
+        self.shell.Completer.custom_matchers.remove(self._matcher)
+        about.detach(self.shell)
         for kind, name in (("cell", "component"), ("line", "aegis")):
             self.shell.magics_manager.magics[kind].pop(name, None)
         self.shell.magics_manager.registry.pop(AegisMagics.__name__, None)
@@ -149,7 +160,7 @@ class Notebook:
             self.thread.start(lab_config(**given))
         except Exception as error:  # noqa: BLE001 -- see above
             self.thread.failure = error
-            self._untold = f"Aegis: {self.where()}"
+            self.tell(self.where())
 
     def move(self, data: str) -> None:
         """Close the host and start it on another data directory.
@@ -172,6 +183,12 @@ class Notebook:
             raise
         self._given = given
 
+    def move_to(self, thread: HostThread) -> None:
+        """Use the host of `thread` from now on, with all that the cells already have of it."""
+        self.thread = thread
+        self.host.move_to(thread)
+        self.bind()
+
     def where(self) -> str:
         """One line: where the host answers and keeps its data, or why there is none."""
         if not self.thread.is_open:
@@ -181,12 +198,16 @@ class Notebook:
         kept = "nothing is kept on disk" if data is None else f"data in {data}"
         return f"the API is at {self.host.address}, {kept}"
 
+    def tell(self, text: str) -> None:
+        """Say something before the next cell: nobody hears it now."""
+        self._untold.append(text)
+
     def _before_cell(self, _: ExecutionInfo) -> None:
         if self.thread.outputs is not None:
             self.thread.outputs.began()
-        untold, self._untold = self._untold, None
-        if untold is not None:
-            print(untold, file=sys.stderr)
+        untold, self._untold = self._untold, []
+        for text in untold:
+            print(f"Aegis: {text}", file=sys.stderr)
         if self.thread.is_open:
             self.bind()  # what was deployed since, from wherever
 

@@ -6,22 +6,23 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jupytext.cell_reader import DoublePercentScriptCellReader
-from jupytext.config import JupytextConfiguration
-from jupytext.jupytext import TextNotebookConverter
+from jupytext.cell_reader import DoublePercentScriptCellReader  # type: ignore[import-untyped]
+from jupytext.config import JupytextConfiguration  # type: ignore[import-untyped]
+from jupytext.jupytext import TextNotebookConverter  # type: ignore[import-untyped]
 
 
 def read_percent(text: str) -> Iterator[tuple[str, Sequence[str], int]]:
     """Source, tags and first line (from 1) of each code cell."""
     lines = text.splitlines()
+    total = len(lines)
     starts: list[int] = []
 
-    class Reader(DoublePercentScriptCellReader):
+    class Reader(DoublePercentScriptCellReader):  # type: ignore[misc]
         """Jupytext's own, which notes where a cell begins: jupytext itself forgets it."""
 
-        def read(self, rest: list[str]) -> Any:
-            starts.append(len(lines) - len(rest))
-            return super().read(rest)
+        def read(self, lines: list[str]) -> Any:
+            starts.append(total - len(lines))
+            return super().read(lines)
 
     converter = TextNotebookConverter(
         {"extension": ".py", "format_name": "percent"}, JupytextConfiguration()
@@ -32,11 +33,11 @@ def read_percent(text: str) -> Iterator[tuple[str, Sequence[str], int]]:
     # What a header says besides jupytext's own becomes a cell that no reader read.
     for cell, start in zip(cells[len(cells) - len(starts) :], starts, strict=True):
         if cell.cell_type == "code":
-            yield cell.source, cell.metadata.get("tags", ()), start + _offset(cell, lines[start])
+            yield cell.source, cell.metadata.get("tags", ()), start + _offset(lines[start])
 
 
-def _offset(cell: Any, marker: str) -> int:
-    """From the line before a cell's first one to its source's first line, counted from 1.
+def _offset(marker: str) -> int:
+    """From the lines before a cell to the number of its source's first line.
 
     A cell in another language has its magic where the `# %%` is.
     """

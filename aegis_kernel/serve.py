@@ -13,14 +13,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis.bootstrap import dedicate
 from aegis.configuration import Config, environment, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
 from aegis_kernel.ipynb import (
-    SKIPPED,
     Cell,
     NotebookError,
     Stopped,
@@ -29,6 +28,11 @@ from aegis_kernel.ipynb import (
     read_cells,
 )
 
+if TYPE_CHECKING:
+    from aegis_kernel.reload import Reloads, Surroundings
+
+# What a cell says that may deploy something.
+DEPLOYING = ("%%component", "deploy", "%aegis watch")
 SAY_AFTER_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 
@@ -50,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Cells tagged aegis-skip or skip-execution are left out.",
     )
     add = parser.add_argument
-    add("notebook", type=Path, help="the .ipynb file")
+    add("notebook", type=Path, help="the .ipynb file, or a .py file of `# %%%%` cells")
     add("--host", metavar="ADDRESS", help="to listen on (default: 127.0.0.1)")
     add("--port", type=int, help="to listen on (default: AEGIS_PORT, or a free one)")
     add(
@@ -63,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--token", help="what callers must show (default: AEGIS_TOKEN, or a new one)")
     add("--no-token", action="store_true", help="let everybody in who reaches the address")
     add("--timeout", type=float, default=600.0, metavar="SECONDS", help="for a cell (%(default)g)")
+    add(
+        "--watch",
+        action="store_true",
+        help="serve what is saved: the notebook and the files that it uses",
+    )
     add(
         "-p",
         "--parameter",
@@ -87,17 +96,18 @@ class _Service:
     """One run of the command."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.began = time.perf_counter()
+        self.began, self.began_at = time.perf_counter(), time.time()
         self.options = options
         self.path = options.notebook.absolute()
         self.cells = read_cells(options.notebook)
-        if not any("%%component" in c.source or "deploy" in c.source for c in self.cells):
+        if not any(word in c.source for c in self.cells for word in DEPLOYING):
             raise NotebookError(f"{options.notebook} has no component: no cell says %%component")
         self.values = _given(options)
-        self.parameters = parameter_cell(self.cells, self.values)
+        parameter_cell(self.cells, self.values)
         self.config = _config(options, self.path)
         self.thread = HostThread()
         self.stopping = False
+        self.reloads: Reloads | None = None
         self.holds: list[Callable[[], None]] = []
 
     def run(self) -> int:
@@ -110,6 +120,8 @@ class _Service:
             failed = self._run_cells()
             if failed is None:
                 self._ready()
+                if self.reloads is not None:
+                    self.reloads.run()
                 while True:
                     signal.pause()
             _say(failed)
@@ -127,26 +139,41 @@ class _Service:
         # Relative paths and imports mean in the cells what they mean in Jupyter.
         os.chdir(self.path.parent)
         sys.path.insert(0, "")
-        from aegis_kernel.headless import CellError, make_shell, run_cell
+        from aegis_kernel.headless import CellError, Given, leave_input, make_shell, run_cells
         from aegis_kernel.notebook import Notebook
 
+        leave_input()
+        given = Given(values=self.values, timeout=self.options.timeout)
+        surroundings = self._surroundings()
         shell = make_shell()
         notebook = Notebook(shell, self.thread)
         notebook.attach()
         progress = _Progress(self.began, len(self.cells))
-        for cell in self.cells:
-            if cell.tags & SKIPPED:
-                continue
-            with progress.of(cell):
-                try:
-                    run_cell(shell, cell, self.options.timeout)
-                except CellError as error:
-                    return f"{error}\n{error.text}".rstrip()
-            if self.stopping:
-                raise Stopped
-            if cell is self.parameters:
-                shell.user_ns.update(self.values)
+        try:
+            run_cells(shell, self.cells, given, around=progress.of)
+        except CellError as error:
+            return f"{error}\n{error.text}".rstrip()
+        if self.stopping:
+            raise Stopped
+        if surroundings is not None:
+            from aegis_kernel.reload import Reloads, Served
+
+            components = frozenset(self.thread.host.engine.registry.live)
+            served = Served(cells=self.cells, shell=shell, notebook=notebook, components=components)
+            self.reloads = Reloads(
+                self.path, given, served, surroundings, began=self.began_at, say=_say
+            )
         return None
+
+    def _surroundings(self) -> Surroundings | None:
+        """The process as it is before the first cell, where it is wanted again."""
+        if not self.options.watch:
+            return None
+        from aegis_kernel.reload import Surroundings
+
+        # Compiled files are told apart by the second of their saving, which is too coarse here.
+        sys.dont_write_bytecode = True
+        return Surroundings(self.path.parent)
 
     def _ready(self) -> None:
         host = self.thread.host

@@ -22,6 +22,7 @@ from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.graph import Graph
 from aegis.core.trace import Call, sequence
 from aegis.core.wire import Figure
+from aegis.engine.context import CALLER
 from aegis.engine.monitor import Trace, flow_line
 from aegis_kernel.tables import BAD, BUSY, DIM, GOOD, QUIET, ROWS, cell, codes, table
 
@@ -476,7 +477,7 @@ async def flows(host: Host, record: Any) -> FlowList:
 
 
 def _begin(host: Host) -> tuple[AbstractContextManager[Trace], Trace]:
-    tracing = host.monitor.trace()
+    tracing = host.monitor.trace(CALLER.get())
     return tracing, tracing.__enter__()
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from aegis_kernel.hosting import HostThread
     from aegis_kernel.views import Live
 
-SCRIPT = Path(__file__).parent / "static" / "widget.js"
+# Made of labextension/src/widget.ts by `npm run widget`.
+STATIC = Path(__file__).parent / "static"
 
 
 class MissingWidgetError(AegisError):
@@ -68,7 +69,8 @@ def _class() -> Any:
     class AegisView(anywidget.AnyWidget):
         """A view of a host."""
 
-        _esm = SCRIPT.read_text(encoding="utf-8")
+        _esm = (STATIC / "widget.js").read_text(encoding="utf-8")
+        _css = (STATIC / "widget.css").read_text(encoding="utf-8")
         view = traitlets.Dict().tag(sync=True)
         svg = traitlets.Unicode().tag(sync=True)
 

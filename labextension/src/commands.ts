@@ -81,7 +81,7 @@ export function addCommands({ app, panel, watch, describe }: Surroundings): read
     },
   );
   add('aegis:show-graph', say('Show the graph of components'), () => {
-    open('components');
+    open('graph');
   });
   add('aegis:show-failed', say('Show what failed'), () => {
     open('failed');

@@ -15,7 +15,6 @@ export interface Host {
   /** What a person calls it: the notebook's file name, when it has one. */
   readonly label: string;
   readonly path: string;
-  readonly busy: boolean;
 }
 
 /** One connection to a kernel, for all sessions over it. */
@@ -25,6 +24,8 @@ interface Line {
 }
 
 const CONNECT = 10000;
+/** What code that brings a host into a kernel has in it. */
+export const MENTION = 'aegis';
 
 /**
  * Knows which kernels are ours, with or without a document.
@@ -80,16 +81,19 @@ export class Hosts {
     return session;
   }
 
-  /** Look whether a kernel that is not known as ours has a host, now and when a cell says so. */
-  consider(kernel: Kernel.IKernelConnection): void {
+  /**
+   * Look whether a kernel that is not known as ours has a host: when a cell mentions us as it runs,
+   * and now if `mentioned`. A kernel without one complains of being asked, so it is not done idly.
+   */
+  consider(kernel: Kernel.IKernelConnection, mentioned: () => boolean): void {
     if (this._considered.has(kernel)) return;
     this._considered.add(kernel);
-    let told = true;
+    let told = false;
     const heard = (_: unknown, { msg, direction }: Kernel.IAnyMessageArgs): void => {
       if (direction !== 'recv' || msg.channel !== 'iopub' || this._isKnown(kernel)) return;
       const { content } = msg;
       if (msg.header.msg_type === 'execute_input' && 'code' in content) {
-        told ||= String(content.code).includes('aegis');
+        told ||= String(content.code).includes(MENTION);
       }
       if (told && 'execution_state' in content && content.execution_state === 'idle') {
         told = false;
@@ -100,7 +104,7 @@ export class Hosts {
     kernel.disposed.connect(() => this._considered.delete(kernel));
     void kernel.info.then(({ implementation }) => {
       if (implementation === 'aegis') this._prove(kernel.id);
-      else if (!this._isKnown(kernel) && kernel.status === 'idle') this._probe(kernel);
+      else if (!this._isKnown(kernel) && mentioned()) this._probe(kernel);
     });
   }
 
@@ -158,7 +162,7 @@ export class Hosts {
       if (!this._isKnown(kernel)) continue;
       const path = documents.get(kernel.id)?.path ?? '';
       const label = path.slice(path.lastIndexOf('/') + 1) || kernel.id.slice(0, 8);
-      hosts.push({ id: kernel.id, label, path, busy: kernel.execution_state === 'busy' });
+      hosts.push({ id: kernel.id, label, path });
     }
     hosts.sort((a, b) => Number(!a.path) - Number(!b.path) || a.path.localeCompare(b.path));
     if (JSON.stringify(hosts) === JSON.stringify(this._hosts)) return;

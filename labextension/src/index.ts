@@ -13,8 +13,9 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { addCommands, NEW_NOTEBOOK, OPEN } from './commands';
-import { Hosts } from './hosts';
+import { Hosts, MENTION } from './hosts';
 import { markIcon } from './logo';
+import { outputs } from './mime';
 import { Panel } from './panel';
 import type { Question } from './sections/section';
 import { problems } from './state';
@@ -31,6 +32,12 @@ export function speaker(translator: ITranslator | null): Say {
   return (text, ...values) => bundle.__(text, ...values);
 }
 
+/** Whether a cell of the notebook has to do with us. */
+function mentions(notebook: NotebookPanel): boolean {
+  const cells = notebook.content.model?.sharedModel.cells ?? [];
+  return cells.some((cell) => cell.getSource().includes(MENTION));
+}
+
 const hosts: JupyterFrontEndPlugin<Hosts> = {
   id: 'aegis-lab:hosts',
   description: 'Knows the Aegis hosts that run on this Jupyter server.',
@@ -42,10 +49,10 @@ const hosts: JupyterFrontEndPlugin<Hosts> = {
     notebooks?.widgetAdded.connect((_, notebook) => {
       const consider = (): void => {
         const kernel = notebook.sessionContext.session?.kernel;
-        if (kernel) found.consider(kernel);
+        if (kernel) found.consider(kernel, () => mentions(notebook));
       };
       notebook.sessionContext.kernelChanged.connect(consider);
-      consider();
+      void notebook.context.ready.then(consider);
     });
     return found;
   },
@@ -178,4 +185,4 @@ const panel: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [hosts, watch, panel];
+export default [hosts, watch, panel, outputs];

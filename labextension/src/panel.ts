@@ -9,6 +9,7 @@ import { ComponentsSection } from './sections/components';
 import { EventsSection } from './sections/events';
 import { FailedSection } from './sections/failed';
 import { FlowsSection } from './sections/flows';
+import { GraphSection } from './sections/graph';
 import { LogSection } from './sections/log';
 import { paragraph, room, sample, word } from './sections/parts';
 import type { Deed, Desk, Question, Section } from './sections/section';
@@ -17,7 +18,7 @@ import type { Say, Target } from './views/view';
 import type { Change, Watch } from './watch';
 import type { Done } from './protocol';
 
-export const SECTIONS = ['components', 'events', 'flows', 'failed', 'log'] as const;
+export const SECTIONS = ['components', 'graph', 'events', 'flows', 'failed', 'log'] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 export interface PanelOptions {
@@ -109,6 +110,7 @@ export class Panel extends Widget {
     const titles: Readonly<Record<SectionName, string>> = {
       components: say('Components'),
 
+      graph: say('Graph'),
       events: say('Events'),
       flows: say('Flows'),
       failed: say('Failed'),
@@ -161,7 +163,7 @@ export class Panel extends Widget {
   /** Show one thing of the host where it belongs. */
   reveal(target: Target): void {
     const places = {
-      node: 'components',
+      node: 'graph',
       event: 'events',
       flow: 'flows',
       component: 'components',
@@ -225,6 +227,7 @@ export class Panel extends Widget {
     if (tab.section !== null) return tab.section;
     const makers: Readonly<Record<SectionName, new (desk: Desk) => Section>> = {
       components: ComponentsSection,
+      graph: GraphSection,
       events: EventsSection,
       flows: FlowsSection,
       failed: FailedSection,
@@ -337,6 +340,7 @@ export class Panel extends Widget {
     const counts: Readonly<Record<SectionName, number>> = {
       components: state.status.components.filter(({ health }) => health !== 'ok').length,
 
+      graph: 0,
       events: 0,
       flows: state.status.flows_open,
       failed: state.status.failed,
@@ -379,7 +383,6 @@ export class Panel extends Widget {
         ...(status.address ? [status.address.replace(/^https?:\/\//, '')] : []),
         say('%1 events/s', pace),
         say('%1 open flows', status.flows_open),
-        ...(this.options.watch.host?.busy ? [say('a cell runs')] : []),
       ].join(' · '),
     );
   }
@@ -389,7 +392,7 @@ export class Panel extends Widget {
     const { watch } = this.options;
     const text =
       state.link === 'lost'
-        ? say('Not connected: %1 What is shown may be old.', state.note)
+        ? say('Not connected: %1. What is shown may be old.', state.note.replace(/\.$/, ''))
         : state.link === 'skewed'
           ? state.note
           : watch.note;

@@ -31,7 +31,7 @@ export interface Problem {
 }
 
 /**
- * A live component. `health` is the worst of its ports and of the last save of its source.
+ * A live component. `health` is the worst of its ports, its listeners and its last save.
  */
 export interface Component {
   readonly name: string;
@@ -261,6 +261,8 @@ export interface Open {
 
 /**
  * The view has taken the frame that ended at `cursor`.
+ *
+ * Said again after a silence, it asks for what was lost on the way since.
  */
 export interface Ack {
   readonly kind: "ack";

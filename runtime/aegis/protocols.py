@@ -82,6 +82,13 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["listener", "flow"] = "listener"
     what: str = ""
 
+    @property
+    def id(self) -> str:
+        """What `host.retry` and `host.discard` take: `flow:...` or `listener:...`."""
+        if self.kind == "flow":
+            return self.subscriber
+        return f"listener:{self.subscriber}:{self.seq}"
+
 
 class Cleared(msgspec.Struct, frozen=True):
     """A failure that is none any more: the key of a Failed."""

@@ -239,6 +239,31 @@ async def test_the_next_frame_waits_for_the_ack_of_the_last(host, sessions):
     assert view.frames[1]["since"] == view.frames[0]["cursor"]
 
 
+async def test_a_frame_that_was_lost_is_made_up_for_when_the_view_says_where_it_is(
+    host, sessions, monkeypatch
+):
+    view = View(sessions, acks=False).open()
+    await until(lambda: view.frames)
+    view.ack()
+    await notes(host, 1)
+    await until(lambda: len(view.frames) == 2)
+    first = view.frames[0]["cursor"]
+    view.say(kind="ack", cursor=first)
+    await notes(host, 1)
+    await asyncio.sleep(0.15)
+    assert len(view.frames) == 2  # it may still be under way
+    monkeypatch.setattr(sessions_module, "LOST", 0.1)
+    view.say(kind="ack", cursor=first)
+    await until(lambda: len(view.frames) == 3)
+    assert view.frames[2]["since"] == first
+    assert [event["seq"] for event in view.frames[2]["events"]] == [1, 2]
+    await asyncio.sleep(0.15)
+    view.say(kind="ack", cursor=0)
+    await until(lambda: len(view.frames) == 4)
+    assert view.frames[3]["reset"]
+    view.ack()
+
+
 async def test_a_change_after_a_silence_is_told_at_once(host, view):
     await asyncio.sleep(0.15)
     before = len(view.frames)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import busy, deploys, http, orders, panel, start
+from tests.bench import busy, deploys, graph, http, monitor, orders, panel, start
 from tests.bench.figure import Figure, table
 from tests.bench.machine import described, pace
 from tests.bench.program import told
@@ -21,8 +21,10 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "orders": orders.measure,
     "deploys": deploys.measure,
     "busy": busy.measure,
+    "monitor": monitor.measure,
     "panel": panel.measure,
     "start": start.measure,
+    "graph": graph.measure,
 }
 
 

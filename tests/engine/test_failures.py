@@ -39,9 +39,7 @@ async def parked(host, ear, stars=2):
     note = await host.create("Note")
     for _ in range(stars):
         await host.call(note, "star")
-    async with asyncio.timeout(5):
-        while len(await host.failed()) < stars + 1:
-            await asyncio.sleep(0.001)
+    await until(lambda: host.monitor.status().failed == stars + 1)
     ear.fails = lambda type, subject, n: False
     ear.asked.clear()
     return note, await host.failed()
@@ -88,9 +86,7 @@ async def test_one_that_fails_again_stays_with_its_error_and_holds_the_others(no
     assert (await notes.failed())[0].attempts == 2
     # What comes now is held too.
     await notes.call(note, "star")
-    async with asyncio.timeout(5):
-        while len(await notes.failed()) < 3:
-            await asyncio.sleep(0.001)
+    await until(lambda: notes.monitor.status().failed == 3)
     assert len(await heard(notes)) == 1
 
 
@@ -267,7 +263,7 @@ async def test_a_retry_that_was_not_stored_leaves_the_flow_on_the_list():
 
 
 async def test_a_flow_that_nothing_consumes_any_more_stays_on_the_list(shop, desk):
-    order, failed = await undone(shop, desk)
+    _, failed = await undone(shop, desk)
     await shop.undeploy("orders")
     with pytest.raises(ConflictError, match="sets off nothing"):
         await shop.retry(failed.subscriber)

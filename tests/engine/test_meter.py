@@ -139,17 +139,27 @@ async def test_a_trace_goes_through_to_the_services(boxes):
     assert all(call.ended is not None for call in trace.calls)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        "class Wood(Shelf):\n    __slots__ = ('n',)\n    def __init__(self) -> None:\n"
-        "        self.n = 1\n",
-        "class Wood(dict, Shelf):\n    n = 1\n",
-        "class Wood(Shelf):\n    n = 1\n    def __init_subclass__(cls) -> None:\n"
-        "        raise RuntimeError('somebody inherits')\n",
-    ],
-    ids=["slots", "builtin", "subclass hook"],
-)
+CLOSED = {
+    "slots": """
+class Wood(Shelf):
+    __slots__ = ("n",)
+    def __init__(self) -> None:
+        self.n = 1
+""",
+    "builtin": """
+class Wood(dict, Shelf):
+    n = 1
+""",
+    "subclass hook": """
+class Wood(Shelf):
+    n = 1
+    def __init_subclass__(cls) -> None:
+        raise RuntimeError("somebody inherits")
+""",
+}
+
+
+@pytest.mark.parametrize("head", CLOSED.values(), ids=CLOSED)
 async def test_what_cannot_be_measured_works_unmeasured(head):
     text = f"""
 from typing import Protocol

@@ -10,8 +10,9 @@ from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.errors import NotFoundError
 from aegis.core.trace import CELL, sequence
 from aegis.engine import monitor as limits
+from aegis.engine.context import CALLER
 from aegis.testing import memory_host
-from tests.engine.shop import TEXT, Desk, never, quiet, until
+from tests.engine.shop import TEXT, never, quiet, until
 
 ALL = frozenset({"status", "figures", "events", "flows", "failed", "log"})
 PAY = "port:orders.Order.pay"
@@ -337,6 +338,18 @@ async def test_a_trace_holds_what_was_called_while_it_was_open(shop):
     shown = sequence(trace.calls)
     assert shown.participants[:2] == (CELL, "model:orders.Order")
     assert shop.monitor.traces == ()
+
+
+async def test_a_callers_trace_leaves_out_what_others_set_off(shop):
+    async def order(caller):
+        CALLER.set(caller)
+        return await shop.create("Order", total="5")
+
+    with shop.monitor.trace("cell 7") as trace:
+        own, _ = await asyncio.gather(order("cell 7"), order("cell 6"))
+        await quiet(shop)
+    assert {call.about for call in trace.calls if call.kind != "call"} == {own.id}
+    assert ("call", PAY, "part:orders.Desk") in [(c.kind, c.source, c.target) for c in trace.calls]
 
 
 async def test_a_long_trace_is_cut_and_counts_the_rest(shop, monkeypatch):

@@ -57,7 +57,7 @@ def hold(seconds: float) -> None:
         sum(numbers)
         if time.monotonic() - began > seconds:
             return
-        count *= 4
+        count *= 2
 
 
 async def beside(call: Callable[[], None]) -> None:
@@ -92,8 +92,11 @@ async def test_an_adapter_that_blocks_the_loop_is_named_with_its_line(host: Host
 async def test_a_cell_that_holds_the_interpreter_is_named(host: Host) -> None:
     host.monitor.watch(lambda: "cell 7 (line 3: sum(range(10**9)))")
     await asyncio.sleep(0.3)
-    await beside(lambda: hold(0.5))
-    said = await problems(host)
+    async with asyncio.timeout(30):
+        # Where the machine itself keeps this process waiting nobody is blamed: then once more.
+        while not (said := host.status().problems):
+            await beside(lambda: hold(0.3))
+            await asyncio.sleep(0.2)
     assert len(said) == 1, said
     assert re.fullmatch(
         r"cell 7 \(line 3: sum\(range\(10\*\*9\)\)\) held the interpreter for [\d.]+ s", said[0]
@@ -112,7 +115,7 @@ async def test_who_cannot_say_it_does_no_harm(host: Host) -> None:
         raise RuntimeError("no idea")
 
     host.monitor.watch(broken)
-    await beside(lambda: hold(0.5))
+    await beside(lambda: hold(0.3))
     await asyncio.sleep(0.3)
     assert host.status().problems == ()
     await host.deploy("bakery", "1.0.0", TEXT, origin="cell 3")

@@ -5,15 +5,9 @@ import time
 
 import pytest
 
-LAGS = "[line.text for line in host._thread.host.monitor.frame(0, frozenset({'log'}), reset=True).log]"
-
-
-def lag(kernel) -> str:
-    """What the host's log says of a held interpreter, once it does."""
-    deadline = time.monotonic() + 10
-    while "held the interpreter" not in (said := kernel.value(LAGS)):
-        assert time.monotonic() < deadline, said
-    return said
+LAGS = (
+    "[line.text for line in host._thread.host.monitor.frame(0, frozenset({'log'}), reset=True).log]"
+)
 
 
 def numbered(kernel, cell: str) -> int:
@@ -32,8 +26,18 @@ def numbered(kernel, cell: str) -> int:
     ],
     ids=["plain", "after an await", "in a function"],
 )
-def test_a_call_in_c_that_holds_the_interpreter_is_told_with_its_cell(start_kernel, tmp_path, cell):
-    kernel = start_kernel(tmp_path, AEGIS_EPHEMERAL="1")
-    number = numbered(kernel, cell.format(n=5 * 10**7))
-    said = lag(kernel)
-    assert re.search(rf"cell {number} \(line 3\) held the interpreter for \d\.\d s", said), said
+def test_a_call_in_c_that_holds_the_interpreter_is_told_with_its_cell(kernel, cell):
+    # On a machine that is busy with other things a delay is nobody's fault, so it may take another.
+    for _ in range(5):
+        number = numbered(kernel, cell.format(n=3 * 10**7))
+        told = re.compile(rf"cell {number} \(line 3\) held the interpreter for \d\.\d s")
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if told.search(said := kernel.value(LAGS)):
+                return
+    pytest.fail(said)
+
+
+def test_a_cell_that_only_waits_is_not_blamed(kernel):
+    number = numbered(kernel, "import time\ntime.sleep(0.5)\nx = sum(n for n in range(10**6))")
+    assert f"cell {number} " not in kernel.value(LAGS)

@@ -3,6 +3,8 @@
 import json
 import queue
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -139,6 +141,37 @@ def test_an_interrupt_ends(kernel, cell):
     assert kernel.value("6 * 7") == "42"
 
 
+def test_an_interrupt_of_an_awaited_verb_of_the_host_leaves_the_flow_alone(kernel):
+    cell = ORDERS.replace("orders", "patient").replace(
+        'return f"ok {amount}"', "await __import__('asyncio').sleep(3600)"
+    )
+    assert kernel.run(cell.replace("timeout=5", "timeout=5000")).status == "ok"
+    kernel.run("order = host.create('patient.Order', total='1.00')")
+    for call in (
+        "await host.aio.wait(order)",
+        "host.wait(order)",
+        "await host.aio.wait(order, 600)",
+    ):
+        assert kernel.interrupted(call).status == "error"
+    assert kernel.value("host.flows(order)[-1].flow.state") == "running"
+
+
+def test_an_interrupt_while_an_adapter_opens_deploys_nothing(kernel):
+    hanging = ORDERS.replace("orders", "hanging").replace(
+        "class CardPayments(Payments):",
+        "class CardPayments(Payments):\n"
+        "    async def open(self) -> None:\n"
+        "        print('opening', flush=True)\n"
+        "        await __import__('asyncio').sleep(3600)\n",
+    )
+    reply = kernel.interrupted(hanging, after=1.5)
+    assert reply.status == "error"
+    assert "opening" in reply.stdout
+    assert "hanging" not in kernel.value("[part.name for part in host.status().components]")
+    assert kernel.value("[m for m in __import__('sys').modules if 'hanging' in m]") == "[]"
+    assert kernel.run(ORDERS.replace("orders", "hanging")).status == "ok"
+
+
 def test_what_a_component_prints_while_it_loads_shows_in_its_cell(kernel):
     reply = kernel.run(
         "%%component talkative 1.0.0\nfrom aegis import Model\nprint('loading')\nclass Word(Model): ..."
@@ -207,7 +240,9 @@ def test_a_bad_setting_does_not_keep_cells_from_running(start_kernel, tmp_path):
 
 def test_the_extension_gives_a_stock_kernel_the_same(start_kernel, tmp_path):
     kernel = start_kernel(tmp_path, name="python3", AEGIS_EPHEMERAL="1")
-    assert "the API is at http://127.0.0.1:" in kernel.run("%load_ext aegis_kernel").stdout
+    told = kernel.run("%load_ext aegis_kernel").stdout
+    assert "the API is at http://127.0.0.1:" in told
+    assert "In this kernel an `await` cannot be interrupted" in told
     assert kernel.run(ORDERS).status == "ok"
     address = kernel.value("host.address")
     assert kernel.value("host.create(Order, total='2.00').total") == "2.00"
@@ -224,3 +259,72 @@ def test_a_session_with_the_extension_drains_its_host_as_it_ends(start_kernel, t
     assert lock.stat().st_size > 0
     kernel.close()
     assert lock.stat().st_size == 0  # as an owner leaves it that got as far as closing
+
+
+def test_every_setting_is_in_the_help_of_the_kernel():
+    shown = subprocess.run(
+        [sys.executable, "-m", "aegis_kernel", "--help-all"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    for name in ("port", "data_dir", "ephemeral", "token", "switch_interval", "debug_host"):
+        assert f"--AegisKernel.{name}=" in shown, name
+
+
+SETTINGS = (
+    "(__import__('sys').getswitchinterval(), host._thread.debug, host.token,"
+    " host._thread.config.data is None, host.address.rsplit(':')[-1])"
+)
+
+
+def test_settings_come_from_the_environment(start_kernel, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kernel = start_kernel(
+        tmp_path,
+        AEGIS_SWITCH_INTERVAL="0.002",
+        AEGIS_DEBUG="true",
+        AEGIS_TOKEN="sesame",
+        AEGIS_EPHEMERAL="yes",
+        AEGIS_PORT=str(port),
+    )
+    assert kernel.value(SETTINGS) == f"(0.002, True, 'sesame', True, '{port}')"
+
+
+def test_a_config_file_goes_before_the_environment(start_kernel, tmp_path):
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_kernel_config.py").write_text(
+        "c.AegisKernel.switch_interval = 0.004\n"
+        "c.AegisKernel.token = 'from the file'\n"
+        "c.AegisKernel.debug_host = False\n"
+        f"c.AegisKernel.data_dir = {str(tmp_path / 'kept')!r}\n"
+    )
+    kernel = start_kernel(
+        tmp_path,
+        IPYTHONDIR=str(tmp_path / "ipython"),
+        AEGIS_SWITCH_INTERVAL="0.002",
+        AEGIS_DEBUG="1",
+        AEGIS_TOKEN="from outside",
+        AEGIS_DATA=str(tmp_path / "elsewhere"),
+    )
+    found = kernel.value(SETTINGS)
+    assert found.startswith("(0.004, False, 'from the file', False, ")
+    assert (tmp_path / "kept").is_dir()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_bad_switch_interval_is_told_and_the_default_taken(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, AEGIS_SWITCH_INTERVAL="soon", AEGIS_EPHEMERAL="1")
+    reply = kernel.run("1 + 1")
+    assert "AEGIS_SWITCH_INTERVAL is 'soon'" in reply.stderr
+    assert kernel.value("__import__('sys').getswitchinterval()") == "0.0005"
+
+
+def test_a_kernel_starts_without_what_only_some_notebooks_need(start_kernel, tmp_path):
+    kernel = start_kernel(tmp_path, AEGIS_EPHEMERAL="1")
+    heavy = ("anywidget", "duckdb", "ipywidgets", "jupytext", "papermill", "watchfiles", "yaml")
+    assert kernel.value(f"[m for m in {heavy} if m in __import__('sys').modules]") == "[]"

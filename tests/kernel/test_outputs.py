@@ -8,11 +8,12 @@ import pytest
 
 from tests.kernel.process import Kernel
 
-TALK = '''\
+TALK = """\
 %%component talk 1.0.0
 import asyncio, sys, threading
 from typing import Protocol
 from IPython.display import display
+from tqdm.auto import tqdm
 from aegis import Event, Model, Refused, adapter, blocking, command, on, port
 
 class Voice(Protocol):
@@ -42,6 +43,7 @@ class Talk(Model, endpoint="talks"):
         print(f"port {self.word}")
         print(f"error {self.word}", file=sys.stderr)
         display({"text/plain": f"shown {self.word}"}, raw=True)
+        list(tqdm([1], desc=f"bar {self.word}"))
         await voice.say(self.word)
         loop = asyncio.get_running_loop()
         loop.call_later(0.3, print, f"callback {self.word}")
@@ -70,10 +72,10 @@ tasks, seen = [], []
 @on("talk.told")
 async def hear(event: Event) -> None:
     print("heard", event.subject)
-'''
+"""
 
 # Everything that a talk says from its creation on, in whatever thread, task or callback.
-SAID = ("port", "error", "shown", "thread", "callback", "pool", "task", "attempt")
+SAID = ("port", "error", "shown", "bar", "thread", "callback", "pool", "task", "attempt")
 
 
 def said(reply) -> str:
@@ -137,7 +139,9 @@ def test_two_cells_that_interleave_keep_apart(talk):
         for word in ("left", "right")
     }
     for word, reply in cells.items():
-        talk.hear(lambda reply=reply, word=word: all(has_all(reply, f"{word}{n}") for n in range(5)))
+        talk.hear(
+            lambda reply=reply, word=word: all(has_all(reply, f"{word}{n}") for n in range(5))
+        )
     assert "right" not in said(cells["left"])
     assert "left" not in said(cells["right"])
 
@@ -267,3 +271,17 @@ def test_what_a_cell_itself_complains_of_shows_there(talk):
     )
     talk.hear(lambda: cell.status)
     talk.hear(lambda: "my del" in cell.stderr and "mine" in cell.stderr)
+
+
+def test_a_flow_that_a_restart_cut_goes_on_where_its_component_is_deployed(start_kernel, tmp_path):
+    patient = TALK.replace("await voice.say(self.word)", "await asyncio.sleep(3600)")
+    kernel = start_kernel(tmp_path)
+    assert kernel.run(patient).status == "ok"
+    first = kernel.begin("_ = host.create(Talk, word='cut')")
+    kernel.hear(lambda: "port cut" in said(first))
+    kernel.restart()
+    kernel.begun.clear()
+    deployed = kernel.begin(patient)
+    other = kernel.begin("import time; time.sleep(0.3)")
+    kernel.hear(lambda: "port cut" in said(deployed) and other.status)
+    assert said(other) == ""

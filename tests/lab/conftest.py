@@ -30,9 +30,11 @@ CALM = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# What Lab and the browser say by themselves.
+# What Jupyter and the browser say by themselves. A notebook's own connection to its kernel hears
+# when a kernel ends a comm of ours, and says that it does not know it.
 NOT_OURS = re.compile(
-    r"Failed to load resource|WebSocket connection to .* failed|favicon|ResizeObserver|net::ERR_"
+    r"Comm not found|reading 'schema'|filebrowser:open-path"
+    r"|Failed to load resource|WebSocket connection to .* failed|ResizeObserver|net::ERR_"
 )
 
 
@@ -65,13 +67,17 @@ class Complaints(list[str]):
     """What pages say on their consoles that is wrong."""
 
     def watch(self, page: Page) -> Page:
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("console", self._read)
+        page.on("pageerror", lambda error: self._hear(str(error)))
         return page
 
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not NOT_OURS.search(message.text):
-            self.append(f"{message.text} {message.location}")
+    def _read(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._hear(f"{message.text} {message.location}")
+
+    def _hear(self, text: str) -> None:
+        if not NOT_OURS.search(text):
+            self.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -205,6 +205,10 @@ class Kernel:
                     return int(entry.name)
         return 0
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._jupyter.ask("GET", f"kernels/{self.id}")["execution_state"] == "busy")
+
     def run(self, *cells: str) -> str:
         """Run cells one after the other; what they print. A cell that fails is an error here."""
         if self._client is None:

@@ -40,7 +40,7 @@ export class ComponentsSection implements Section {
     );
     this._empty = room(
       say('Nothing is deployed yet'),
-      paragraph(say('Run a cell that begins with %%component, and it is served at once:')),
+      paragraph(say('Run a cell that begins with %1, and it is served at once:', '%%component')),
       sample(SAMPLE, say, desk.copy),
     );
     this._waits = make('div', { class: 'aegis-Notice', 'data-mood': 'busy', hidden: true });

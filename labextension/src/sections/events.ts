@@ -29,14 +29,10 @@ export class EventsSection implements Section {
         line: (event) => [
           make(
             'span',
-            { class: 'aegis-Line-row' },
+            { class: 'aegis-Line-text' },
             clock(event.time),
-            make('span', { class: 'aegis-Term', title: event.type }, event.type),
-            make(
-              'span',
-              { class: 'aegis-Quiet aegis-Cut', title: event.subject ?? '' },
-              short(event.subject ?? ''),
-            ),
+            make('span', {}, event.type),
+            make('span', { class: 'aegis-Quiet' }, short(event.subject ?? '')),
           ),
         ],
         detail: (event) => this._detail(event),
@@ -63,8 +59,10 @@ export class EventsSection implements Section {
       this._follow();
     });
     this._pause = button({ class: 'aegis-Button', 'aria-pressed': 'false' }, () => {
-      this._paused = !this._paused;
-      if (!this._paused) this._list.close();
+      // To go on is to close what was being read.
+      const still = this._paused || this._list.isOpen;
+      this._paused = !still;
+      if (still) this._list.close();
       desk.refresh();
     });
     this._note = make('p', { class: 'aegis-Note', hidden: true });
@@ -100,7 +98,7 @@ export class EventsSection implements Section {
     write(
       this._note,
       still && fresh > 0
-        ? say('Paused: %1 newer', fresh >= events.length ? `${fresh}+` : fresh)
+        ? say('Paused: %1 newer', fresh >= state.events.length ? `${fresh}+` : fresh)
         : say('%1 earlier ones are not listed', state.skipped),
     );
     const filtered = this._filter.value.trim() !== '';

@@ -25,7 +25,7 @@ export interface Detail<T> {
 }
 
 /** How many lines are shown before a person asks for more. */
-export const PAGE = 100;
+export const PAGE = 60;
 
 class Line<T> {
   readonly node: HTMLLIElement;
@@ -44,7 +44,8 @@ class Line<T> {
           toggle(this);
         })
       : make('div', { class: 'aegis-Line-head', tabindex: -1 });
-    this._bar = make('div', { class: 'aegis-Line-bar' }, this.head);
+    const bar = lines.actions ? 'aegis-Line-bar aegis-mod-actions' : 'aegis-Line-bar';
+    this._bar = make('div', { class: bar }, this.head);
     this.node = make('li', { class: 'aegis-Line' }, this._bar);
     this._fill();
   }
@@ -149,14 +150,13 @@ export class List<T> {
     const { key } = this.lines;
     const seen = this._items.slice(0, this._most);
     const keys = new Set(seen.map(key));
+    let held = false;
     for (const [known, line] of this._shown) {
       if (keys.has(known)) continue;
       line.open(false);
-      const held = line.node.contains(document.activeElement);
+      held ||= line.node.contains(document.activeElement);
       line.node.remove();
       this._shown.delete(known);
-      // What had the focus is gone: stay in the list.
-      if (held) this._heads()[0]?.focus();
     }
     let place = this._list.firstElementChild;
     for (const item of seen) {
@@ -177,6 +177,8 @@ export class List<T> {
     show(this._more, left > 0);
     write(this._more, this.options.say('Show more (%1)', left));
     this._rove(null);
+    // What had the focus is gone: stay in the list.
+    if (held) this._heads()[0]?.focus();
     this._reveal();
   }
 

@@ -31,10 +31,10 @@ export class LogSection implements Section {
         line: (line) => [
           make(
             'span',
-            { class: 'aegis-Line-row' },
+            { class: 'aegis-Line-text' },
             clock(line.time),
             make('span', { class: 'aegis-Level', 'data-mood': MOODS[line.level] }, line.level),
-            make('span', { class: 'aegis-Quiet aegis-Cut' }, line.source),
+            make('span', { class: 'aegis-Quiet' }, line.source),
           ),
           make('span', { class: 'aegis-Wrap' }, line.text),
         ],

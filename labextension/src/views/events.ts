@@ -18,6 +18,8 @@ export class EventsView implements View {
   private readonly _empty: HTMLElement;
   private readonly _filter: HTMLInputElement;
   private readonly _pause: HTMLButtonElement;
+  private _saved: readonly EventLine[] = [];
+  private _told: readonly EventLine[] = [];
   private _events: readonly EventLine[] = [];
   private _held: readonly EventLine[] | null = null;
   private _meant: (type: string) => boolean;
@@ -77,8 +79,21 @@ export class EventsView implements View {
     const rate = state.rate > 0 ? say('%1 a second', Math.round(state.rate * 10) / 10) : '';
     const kept = this._held === null ? '' : say('paused');
     write(this._said, [kept, rate].filter(Boolean).join(' \u00b7 '));
-    if (state.events === this._events) return;
-    this._events = state.events;
+    if (state.events === this._told) return;
+    this._told = state.events;
+    this._join();
+  }
+
+  /** Events of before, which the host need not tell about again. */
+  set(saved: readonly EventLine[]): void {
+    this._saved = saved;
+    this._join();
+  }
+
+  private _join(): void {
+    const told = new Set(this._told.map(({ id }) => id));
+    const before = this._saved.filter(({ id }) => !told.has(id));
+    this._events = before.length === 0 ? this._told : [...before, ...this._told];
     if (this._held === null) this._draw();
   }
 
@@ -97,7 +112,9 @@ export class EventsView implements View {
     }
     const rows = new Map<string, HTMLElement>();
     for (const [event, before] of found) {
-      rows.set(event.id, this._rows.get(event.id) ?? this._row(event, before));
+      // One that was saved has no number, so nothing more can be asked of it.
+      const key = event.seq > 0 ? event.id : `saved ${event.id}`;
+      rows.set(key, this._rows.get(key) ?? this._row(event, before));
     }
     for (const [id, row] of this._rows) {
       if (!rows.has(id)) row.remove();
@@ -111,7 +128,7 @@ export class EventsView implements View {
       next = row;
     }
     this._rows = rows;
-    if (this._open !== null && !rows.has(this._open.id)) this._open = null;
+    if (this._open !== null && !this._open.node.isConnected) this._open = null;
     show(this._empty, rows.size === 0);
     write(
       this._empty,
@@ -135,7 +152,7 @@ export class EventsView implements View {
       make('time', { datetime: event.time, title: event.time }, clock(event.time)),
       make('span', { class: 'aegis-Event-gap' }, gap),
       make('code', { title: event.type }, event.type),
-      make('span', { class: 'aegis-Event-about', title: event.subject }, event.subject ?? ''),
+      make('span', { class: 'aegis-Event-about', title: event.subject ?? '' }, event.subject ?? ''),
       make('span', { class: 'aegis-Event-by', title: event.component }, event.component),
     );
     row.append(head);

@@ -169,7 +169,7 @@ export class FlowView implements View {
 
   private _fill(row: Row, step: StepLine, flow: FlowLine): void {
     const { say, show: elsewhere } = this.options;
-    if (row.step === null || row.step.port !== step.port || row.step.n !== step.n) {
+    if (row.step?.port !== step.port || row.step.n !== step.n) {
       const name = make('strong', {
         class: 'aegis-Step-name',
         title: `${step.model}.${step.port}`,

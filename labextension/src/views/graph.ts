@@ -13,8 +13,10 @@ const SCALES = { least: 0.05, most: 4, step: 1.25, far: 0.3, readable: 0.6 };
 const AGAIN = 3000;
 /** How far beyond the visible part a frame is kept drawn, in its pixels. */
 const AROUND = 300;
+/** About how high a room becomes. */
+const ROOM = 620;
 /** Pictures smaller than this are drawn whole. */
-const MANY = 600;
+const MANY = 100;
 
 /** What patching an element takes, found once for each picture. */
 interface Place {
@@ -25,11 +27,17 @@ interface Place {
   readonly at: readonly [string, string] | null;
   figure: Figure;
   text: Element | null;
+  /** Whether its text is behind its figure, as nobody can read it just now. */
+  stale: boolean;
 }
 
-/** A component's part of the picture, left out of drawing while it is out of sight. */
+/**
+ * A component's part of the picture, taken out of it while it is out of sight: browsers style and
+ * lay out what is in an SVG even where it is not displayed. `marker` keeps its place.
+ */
 interface Piece {
-  readonly element: SVGElement;
+  readonly element: Element;
+  readonly marker: Comment;
   readonly left: number;
   readonly top: number;
   readonly right: number;
@@ -55,8 +63,11 @@ export class GraphView implements View {
   private _nodes: Element[] = [];
   private _pieces: Piece[] = [];
   private _chosen: string | null = null;
+  private _marked: Element | null = null;
+  private _tab: Element | null = null;
   private _size: readonly [number, number] = [1, 1];
   private _scale = 1;
+  private _far = false;
   private _fitted = false;
   private _culling = 0;
   private _disposed = false;
@@ -136,10 +147,10 @@ export class GraphView implements View {
     this._size = [Number(svg.getAttribute('width')) || 1, Number(svg.getAttribute('height')) || 1];
     mark(svg, 'role', 'group');
     this._index(svg);
+    this.patch(this._figures);
+    // Before it is on the page: what is out of sight need not be laid out at all.
+    this._leaveOut();
     this._shadow.append(svg);
-    const figures = this._figures;
-    this._figures = {};
-    this.patch(figures);
     // A graph that changed keeps the place one looks at.
     if (this._fitted) this.zoom(this._scale);
     else this._begin();
@@ -168,7 +179,11 @@ export class GraphView implements View {
     const top = (room.scrollTop + y) / before;
     this._scale = Math.min(Math.max(scale, SCALES.least), SCALES.most);
     svg.style.cssText = `display:block;max-width:none;min-width:0;width:${width * this._scale}px;height:${height * this._scale}px`;
-    svg.classList.toggle('far', this._scale < SCALES.far);
+    this._far = this._scale < SCALES.far;
+    svg.classList.toggle('far', this._far);
+    if (!this._far) {
+      for (const place of this._places.values()) if (place.stale) this._write(place);
+    }
     room.scrollLeft = left * this._scale - x;
     room.scrollTop = top * this._scale - y;
     this._cull();
@@ -225,7 +240,8 @@ export class GraphView implements View {
       mark(element, 'tabindex', -1);
       mark(element, 'aria-label', place.base);
     }
-    mark(this._nodes[0] ?? svg, 'tabindex', 0);
+    this._tab = this._nodes[0] ?? null;
+    if (this._tab !== null) mark(this._tab, 'tabindex', 0);
     for (const element of svg.querySelectorAll('g.edge[id]')) {
       const [kind, from, to] = ['data-kind', 'data-source', 'data-target'].map((name) =>
         element.getAttribute(name),
@@ -253,13 +269,14 @@ export class GraphView implements View {
       at: x !== undefined && y !== undefined ? [x, y] : null,
       figure: IDLE,
       text: null,
+      stale: false,
     };
   }
 
   private _put(id: string, figure: Figure): void {
     const place = this._places.get(id);
     if (place === undefined || same(place.figure, figure)) return;
-    const { element, title, base, at, kind } = place;
+    const { element, title, base } = place;
     place.figure = figure;
     this._drawn.add(id);
     element.classList.toggle('failing', figure.state === 'failing');
@@ -269,6 +286,14 @@ export class GraphView implements View {
     if (title !== null) write(title, whole);
     if (element.hasAttribute('role')) mark(element, 'aria-label', whole);
     if (id === this._chosen) write(this._said, whole);
+    // From afar only what fails can be told apart.
+    place.stale = this._far && figure.state !== 'failing';
+    if (!place.stale) this._write(place);
+  }
+
+  private _write(place: Place): void {
+    const { element, at, kind, figure } = place;
+    place.stale = false;
     if (at === null) return;
     const said = told(figure, kind);
     if (place.text === null) {
@@ -354,7 +379,10 @@ export class GraphView implements View {
     const last = this._nodes.length - 1;
     const go = (place: number): void => {
       const node = this._nodes[Math.min(Math.max(place, 0), last)];
-      if (node instanceof SVGElement) node.focus();
+      if (!(node instanceof SVGElement)) return;
+      const piece = this._pieces.find(({ element, shown }) => !shown && element.contains(node));
+      if (piece !== undefined) put(piece, true);
+      node.focus();
     };
     switch (event.key) {
       case '+':
@@ -401,15 +429,16 @@ export class GraphView implements View {
   private _choose(node: Element): void {
     const id = node.getAttribute('data-id') ?? '';
     this._near(node);
-    for (const other of this._shadow.querySelectorAll('.chosen')) other.classList.remove('chosen');
+    this._marked?.classList.remove('chosen');
+    this._marked = node;
     node.classList.add('chosen');
     this.options.show?.({ kind: 'node', id });
   }
 
   /** The node one is at: where Tab comes back to, and whose figures stand above the picture. */
   private _near(node: Element): void {
-    for (const other of this._shadow.querySelectorAll('[tabindex="0"]'))
-      mark(other, 'tabindex', -1);
+    if (this._tab !== null) mark(this._tab, 'tabindex', -1);
+    this._tab = node;
     mark(node, 'tabindex', 0);
     this._chosen = node.getAttribute('data-id');
     write(this._said, node.getAttribute('aria-label') ?? '');
@@ -433,29 +462,43 @@ export class GraphView implements View {
     if (this._pieces.length === 0 || this._culling !== 0) return;
     this._culling = requestAnimationFrame(() => {
       this._culling = 0;
-      const { scrollLeft, scrollTop, clientWidth, clientHeight } = this._room;
-      const scale = this._scale;
-      const [left, top] = [scrollLeft / scale - AROUND, scrollTop / scale - AROUND];
-      const right = (scrollLeft + clientWidth) / scale + AROUND;
-      const bottom = (scrollTop + clientHeight) / scale + AROUND;
-      for (const piece of this._pieces) {
-        const shown =
-          piece.right > left && piece.left < right && piece.bottom > top && piece.top < bottom;
-        if (shown === piece.shown) continue;
-        piece.shown = shown;
-        piece.element.style.display = shown ? '' : 'none';
-      }
+      this._leaveOut();
     });
+  }
+
+  private _leaveOut(): void {
+    if (this._pieces.length === 0) return;
+    const { scrollLeft, scrollTop, clientWidth, clientHeight } = this._room;
+    // A room without content has no height of its own yet.
+    const height = Math.max(clientHeight, ROOM);
+    const scale = this._scale;
+    const [left, top] = [scrollLeft / scale - AROUND, scrollTop / scale - AROUND];
+    const right = (scrollLeft + clientWidth) / scale + AROUND;
+    const bottom = (scrollTop + height) / scale + AROUND;
+    for (const piece of this._pieces) {
+      const shown =
+        piece.right > left && piece.left < right && piece.bottom > top && piece.top < bottom;
+      if (shown === piece.shown) continue;
+      put(piece, shown);
+    }
   }
 }
 
+/** Put a piece into the picture, or take it out. */
+function put(piece: Piece, shown: boolean): void {
+  piece.shown = shown;
+  if (shown) piece.marker.replaceWith(piece.element);
+  else piece.element.replaceWith(piece.marker);
+}
+
 function pieces(svg: SVGSVGElement): Piece[] {
-  return [...svg.querySelectorAll<SVGElement>('g.component')].map((element) => {
+  return [...svg.querySelectorAll('g.component')].map((element) => {
     const frame = element.querySelector('.frame');
     const [x, y, width, height] = ['x', 'y', 'width', 'height'].map((name) =>
       Number(frame?.getAttribute(name)),
     ) as [number, number, number, number];
-    return { element, left: x, top: y, right: x + width, bottom: y + height, shown: true };
+    const marker = document.createComment('');
+    return { element, marker, left: x, top: y, right: x + width, bottom: y + height, shown: true };
   });
 }
 

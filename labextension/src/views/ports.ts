@@ -60,7 +60,13 @@ export class PortsView implements View {
       const cell = make(
         'th',
         { scope: 'col', 'data-column': column },
-        button({ class: 'aegis-Sort' }, () => this._sort(column), names[column]),
+        button(
+          { class: 'aegis-Sort' },
+          () => {
+            this._sort(column);
+          },
+          names[column],
+        ),
       );
       this._heads.set(column, cell);
       head.append(cell);
@@ -240,8 +246,13 @@ export class PortsView implements View {
 
 /** The ports and listeners that a picture shows. */
 export function portsOf(svg: SVGSVGElement): PortLine[] {
-  const edges = wires(svg);
+  const consumes = new Map<string, string[]>();
+  const produces = new Map<string, string[]>();
   const event = (id: string): string => id.slice(id.indexOf(':') + 1);
+  for (const { kind, from, to } of wires(svg)) {
+    if (kind === 'consumes') put(consumes, to, event(from));
+    else if (kind === 'produces') put(produces, from, event(to));
+  }
   return nodes(svg)
     .filter(({ kind }) => kind === 'port' || kind === 'listener')
     .map(({ id, component }) => {
@@ -251,14 +262,16 @@ export function portsOf(svg: SVGSVGElement): PortLine[] {
         id,
         name: name.startsWith(own) ? name.slice(own.length) : name,
         component,
-        consumes: edges
-          .filter((e) => e.kind === 'consumes' && e.to === id)
-          .map((e) => event(e.from)),
-        produces: edges
-          .filter((e) => e.kind === 'produces' && e.from === id)
-          .map((e) => event(e.to)),
+        consumes: consumes.get(id) ?? [],
+        produces: produces.get(id) ?? [],
       };
     });
+}
+
+function put(lists: Map<string, string[]>, id: string, name: string): void {
+  const list = lists.get(id);
+  if (list === undefined) lists.set(id, [name]);
+  else list.push(name);
 }
 
 function titles(say: Say): Readonly<Record<Column, string>> {

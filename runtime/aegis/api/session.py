@@ -10,7 +10,10 @@ The exchange, which a view's client follows:
 3. The view says `Ack` with the cursor of each frame that it has taken. No frame leaves before that
    of the last one came, however long it takes: nothing piles up, the next frame holds what changed
    meanwhile. Frames are 0.1 s apart at least, large ones more (`BYTES_A_SECOND`). A frame may have
-   nothing but a new `rate`: it says that the events have calmed down.
+   nothing but a new `rate`: it says that the events have calmed down. A carrier may lose a frame
+   (jupyter-server does when a cell floods it), and then both would wait for ever: a view that has
+   heard nothing for some 20 s says its last `Ack` again (of 0 when it had no frame), and gets what
+   it lacks from there.
 4. Each `Ask` gets exactly one `Reply` of its `id`, in whatever order they are done. A view numbers
    its asks from 1.
 5. A `Reply` with the id 0 answers no ask: its problem says what was wrong with another message, or
@@ -65,6 +68,8 @@ MAX_MESSAGE = 1 << 20
 PAUSE = 0.1
 # For all sessions: jupyter-server drops what is over a million, a cell's own output with it.
 BYTES_A_SECOND = 600_000
+# After so many seconds an `Ack` of an earlier frame says that the last one was lost.
+LOST = 5.0
 # Who has taken no frame for so long may have to make room: browsers leave without a word.
 STALLED = 15.0
 
@@ -157,7 +162,8 @@ class Session:
         self._asks: dict[asyncio.Task[None], Ask] = {}
         self._acked = asyncio.Event()
         self._unacked: int | None = None
-        self._sent = self._loop.time()
+        self._lost: int | None = None  # the cursor that a view is at which lost a frame
+        self._sent = self._framed = self._loop.time()
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -211,9 +217,14 @@ class Session:
                 self._begin(_decoded(_OPEN, text))
             case "ack":
                 ack = _decoded(_ACK, text)
-                if self._unacked is not None and ack.cursor >= self._unacked:
-                    self._unacked = None
-                    self._acked.set()
+                if self._unacked is None:
+                    return
+                if ack.cursor < self._unacked:
+                    if self._loop.time() - self._framed < LOST:
+                        return  # it may be under way
+                    self._lost = ack.cursor
+                self._unacked = None
+                self._acked.set()
             case "ask":
                 self._ask(_decoded(_ASK, text))
             case str():
@@ -256,7 +267,8 @@ class Session:
                 self._tell(Reply(id=ask.id, problem=_problem(error)))
             if ask.ask.right == "view":
                 task.cancel()
-        self._frames, self.opening, self._capability, self._unacked = None, None, "", None
+        self._frames = self.opening = self._unacked = self._lost = None
+        self._capability = ""
 
     # --- frames ---------------------------------------------------------------------------------
 
@@ -272,11 +284,15 @@ class Session:
                 self._acked.clear()
                 self._unacked = cursor
                 size = self._tell(frame)
+                self._framed = loop.time()
             again = loop.time() + self._among.pause(size)
             if size:
                 await self._acked.wait()
             await asyncio.sleep(again - loop.time())
-            await monitor.changed(cursor)
+            if self._lost is not None:
+                cursor, known, self._lost = self._lost, None, None
+            else:
+                await monitor.changed(cursor)
 
     def _frames_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -172,7 +172,8 @@ class Registry:
             for model in revision.models
             for port in model.ports.values()
             for pattern in port.consumes
-            if not any(matches(pattern, known) for known in produced)
+            if pattern not in produced
+            and not (is_glob(pattern) and any(matches(pattern, known) for known in produced))
         ]
 
     def _endpoint_problems(self, revision: Revision) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Problem(_Value, frozen=True):
 
 
 class Component(_Value, frozen=True):
-    """A live component. `health` is the worst of its ports and of the last save of its source."""
+    """A live component. `health` is the worst of its ports, its listeners and its last save."""
 
     name: str
     version: str
@@ -260,7 +260,10 @@ class Open(_Value, frozen=True, tag_field="kind", tag="open"):
 
 
 class Ack(_Value, frozen=True, tag_field="kind", tag="ack"):
-    """The view has taken the frame that ended at `cursor`."""
+    """The view has taken the frame that ended at `cursor`.
+
+    Said again after a silence, it asks for what was lost on the way since.
+    """
 
     cursor: int
 

@@ -284,7 +284,8 @@ class Broker:
         reordered: what was held for the subject follows in its order, until one fails. Raises
         NotFoundError, and ConflictError when the listener is not running.
         """
-        if name not in self._listeners:
+        running = self._listeners.get(name)
+        if running is None or running.done():
             raise ConflictError(
                 f"the listener {name} is not running", hint="deploy its component first"
             )

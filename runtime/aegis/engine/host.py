@@ -335,20 +335,20 @@ class Host:
         """What failed and can be tried again: events of listeners, and flows that were undone."""
         return await self.store.failed()
 
-    async def retry(self, id: str) -> str:
-        """Try again what failed, by the id of its line; what came of it, in one line.
+    async def retry(self, failed: Failed | str) -> str:
+        """Try again what failed, by its line or the id of it; what came of that, in one line.
 
         `listener:<subscriber>:<seq>` delivers that event once more and, when it is taken, those
         held behind it. `flow:<id>` goes on with an undo that stopped, or begins a flow anew that
         was undone. Raises NotFoundError, and ConflictError for what cannot be tried now.
         """
         self._deploys.check_open()
-        return await self._deploys.failures.retry(id)
+        return await self._deploys.failures.retry(_id(failed))
 
-    async def discard(self, id: str) -> str:
+    async def discard(self, failed: Failed | str) -> str:
         """Take what failed off the list for good. Raises NotFoundError, ConflictError."""
         self._deploys.check_open()
-        return await self._deploys.failures.discard(id)
+        return await self._deploys.failures.discard(_id(failed))
 
     # What it looks like
 
@@ -397,6 +397,10 @@ class Host:
         if not self._deploys.is_open:
             return ["the host"]
         return sorted({*self._starting, *self._deploys.flows.waiting()})
+
+
+def _id(failed: Failed | str) -> str:
+    return failed if isinstance(failed, str) else failed.id
 
 
 def _value(spec: ModelSpec, outcome: Outcome) -> Any:

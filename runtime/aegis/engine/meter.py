@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aegis.engine.monitor import Monitor
 
 # The last calls, of which p50 and p99 are told.
-TIMED = 256
+TIMED = 128
 # So many failures one after the other, or all calls so far, make a state of `failing`.
 FAILING = 3
 # An error is told in this many characters.

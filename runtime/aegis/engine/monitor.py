@@ -30,7 +30,7 @@ from aegis.core.graph import (
     port_id,
 )
 from aegis.core.registry import Registry
-from aegis.core.trace import Call
+from aegis.core.trace import HTTP, Call
 from aegis.core.wire import (
     Component,
     EventLine,
@@ -45,6 +45,7 @@ from aegis.core.wire import (
     StepLine,
     Topic,
 )
+from aegis.engine.context import CALLER, SOURCE
 from aegis.engine.log import Log
 from aegis.engine.meter import TIMED, Meter, Span
 from aegis.engine.run import Run
@@ -81,12 +82,15 @@ ENDS = 1024
 class Trace:
     """The calls of a host while it is traced, TRACED at most; `left_out` counts the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Any = None) -> None:
         self.left_out = 0
+        self._caller = caller
         self._spans: list[Span | Call] = []
 
     def add(self, span: Span | Call) -> None:
-        """One more call."""
+        """One more call, unless somebody else than the caller set it off."""
+        if self._caller is not None and SOURCE.get() != HTTP and CALLER.get() != self._caller:
+            return
         if len(self._spans) < TRACED:
             self._spans.append(span)
         else:
@@ -374,7 +378,9 @@ class Monitor:
         """A line for the log; any thread may write it."""
         self._inbox.append((self._clock.stamp(), level, source, text))
         if not self._posted:
-            self._posted = self.soon(self._read_notes)
+            self._posted = True  # before it is posted: the loop may be quicker than this thread
+            if not self.soon(self._read_notes):
+                self._posted = False
 
     def soon(self, call: Callable[..., None], *arguments: Any) -> bool:
         """Call on the host's loop, from any thread; False when the host is not open."""
@@ -434,9 +440,12 @@ class Monitor:
             trace.add(span)
 
     @contextmanager
-    def trace(self) -> Generator[Trace]:
-        """Record every call of the host from now to the end of the block."""
-        trace = Trace()
+    def trace(self, caller: Any = None) -> Generator[Trace]:
+        """Record the calls of the host from now to the end of the block.
+
+        With a `caller` (see context.CALLER) only what that one sets off, and what comes over HTTP.
+        """
+        trace = Trace(caller)
         self.traces = (*self.traces, trace)
         try:
             yield trace
@@ -542,11 +551,10 @@ class Monitor:
         for name, revision in sorted(registry.live.items()):
             previous = self._deploys.previous.get(name)
             broken = self._problems.get(f"watch:{name}")
+            ids = [port_id(m, port) for m in revision.models for port in m.ports.values()]
+            ids += [listener_id(revision, listener) for listener in revision.listeners]
             failing = [
-                meter
-                for model in revision.models
-                for port in model.ports.values()
-                if (meter := self._meters.get(port_id(model, port))) is not None and meter.failing
+                meter for id in ids if (meter := self._meters.get(id)) is not None and meter.failing
             ]
             problem = None
             if broken is not None:
@@ -642,14 +650,18 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 def event_line(entry: Entry, seq: int) -> EventLine:
     """An entry of the journal as views show it."""
-    head = _HEAD.decode(entry.doc)
+    try:
+        head = _HEAD.decode(entry.doc)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # damaged: its row says what is left of it
+        head = _Head("")
+    place = head.source.split("/")
     return EventLine(
         seq=seq,
         id=entry.id,
         type=entry.type,
         subject=entry.subject,
         time=entry.time,
-        component=head.source.split("/")[3],
+        component=place[3] if len(place) > 3 else "",
         flow=entry.flow,
         cause=head.cause,
     )
@@ -687,14 +699,12 @@ def flow_line(flow: Flow, steps: Iterable[Step], waits: str | None = None) -> Fl
 
 def failed_line(failed: Failed) -> FailedLine:
     """A failure as views show it."""
-    if failed.kind == "flow":
-        id, what = failed.subscriber, failed.what
-    else:
-        id = f"listener:{failed.subscriber}:{failed.seq}"
-        what = failed.subscriber.replace(":", ".")
-        what = f"{failed.what} for {what}" if failed.what else what
+    what = failed.what
+    if failed.kind == "listener":
+        listener = failed.subscriber.replace(":", ".")
+        what = f"{what} for {listener}" if what else listener
     return FailedLine(
-        id=id,
+        id=failed.id,
         kind=failed.kind,
         what=what,
         subject=failed.subject,

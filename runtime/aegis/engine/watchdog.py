@@ -15,7 +15,7 @@ from aegis.core.component import MODULES
 _log = logging.getLogger("aegis.host")
 
 # What share of a delay this process must have computed, to be what was late, and not the machine.
-BUSY = 0.5
+BUSY = 0.3
 
 # Told of every sign of life: how late it was (seconds), and who is to blame for a lag.
 Tell = Callable[[float, str | None], None]
