@@ -38,7 +38,8 @@ class FollowedView:
         """Show it in the running cell, and from now on there."""
         with self._lock:
             self._shell = shell
-            self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
+            get_parent = getattr(shell, "get_parent", None)  # a kernel's shell has one
+            self._parent = None if get_parent is None else get_parent()
             self._handle = display(self, display_id=True)
 
     def tell(self, state: Followed) -> None:

@@ -93,8 +93,8 @@ def make_shell() -> HeadlessShell:
     # It has nothing to save and nothing to put back at the end. It may have to leave before, and
     # what it would put back is the namespace of the shell before it, with all that is in there.
     atexit.unregister(shell.atexit_operations)
-    shell._orig_sys_module_state = {}
-    shell._orig_sys_modules_main_mod = None
+    shell._orig_sys_module_state = {}  # noqa: SLF001 -- nobody else lets go of it
+    shell._orig_sys_modules_main_mod = None  # noqa: SLF001 -- as above
     make_current(shell)
     return shell
 

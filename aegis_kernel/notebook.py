@@ -90,8 +90,8 @@ def load(shell: InteractiveShell) -> None:
         print("What components print shows here; a kernel shows it in the cell that set it off.")
     else:
         print(
-            "In this kernel an `await` cannot be interrupted, and what the panel asks waits for the "
-            "cell that runs; in the kernel named Aegis it does not."
+            "In this kernel an `await` cannot be interrupted, and what the panel asks waits for "
+            "the cell that runs; in the kernel named Aegis neither is so."
         )
 
 

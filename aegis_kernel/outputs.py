@@ -32,6 +32,9 @@ class Outputs:
     some ways (tasks) and not along others (threads, callbacks from other threads). So it is set
     anew wherever component code begins: a call, a step, a listener, a thread of the pool. What
     belongs to no cell has a parent of our own making; what comes under that one goes to `note`.
+
+    Beyond reach: threads that a component starts itself, and what is written to the process's file
+    descriptors (by C libraries). ipykernel shows those in the cell that ran last.
     """
 
     def __init__(self, shell: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
 from aegis.core.errors import AegisError
 from aegis_kernel.headless import (
@@ -169,7 +170,9 @@ class Reloads:
         for path in sorted(self._depends):
             try:
                 found.update(f"\0{path}\0".encode() + path.read_bytes())
-            except OSError:  # it is not there, or a folder
+            except IsADirectoryError:
+                found.update(repr(component_files(path)).encode())
+            except OSError:  # it is not there
                 found.update(b"\0")
         return found.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import secrets
 import signal
@@ -29,6 +30,7 @@ from aegis_kernel.ipynb import (
 )
 
 if TYPE_CHECKING:
+    from aegis.engine.host import Host
     from aegis_kernel.reload import Reloads, Surroundings
 
 # What a cell says that may deploy something.
@@ -40,11 +42,20 @@ DRAIN_SECONDS = 30.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `aegis-serve`. Exit codes: 0 after a drain, 1 a cell failed, 2 it cannot begin."""
     options = _parser().parse_args(arguments)
+    _log_aloud()
     try:
         sys.exit(_Service(options).run())
     except AegisError as error:
         _say(str(error))
         sys.exit(2)
+
+
+def _log_aloud() -> None:
+    """What the host warns of goes to standard error: nobody sees a panel here."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("aegis-serve: %(message)s"))
+    logging.getLogger("aegis").addHandler(handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +126,7 @@ class _Service:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         try:
-            self.thread.start(self.config, lambda host: self.holds.append(host.starting("cells")))
+            self.thread.start(self.config, self._open)
             self._announce()
             failed = self._run_cells()
             if failed is None:
@@ -133,6 +144,11 @@ class _Service:
             self.stopping = True
             if not self.thread.close(DRAIN_SECONDS):
                 _say(f"not drained in {DRAIN_SECONDS:g} s; what is open goes on at the next start")
+
+    def _open(self, host: Host) -> None:
+        """What a view is told before the first cell has run. On the host's own thread."""
+        host.monitor.at(notebook=str(self.path))
+        self.holds.append(host.starting("cells"))
 
     def _run_cells(self) -> str | None:
         """Run the notebook from top to bottom; why it cannot go on, or None at its end."""

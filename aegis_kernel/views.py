@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
@@ -96,9 +97,13 @@ class GraphView(Live):
         """The figures; the picture itself stands beside them."""
         return {"view": "graph", "graph": self.data.digest, "figures": _plain(self.figures)}
 
-    @cached_property
+    @property
     def svg(self) -> str:
         """The picture as the API serves it, with the figures of this moment."""
+        return self._svg
+
+    @cached_property
+    def _svg(self) -> str:
         from aegis.adapters.graph.svg import render
 
         return render(self.data, self.figures)
@@ -203,24 +208,25 @@ class EventsView(Live, list[Event]):
         return {"view": "events", "pattern": self.pattern, "events": lines, "count": len(self)}
 
     def html(self) -> str:
-        """A table, the newest on top; times are those before the last one."""
+        """A table, the newest on top, each with how long it was after the one before."""
         if not self:
             return f'<div style="{DIM}">no events of {cell(self.pattern)}</div>'
         shown = self[-ROWS:]
-        last = shown[-1].time
         rows = [
             [
-                _time(event.time, _ago(event.time, last)),
+                _time(event.time, event.time[11:23]),
+                "" if before is None else escape(_after(event.time, before.time)),
                 f"<code>{cell(event.type)}</code>",
                 cell(event.subject or ""),
                 cell(_component(event)),
             ]
-            for event in reversed(shown)
+            for before, event in reversed(list(pairwise([None, *shown])))
+            if event is not None
         ]
         more = len(self) - len(shown)
         rest = f'<div style="{DIM}">and {more} before</div>' if more else ""
-        head = f'<div style="{DIM}">up to {cell(last)}</div>'
-        columns = ["time", "event", "subject", "component"]
+        head = f'<div style="{DIM}">{cell(self.pattern)}, up to {cell(shown[-1].time)}</div>'
+        columns = ["time", "after", "event", "subject", "component"]
         return f'<div style="overflow-x:auto">{head}{table(columns, rows)}{rest}</div>'
 
     def __repr__(self) -> str:
@@ -510,7 +516,7 @@ def _show(view: Live) -> None:
 
     shell = get_ipython()
     if shell is not None and hasattr(shell, "kernel"):
-        display(view)  # type: ignore[no-untyped-call]
+        display(view)
 
 
 def _plain(value: Any) -> Any:
@@ -551,9 +557,3 @@ def _after(time: str, begin: str) -> str:
     """How long after `begin`, or the time itself when it is none."""
     seconds = _seconds(time, begin)
     return time if seconds is None else f"+{latency(seconds * 1e3)}"
-
-
-def _ago(time: str, last: str) -> str:
-    """How long before `last`, or the time itself when it is none."""
-    seconds = _seconds(last, time)
-    return time if seconds is None else f"\u2212{latency(seconds * 1e3)}"

@@ -17,7 +17,7 @@ export interface Surroundings {
   readonly panel: Panel;
   readonly watch: Watch;
   /** Opens the description of the API. */
-  readonly describe: () => void;
+  readonly describe: () => Promise<void>;
 }
 
 /** Adds the commands to the application; what comes back are their ids, for the palette. */

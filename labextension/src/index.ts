@@ -104,14 +104,18 @@ const panel: JupyterFrontEndPlugin<void> = {
       const buttons = [Dialog.cancelButton({ label: say('Cancel') }), yes];
       return (await showDialog({ title, body, buttons })).button.accept;
     };
-    const describe = (): void => {
-      const address = looked.state.status?.address;
-      if (!address) return;
-      if (['localhost', '127.0.0.1', '[::1]'].includes(window.location.hostname)) {
-        window.open(`${address}/aegis/api/openapi.json`, '_blank', 'noopener');
-      } else {
-        const text = say('The API listens at %1 on the machine of the Jupyter server.', address);
-        Notification.info(text);
+    // Told by the host itself: its address is of no use to a browser on another machine.
+    const describe = async (): Promise<void> => {
+      try {
+        const { document: api } = await widget.desk.ask({ verb: 'description' });
+        const text = JSON.stringify(api, null, 2);
+        const address = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+        window.open(address, '_blank');
+        setTimeout(() => {
+          URL.revokeObjectURL(address);
+        }, 60_000);
+      } catch (error) {
+        widget.tell(error instanceof Error ? error.message : String(error), false);
       }
     };
     const widget = new Panel({
@@ -127,7 +131,7 @@ const panel: JupyterFrontEndPlugin<void> = {
       },
       begin: () =>
         commands.isEnabled(NEW_NOTEBOOK) ? (): void => void commands.execute(NEW_NOTEBOOK) : null,
-      openDescription: describe,
+      describe,
       couldLoad: () => {
         const kernel = notebooks?.currentWidget?.sessionContext.session?.kernel;
         return kernel !== null && kernel !== undefined && looked.hosts.find(kernel.id) === null;
@@ -144,8 +148,8 @@ const panel: JupyterFrontEndPlugin<void> = {
       const count = problems(looked.state);
       const { dataset } = widget.title;
       const text = count === 0 ? '' : String(Math.min(count, 99));
-      if ((dataset['aegisCount'] ?? '') === text) return;
-      widget.title.dataset = { ...dataset, aegisCount: text };
+      if ((dataset['aegis-count'] ?? '') === text) return;
+      widget.title.dataset = { ...dataset, 'aegis-count': text };
       widget.title.caption = count === 0 ? say('Aegis') : say('Aegis: %1 problems', count);
     });
 

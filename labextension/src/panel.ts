@@ -30,7 +30,8 @@ export interface PanelOptions {
   readonly copy: (text: string) => void;
   /** Starts a notebook with a host; null where no kernel of ours is installed. */
   readonly begin: () => (() => void) | null;
-  readonly openDescription: () => void;
+  /** Shows the description of the API. */
+  readonly describe: () => Promise<void>;
   /** Whether the notebook at hand has a Python kernel that could load a host. */
   readonly couldLoad: () => boolean;
 }
@@ -99,7 +100,12 @@ export class Panel extends Widget {
       watch.choose(this._hosts.value);
     });
     this._pulse = make('p', { class: 'aegis-Pulse' });
-    this._banner = make('div', { class: 'aegis-Notice', role: 'status', hidden: true });
+    this._banner = make('div', {
+      class: 'aegis-Notice',
+      'data-mood': 'bad',
+      role: 'status',
+      hidden: true,
+    });
     this._problems = make('ul', {
       class: 'aegis-Problems',
       'aria-label': say('Problems'),
@@ -145,7 +151,7 @@ export class Panel extends Widget {
     const description = button(
       { class: 'aegis-Button', title: say('Open the OpenAPI description of this host') },
       () => {
-        options.openDescription();
+        void options.describe();
       },
       say('API'),
     );
@@ -211,6 +217,7 @@ export class Panel extends Widget {
         this.open(name);
       },
       title,
+      ' ',
       count,
     );
     const page = make('div', {
@@ -287,6 +294,7 @@ export class Panel extends Widget {
 
   private _news(_: unknown, change: Change): void {
     if (change === 'host') this._begin();
+    if (change === 'note') this.tell(this.options.watch.note, false);
     this._render();
   }
 
@@ -395,11 +403,10 @@ export class Panel extends Widget {
         ? say('Not connected: %1. What is shown may be old.', state.note.replace(/\.$/, ''))
         : state.link === 'skewed'
           ? state.note
-          : watch.note;
+          : '';
     if (this._banner.dataset['text'] === text) return;
     this._banner.dataset['text'] = text;
     show(this._banner, text !== '');
-    mark(this._banner, 'data-mood', state.link === 'live' ? 'busy' : 'bad');
     this._banner.replaceChildren(
       paragraph(text),
       ...(state.link === 'lost' ? [word(say('Try now'), () => watch.session?.redial())] : []),

@@ -237,6 +237,13 @@ export interface FlowDetail {
 }
 
 /**
+ * The OpenAPI document of the host's API.
+ */
+export interface Description {
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+/**
  * It was done; `text` says what, in one line.
  */
 export interface Done {
@@ -290,6 +297,13 @@ export interface EventAsk {
 export interface FlowAsk {
   readonly verb: "flow";
   readonly id: string;
+}
+
+/**
+ * What the API offers, told here so that no view needs to reach the API, or its token.
+ */
+export interface DescriptionAsk {
+  readonly verb: "description";
 }
 
 /**
@@ -355,6 +369,7 @@ export type Verb =
   | PictureAsk
   | EventAsk
   | FlowAsk
+  | DescriptionAsk
   | RetryAsk
   | DiscardAsk
   | ResumeAsk
@@ -380,6 +395,7 @@ export interface Answers {
   readonly picture: Picture;
   readonly event: EventDetail;
   readonly flow: FlowDetail;
+  readonly description: Description;
   readonly retry: Done;
   readonly discard: Done;
   readonly resume: Done;
@@ -395,6 +411,7 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   picture: "view",
   event: "view",
   flow: "view",
+  description: "view",
   retry: "steer",
   discard: "steer",
   resume: "steer",

@@ -6,8 +6,8 @@ import type { Host, Hosts } from './hosts';
 import type { Session } from './session';
 import { EMPTY, type State } from './state';
 
-/** What the looker changed to: another host, other hosts, or only news of the host. */
-export type Change = 'host' | 'hosts' | 'state';
+/** What changed: which host, which there are, what is known of it, or that it has a note. */
+export type Change = 'host' | 'hosts' | 'state' | 'note';
 
 export class Watch {
   /** What the session noted for a person, the newest only. */
@@ -55,14 +55,13 @@ export class Watch {
     }
     this._session?.dispose();
     this._host = host;
-    this.note = '';
     this._session =
       host === null
         ? null
         : this.hosts.open(host.id, {
             note: (text) => {
               this.note = text;
-              this._changed.emit('state');
+              this._changed.emit('note');
             },
           });
     this._session?.listen(() => {

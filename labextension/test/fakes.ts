@@ -1,5 +1,8 @@
 /** What stands in for a host in these tests: frames made up, and the far end of a comm. */
 
+import type { Kernel } from '@jupyterlab/services';
+import { Signal } from '@lumino/signaling';
+
 import type {
   Ask,
   Component,
@@ -150,6 +153,58 @@ export class FakeCarrier implements Carrier {
 
   get asks(): readonly Ask[] {
     return this.sent.filter((message) => message.kind === 'ask');
+  }
+}
+
+interface Sent {
+  readonly header: { readonly msg_type: string };
+  readonly content: {
+    readonly comm_id: string;
+    readonly target_name?: string;
+    readonly data: unknown;
+  };
+}
+
+/** A connection to a kernel, as far as a carrier uses one. */
+export class FakeKernel {
+  status = 'idle';
+  isDisposed = false;
+  implementation = 'ipython';
+  readonly clientId = 'client';
+  readonly username = '';
+  connectionStatus: Kernel.ConnectionStatus = 'connected';
+  readonly anyMessage = new Signal<this, Kernel.IAnyMessageArgs>(this);
+  readonly connectionStatusChanged = new Signal<this, Kernel.ConnectionStatus>(this);
+  readonly statusChanged = new Signal<this, string>(this);
+  readonly disposed = new Signal<this, void>(this);
+  readonly sent: Sent[] = [];
+  futures = 0;
+
+  constructor(
+    readonly id = 'kernel-1',
+    readonly name = 'aegis',
+  ) {}
+
+  get info(): Promise<{ implementation: string }> {
+    return Promise.resolve({ implementation: this.implementation });
+  }
+
+  dispose(): void {
+    this.isDisposed = true;
+    this.disposed.emit();
+  }
+
+  sendShellMessage(message: Sent): { dispose: () => void } {
+    this.sent.push(message);
+    this.futures++;
+    return { dispose: () => this.futures-- };
+  }
+
+  /** The kernel says something on iopub. */
+  say(msg_type: string, content: object, session = 'process-1'): void {
+    const header = { msg_type, session, msg_id: '', date: '', username: '', version: '5.3' };
+    const msg = { header, content, channel: 'iopub', metadata: {}, parent_header: {} };
+    this.anyMessage.emit({ msg, direction: 'recv' } as unknown as Kernel.IAnyMessageArgs);
   }
 }
 

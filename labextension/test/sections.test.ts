@@ -3,14 +3,14 @@
 import type { Done, FailedLine, Verb } from '../src/protocol';
 import { ComponentsSection } from '../src/sections/components';
 import { EventsSection } from '../src/sections/events';
-import { FailedSection, retryAll } from '../src/sections/failed';
+import { FailedSection } from '../src/sections/failed';
 import { FlowsSection } from '../src/sections/flows';
 import { PAGE } from '../src/sections/list';
 import { LogSection } from '../src/sections/log';
 import type { Deed, Desk, Section } from '../src/sections/section';
 import { EMPTY, reduce, type State } from '../src/state';
 import type { Target } from '../src/views/view';
-import { component, event, flow, frame, line, stamp, status } from './fakes';
+import { component, event, flow, frame, hello, line, stamp, status } from './fakes';
 
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>alert(1)</script>';
 
@@ -31,11 +31,11 @@ class FakeDesk implements Desk {
     text.replace(/%(\d)/g, (_, place: string) => String(values[Number(place) - 1]));
   readonly ask = ((verb: Verb) => {
     this.asked.push(verb);
-    return Promise.resolve(this.answer(verb));
+    return Promise.resolve(verb).then(this.answer);
   }) as Desk['ask'];
   readonly act = (deed: Deed): Promise<Done | null> => {
     this.done.push(deed);
-    return Promise.resolve(deed.verb === 'retry' && deed.id === 'bad' ? null : { text: 'done' });
+    return Promise.resolve({ text: 'done' });
   };
   readonly confirm = (): Promise<boolean> => Promise.resolve(this.sure);
   readonly show = (target: Target): void => void this.shown.push(target);
@@ -82,7 +82,7 @@ function click(text: string): void {
 }
 
 async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
 }
 
 function failure(id: string, change: Partial<FailedLine> = {}): FailedLine {
@@ -198,6 +198,14 @@ describe('events', () => {
     expect(heads()).toHaveLength(1);
     click('Resume');
     expect(heads()).toHaveLength(2);
+  });
+
+  test('what was read of the last run of a host goes with it', () => {
+    desk.see({ status: status(), events: [event(1)] });
+    heads()[0]!.click();
+    desk.state_ = reduce(desk.state_, hello({ boot: 'boot-2' }));
+    desk.see({ reset: true, status: status(), events: [event(1), event(2)] });
+    expect(heads().map((head) => head.getAttribute('aria-expanded'))).toEqual(['false', 'false']);
   });
 
   test('a filter is followed by the host', () => {
@@ -327,8 +335,14 @@ describe('failed', () => {
 
   test('all are tried again, whatever becomes of one', async () => {
     desk.see({ status: status({ failed: 3 }), failed: ['a', 'bad', 'c'].map((id) => failure(id)) });
-    expect(await retryAll(desk)).toBe(2);
-    expect(desk.done.map((deed) => 'id' in deed && deed.id)).toEqual(['a', 'bad', 'c']);
+    desk.answer = (verb) => {
+      if ('id' in verb && verb.id === 'bad') throw new Error('It was discarded.');
+      return { text: 'done' };
+    };
+    click('Retry all');
+    await settle();
+    expect(desk.asked.map((verb) => 'id' in verb && verb.id)).toEqual(['a', 'bad', 'c']);
+    expect(desk.told).toEqual(['2 of 3 are tried again. It was discarded.']);
   });
 });
 

@@ -6,8 +6,10 @@ import pytest
 
 from aegis.adapters.components.files import component_files, read_component
 from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.component import Source
 from aegis.core.errors import ComponentError
+from aegis.core.flow import FlowState
 from aegis.testing import memory_host
 
 ORDERS = """\
@@ -130,7 +132,13 @@ class Order(Model, endpoint="orders"):
     pass
 
 def facts():
-    import late
+    try:
+        match 1:
+            case 1:
+                with open("/dev/null"):
+                    import late
+    finally:
+        pass
     import rates.eu as again
     return (VAT, TAX, eu is again, american.eu is eu, pricing.order() is Order, late.WHEN)
 """
@@ -231,3 +239,27 @@ async def test_the_digest_and_the_store_have_all_of_it(load):
         assert again == deployment
     plain = Source.of(source.name, source.version, source.text)
     assert plain.digest != deployment.digest
+
+
+async def test_after_a_restart_flows_go_on_with_the_stored_files(folder, tmp_path):
+    text = (
+        "__version__ = '1.0.0'\nfrom aegis import Model, command, port\nimport boxes\n"
+        "class Order(Model, endpoint='orders'):\n    approved: bool = False\n    box: str = ''\n"
+        "    @command()\n    def approve(self) -> 'Order':\n"
+        "        return self.update(approved=True)\n"
+        "    @port(consumes='order.created', when=lambda order: order.approved)\n"
+        "    def pack(self) -> 'Order':\n        return self.update(box=boxes.KIND)\n"
+    )
+    path = folder(orders=text, boxes="KIND = 'wood'\n") / "orders.py"
+    source = read_component(path).result()
+    async with memory_host(store=SqliteStore(tmp_path / "data")) as host:
+        await host.deploy(source.name, source.version, source.text, imports=source.imports)
+        order = await host.create("Order")
+    (path.parent / "boxes.py").unlink()
+    async with memory_host(store=SqliteStore(tmp_path / "data")) as host:
+        assert await host.resume() != []
+        await host.call(order, "approve")
+        flow = await host.wait(order, 5)
+        assert flow is not None
+        assert flow.state is FlowState.COMPLETED
+        assert (await host.get("Order", order.id)).box == "wood"

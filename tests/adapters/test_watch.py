@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from aegis.adapters.components import watch
 from aegis.bootstrap import build_watcher
 from aegis.core.errors import ConflictError, NotFoundError
 from aegis.testing import memory_host
+from tests.engine.shop import until
 
 WAIT = 10.0
 
@@ -269,3 +271,20 @@ async def test_without_any_notice_a_change_is_found_by_looking(following, monkey
     following.save(component(1))
     assert (await following.told()).deployment.version == "1.0.1"
     assert time.monotonic() - began < 5
+
+
+async def test_a_file_that_never_ends_to_load_is_told_and_given_up_at_the_next_save(
+    following, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watch, "STUCK", 0.2)
+    gate = tmp_path / "gate"
+    await following.watch()
+    stuck = f"import time\nfrom pathlib import Path\nwhile not Path({str(gate)!r}).exists():\n"
+    following.save(component(1, imports=f"{stuck}    time.sleep(0.01)\n"))
+    await until(lambda: "watch:orders" in following.problems)
+    assert "has been loading for 0.2 s" in following.problems["watch:orders"]
+    assert following.version == "1.0.0"
+    following.save(component(2))
+    assert (await following.told()).deployment.version == "1.0.2"
+    assert following.problems == {}
+    gate.touch()

@@ -264,6 +264,19 @@ async def test_a_frame_that_was_lost_is_made_up_for_when_the_view_says_where_it_
     view.ack()
 
 
+async def test_a_frame_begins_where_the_last_one_ended_that_the_view_got(host, sessions):
+    view = View(sessions).open(topics=["events"])
+    await until(lambda: view.frames)
+    for count in (2, 3):
+        # A line of the log is nothing to this view.
+        host.monitor.note("info", "test", "a word")
+        await asyncio.sleep(0.15)
+        await notes(host, 1)
+        await until(lambda count=count: len(view.frames) >= count)
+    for before, after in itertools.pairwise(view.frames):
+        assert after["since"] == before["cursor"]
+
+
 async def test_a_change_after_a_silence_is_told_at_once(host, view):
     await asyncio.sleep(0.15)
     before = len(view.frames)
@@ -364,6 +377,12 @@ async def test_the_picture_is_drawn_once_for_all(host):
     svg = zlib.decompress(base64.b64decode(pictures[0]["data"])).decode()
     assert svg == render(host.graph())
     sessions.close("done")
+
+
+async def test_the_api_is_described_to_who_has_no_token(host, view):
+    document = (await view.done("description"))["document"]
+    assert document["openapi"].startswith("3.")
+    assert any(path.endswith("/openapi.json") for path in document["paths"])
 
 
 async def test_a_picture_that_cannot_be_drawn_says_so_and_may_be_asked_for_again(host, caplog):

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import busy, deploys, graph, http, monitor, orders, panel, start
+from tests.bench import busy, deploys, graph, http, monitor, orders, panel, reload, start
 from tests.bench.figure import Figure, table
 from tests.bench.machine import described, pace
 from tests.bench.program import told
@@ -20,6 +20,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "http": http.measure,
     "orders": orders.measure,
     "deploys": deploys.measure,
+    "reload": reload.measure,
     "busy": busy.measure,
     "monitor": monitor.measure,
     "panel": panel.measure,

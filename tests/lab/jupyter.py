@@ -61,8 +61,7 @@ class Jupyter:
         self._token = secrets.token_hex()
         share = folder / "share"
         shutil.copytree(KERNELSPEC, share / "kernels" / "aegis")
-        (share / "labextensions").mkdir()
-        (share / "labextensions" / "aegis-lab").symlink_to(EXTENSION)
+        shutil.copytree(EXTENSION, share / "labextensions" / "aegis-lab")
         # Lab asks once whether it may fetch news; whoever looks at a picture wants to see it all.
         _settings(folder, "apputils-extension/notification", {"fetchNews": "false"})
         said = folder / "jupyter.log"
@@ -163,7 +162,7 @@ class Jupyter:
                 "kernel": {"name": kernel},
             },
         )
-        return Kernel(self, session["kernel"]["id"], session["id"])
+        return Kernel(self, session)
 
     def started(self, document: str) -> Kernel:
         """The kernel of a document that a page has opened, as soon as there is one."""
@@ -173,7 +172,7 @@ class Jupyter:
             return next((s for s in sessions if s["path"] == document and s["kernel"]), None)
 
         session = until(found, f"no kernel was started for {document}")
-        return Kernel(self, session["kernel"]["id"], session["id"])
+        return Kernel(self, session)
 
     @property
     def runtime(self) -> Path:
@@ -183,10 +182,11 @@ class Jupyter:
 class Kernel:
     """A kernel of the server: cells are run in it past any page, and it can be done away with."""
 
-    def __init__(self, jupyter: Jupyter, id: str, session: str) -> None:
-        self.id = id
+    def __init__(self, jupyter: Jupyter, session: dict[str, Any]) -> None:
+        self.id: str = session["kernel"]["id"]
         self._jupyter = jupyter
-        self._session = session
+        self._session: str = session["id"]
+        self._document: str = session["path"]
         self._client: BlockingKernelClient | None = None
 
     @property
@@ -211,12 +211,7 @@ class Kernel:
 
     def run(self, *cells: str) -> str:
         """Run cells one after the other; what they print. A cell that fails is an error here."""
-        if self._client is None:
-            file = self._jupyter.runtime / f"kernel-{self.id}.json"
-            self._client = BlockingKernelClient(connection_file=str(until_file(file)))
-            self._client.load_connection_file()
-            self._client.start_channels()
-            self._client.wait_for_ready(timeout=60)
+        client = self._client = self._client or until(self._connect, "the kernel is not ready", 60)
         printed: list[str] = []
 
         def hear(message: dict[str, Any]) -> None:
@@ -227,8 +222,22 @@ class Kernel:
                 raise AssertionError("\n".join(content["traceback"]))
 
         for cell in cells:
-            self._client.execute_interactive(cell, output_hook=hear, timeout=60)
+            client.execute_interactive(cell, output_hook=hear, timeout=60)
         return "".join(printed)
+
+    def _connect(self) -> BlockingKernelClient | None:
+        file = self._jupyter.runtime / f"kernel-{self.id}.json"
+        if not file.exists():
+            return None
+        client = BlockingKernelClient(connection_file=str(file))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=10)
+        except RuntimeError:  # it takes a process that has not begun for a dead one
+            client.stop_channels()
+            return None
+        return client
 
     def send(self, cell: str) -> None:
         """Run a cell without waiting for its end."""
@@ -251,6 +260,7 @@ class Kernel:
         pid = self.pid
         self.forget()
         os.kill(pid, signal.SIGKILL)
+        until(lambda: self._pid() not in {0, pid}, "no other process took its place")
 
     def become(self, kernel: str) -> None:
         """Let another kernel take its place, as a person does in the kernel menu."""
@@ -261,15 +271,11 @@ class Kernel:
         self.id = session["kernel"]["id"]
 
     def stop(self) -> None:
-        """End it, and its session."""
+        """End it and its session, and drop the data of its host."""
         self.forget()
         if any(one["id"] == self._session for one in self._jupyter.ask("GET", "sessions")):
             self._jupyter.ask("DELETE", f"sessions/{self._session}")
-
-
-def until_file(path: Path) -> Path:
-    """`path`, as soon as it is there."""
-    return until(lambda: path if path.exists() else None, f"{path} was not written")
+        shutil.rmtree(self._jupyter.folder / ".aegis" / Path(self._document).stem, True)
 
 
 def _settings(folder: Path, plugin: str, values: dict[str, Any]) -> None:

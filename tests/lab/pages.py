@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
+
+from tests.lab.jupyter import until
 
 MARKUP = "<img src=x onerror='window.broken = 1'>"
 NAME = "🛒" * 5 + "x" * 195
 SHOP = f'''\
 %%component shop 1.0.0
 """Orders 🛒 and what is paid for them."""
+import logging
 from pathlib import Path
 from typing import Protocol
 from aegis import Event, Model, Refused, adapter, command, on, port
@@ -42,7 +45,7 @@ class Till(Bank):
 async def thank(event: Event):
     if Path("mute").exists():
         raise Refused("nobody hears {MARKUP}")
-    print("thanked", event.subject)
+    logging.getLogger(__name__).warning("thanked %s", event.subject)
 '''
 
 
@@ -59,11 +62,22 @@ class Panel:
 
     def command(self, title: str) -> None:
         """Choose a command in the palette."""
-        self.page.get_by_text("View", exact=True).click()
-        self.page.get_by_text("Activate Command Palette").click()
-        self.page.locator(".lm-CommandPalette-input").fill(title)
-        item = self.page.locator(".lm-CommandPalette-item:not(.lm-mod-disabled)", has_text=title)
-        item.first.click()
+        entry = self.page.locator(".lm-CommandPalette-input")
+        item = self.page.locator(".lm-CommandPalette-item.lm-mod-active", has_text=title)
+
+        def chosen() -> bool:
+            # It goes away when something else takes the focus, as pages do while they load.
+            self.page.get_by_text("View", exact=True).click()
+            self.page.get_by_text("Activate Command Palette").click()
+            try:
+                entry.fill(title, timeout=3000)
+                item.wait_for(timeout=3000)
+                entry.press("Enter", timeout=3000)
+            except TimeoutError:
+                return False
+            return True
+
+        until(chosen, f"the palette does not open, or has no command {title!r}", 60)
 
     def open(self) -> Panel:
         self.command("Open the Aegis panel")
@@ -121,6 +135,9 @@ class Document:
         dialog.locator("select").select_option(label=title)
         dialog.locator(".jp-mod-accept").click()
         self._idle(title)
+        # The new one counts from one again: what ran before shall not look like what runs next.
+        self._page.get_by_text("Edit", exact=True).first.click()
+        self._page.get_by_text("Clear Outputs of All Cells").click()
 
 
 def ready(page: Page) -> Page:

@@ -66,13 +66,15 @@ def test_it_shows_what_is_deployed_with_no_document_open(panel: Panel, kernel: K
     expect(panel.hosts).to_contain_text("shop.ipynb")
     shop = panel.lines("components")
     expect(shop).to_have_count(1)
-    expect(shop).to_contain_text(re.compile(r"shop.*1\.1\.0.*cell 2", re.DOTALL))
+    version = kernel.run("print(host.status().components[0].version)").strip()
+    expect(shop).to_contain_text(re.compile(rf"shop.*{version}.*cell \d", re.DOTALL))
     address = kernel.run("print(host.address)").strip()
     expect(panel.pulse).to_contain_text(address.removeprefix("http://"))
     expect(panel.page.locator(".aegis-StatusItem")).to_contain_text("problem")
 
 
-def test_a_component_is_rolled_back(panel: Panel) -> None:
+def test_a_component_is_rolled_back(panel: Panel, kernel: Kernel) -> None:
+    kernel.run(SHOP, SHOP.replace("1.0.0", "1.1.0"))
     shop = panel.lines("components")
     shop.locator(".aegis-Line-head").click()
     shop.get_by_role("button", name="Roll back").click()
@@ -159,12 +161,15 @@ def test_what_failed_is_discarded(panel: Panel) -> None:
     expect(failed).to_contain_text("Nothing has failed")
 
 
-def test_the_log_has_what_components_print(panel: Panel) -> None:
+def test_the_log_has_what_components_log(panel: Panel, kernel: Kernel) -> None:
+    kernel.run("logged = host.create('Order', id='logged', name='n'); host.wait(logged)")
     log = panel.section("log")
-    expect(log.locator(".aegis-Line", has_text="thanked mute")).to_have_count(1)
+    line = log.locator(".aegis-Line", has_text="thanked logged").first
+    expect(line).to_contain_text(re.compile(r"warning.*shop", re.DOTALL))
     log.get_by_label("Least level").select_option("error")
-    expect(log.locator(".aegis-Line", has_text="thanked")).to_have_count(0)
+    expect(line).to_be_hidden()
     log.get_by_label("Least level").select_option("debug")
+    expect(line).to_be_visible()
 
 
 def test_text_of_authors_is_never_markup(panel: Panel) -> None:
@@ -174,7 +179,7 @@ def test_text_of_authors_is_never_markup(panel: Panel) -> None:
     assert panel.page.evaluate("window.broken") is None
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
 def test_everybody_can_use_it(panel: Panel, pictures: Path, theme: str) -> None:
     panel.command(f"JupyterLab {theme}")
     for section in ("components", "graph", "events", "flows", "failed", "log"):
@@ -218,6 +223,7 @@ def test_a_kernel_that_dies_is_told_and_found_again(panel: Panel, kernel: Kernel
 
 
 def test_a_restart_needs_no_reload(panel: Panel, kernel: Kernel) -> None:
+    panel.page.evaluate("window.same = true")
     kernel.restart()
     expect(panel.section("components")).to_contain_text("Nothing is deployed yet", timeout=20_000)
     kernel.run(SHOP)
@@ -233,7 +239,7 @@ def test_it_is_there_after_a_reload(panel: Panel) -> None:
     ready(panel.page)
     expect(panel.node).to_be_visible(timeout=20_000)
     expect(panel.lines("components")).to_contain_text("shop")
-    expect(panel.lines("flows")).to_have_count(3)
+    expect(panel.lines("flows").first).to_contain_text("Order")
 
 
 def test_two_notebooks_are_two_hosts(panel: Panel, notes: Document) -> None:
@@ -250,6 +256,8 @@ def test_two_notebooks_are_two_hosts(panel: Panel, notes: Document) -> None:
 
 
 def test_a_component_is_undeployed(panel: Panel, notes: Document) -> None:
+    notes.run(0)
+    panel.choose("notes.ipynb")
     line = panel.lines("components")
     expect(line).to_contain_text("notes")
     line.locator(".aegis-Line-head").click()

@@ -70,6 +70,31 @@ def test_cells_are_ipython_cells(serve):
     assert serving.end() == 0
 
 
+def test_what_the_host_and_its_libraries_complain_of_goes_to_standard_error(serve):
+    noisy = """\
+%%component noisy 1.0.0
+import asyncio, logging
+from aegis import Model, port
+
+async def fail():
+    raise ValueError("nobody fetches this")
+
+class Noise(Model, endpoint="noises"):
+    @port(consumes="noise.created", timeout=5, retries=1, backoff=0.1)
+    async def make(self) -> None:
+        task = asyncio.create_task(fail())
+        await asyncio.wait([task])
+        del task
+        logging.getLogger("tornado.general").warning("tornado warns")
+        raise ValueError("once more")
+"""
+    serving = serve([noisy, "flow = host.wait(host.create(Noise), 20)"], "--ephemeral")
+    serving.ready().close()
+    assert serving.end() == 0
+    for said in ("attempt 1: ValueError: once more", "nobody fetches this", "tornado warns"):
+        assert said in serving.said, said
+
+
 def test_plots_need_no_display(serve):
     # As matplotlib asks: the backend that is named in the environment.
     serving = serve([NOTES, "import os\nassert os.environ['MPLBACKEND'] == 'Agg'"], "--ephemeral")

@@ -16,6 +16,7 @@ export class EventsSection implements Section {
   private readonly _note: HTMLElement;
   private readonly _empty: HTMLElement;
   private readonly _none: HTMLElement;
+  private _boot: string | null = null;
   private _paused = false;
   /** What is shown while it is paused. */
   private _still: readonly EventLine[] | null = null;
@@ -86,6 +87,12 @@ export class EventsSection implements Section {
 
   update(state: State): void {
     const { say } = this.desk;
+    if (state.boot !== this._boot) {
+      // Numbers begin anew in another run of the host: what was open is another event now.
+      this._boot = state.boot;
+      this._paused = false;
+      this._list.close();
+    }
     // Who reads an event keeps it: the list stands still while one is open.
     const still = this._paused || this._list.isOpen;
     if (!still) this._still = null;

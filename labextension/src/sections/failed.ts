@@ -120,11 +120,20 @@ export class FailedSection implements Section {
   }
 }
 
-/** Try everything on the list again, one after the other, in its order. */
-export async function retryAll(desk: Pick<Desk, 'act' | 'state'>): Promise<number> {
+/** Try everything on the list again, in its order; tell how many went, and why the first did not. */
+export async function retryAll(desk: Pick<Desk, 'ask' | 'say' | 'state' | 'tell'>): Promise<void> {
+  const { ask, say, tell } = desk;
+  const { failed } = desk.state();
   let done = 0;
-  for (const line of desk.state().failed) {
-    if ((await desk.act({ verb: 'retry', id: line.id })) !== null) done++;
+  let why = '';
+  for (const { id } of failed) {
+    try {
+      await ask({ verb: 'retry', id });
+      done++;
+    } catch (error) {
+      why ||= error instanceof Error ? error.message : String(error);
+    }
   }
-  return done;
+  const text = say('%1 of %2 are tried again.', done, failed.length);
+  tell(why === '' ? text : `${text} ${why}`, why === '');
 }

@@ -11,11 +11,14 @@ from typing import Any
 import msgspec
 
 from aegis.api.body import decode_text
+from aegis.api.openapi import openapi
 from aegis.core.component import ENCODER, Call
 from aegis.core.errors import InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.graph import Graph
 from aegis.core.wire import (
+    Description,
+    DescriptionAsk,
     DiscardAsk,
     Done,
     EventAsk,
@@ -59,6 +62,8 @@ class Answers:
                 return _event(host, ask.seq)
             case FlowAsk():
                 return _flow(host, ask.id)
+            case DescriptionAsk():
+                return _description(host)
             case RetryAsk():
                 return _retry(host, ask.id)
             case DiscardAsk():
@@ -115,6 +120,10 @@ async def _flow(host: Host, id: str) -> FlowDetail:
             for entry in await _entries(host, id, flow.root, [step.cause for step in steps])
         ),
     )
+
+
+async def _description(host: Host) -> Description:
+    return Description(document=msgspec.json.decode(openapi(host.engine.registry)))
 
 
 async def _entries(host: Host, flow: str, root: str, causes: Iterable[str]) -> list[Entry]:

@@ -276,6 +276,7 @@ class Session:
         monitor, loop = self._host.monitor, self._loop
         topics = frozenset(opening.topics)
         known: float | None = None  # the rate that the view has heard of
+        told = cursor
         while True:
             frame = monitor.frame(cursor, topics, opening.pattern, reset=reset)
             cursor, reset, size = frame.cursor, False, 0
@@ -283,14 +284,17 @@ class Session:
                 known = frame.rate
                 self._acked.clear()
                 self._unacked = cursor
-                size = self._tell(frame)
+                # Frames that had nothing for this view were left out: it is where the last one was.
+                size = self._tell(msgspec.structs.replace(frame, since=told))
+                told = cursor
                 self._framed = loop.time()
             again = loop.time() + self._among.pause(size)
             if size:
                 await self._acked.wait()
             await asyncio.sleep(again - loop.time())
             if self._lost is not None:
-                cursor, known, self._lost = self._lost, None, None
+                cursor = told = self._lost
+                known = self._lost = None
             else:
                 await monitor.changed(cursor)
 

@@ -235,6 +235,12 @@ class FlowDetail(_Value, frozen=True):
     events: tuple[EventLine, ...]
 
 
+class Description(_Value, frozen=True):
+    """The OpenAPI document of the host's API."""
+
+    document: dict[str, Any]
+
+
 class Done(_Value, frozen=True):
     """It was done; `text` says what, in one line."""
 
@@ -291,6 +297,13 @@ class FlowAsk(_Value, frozen=True, tag_field="verb", tag="flow"):
     id: str
 
 
+class DescriptionAsk(_Value, frozen=True, tag_field="verb", tag="description"):
+    """What the API offers, told here so that no view needs to reach the API, or its token."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = Description
+
+
 class RetryAsk(_Value, frozen=True, tag_field="verb", tag="retry"):
     """Try again what failed: a line of the failed list, by its id."""
 
@@ -344,6 +357,7 @@ Verb = (
     PictureAsk
     | EventAsk
     | FlowAsk
+    | DescriptionAsk
     | RetryAsk
     | DiscardAsk
     | ResumeAsk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +19,7 @@ from aegis.core.errors import ClosedError, ComponentError, NotFoundError, StoreE
 from aegis.core.flow import Flow, Step
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
+from aegis.engine.absence import Absence
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.engine import Engine
@@ -26,12 +27,11 @@ from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Ledger
 from aegis.engine.monitor import Monitor
-from aegis.engine.plan import Change, plan, rebound
+from aegis.engine.plan import Change, Plan, plan, rebound
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
 from aegis.engine.run import Located
-from aegis.engine.steps import STALLED
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Clock, Commit, Cursor, Loader, Schema, Store
+from aegis.protocols import Clock, Commit, Loader, Schema, Store
 
 # How long the answer of a request with an Idempotency-Key is kept.
 ANSWERED = timedelta(days=1)
@@ -86,7 +86,7 @@ class Deploys:
         self._deploying = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
-        self._before: dict[str, Deployment] = {}
+        self._absence = Absence(store, clock, self.flows, lambda: self._closed)
         self._draining: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.TimerHandle | None = None
         self._opened = False
@@ -104,8 +104,8 @@ class Deploys:
             for deployment in await self._store.deployments():
                 self._number = max(self._number, deployment.number)
                 if deployment.live:
-                    self._before[deployment.component] = deployment
-            await self._remember_absence()
+                    self._absence.away[deployment.component] = deployment
+            await self._absence.begin()
             await self.flows.load()
             await self.monitor.open()
         except BaseException:
@@ -302,20 +302,7 @@ class Deploys:
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
             if deployments or change.gone:
-                names = [*(deployment.component for deployment in deployments), *change.gone]
-                await self._store.commit(
-                    Commit(
-                        deployments=[
-                            *deployments,
-                            *(d for name in names for d in self._ended(name)),
-                        ],
-                        # `file` is a name of this process only.
-                        sources=[replace(revision.source, file="") for revision in revisions],
-                        schemas=list(planned.schemas),
-                        fills=list(planned.fills),
-                        cursors=list(planned.cursors),
-                    )
-                )
+                await self._store.commit(self._commit(planned, revisions, deployments, change.gone))
         except BaseException:
             for resident in opened.values():
                 await resident.close()
@@ -350,6 +337,26 @@ class Deploys:
             self._spawn(_retire(resident))
         return deployments
 
+    def _commit(
+        self,
+        planned: Plan,
+        revisions: Sequence[Revision],
+        deployments: Sequence[Deployment],
+        gone: Collection[str],
+    ) -> Commit:
+        """All that is stored with a change of components."""
+        commit = Commit(
+            deployments=list(deployments),
+            # `file` is a name of this process only.
+            sources=[replace(revision.source, file="") for revision in revisions],
+            schemas=list(planned.schemas),
+            fills=list(planned.fills),
+            cursors=list(planned.cursors),
+        )
+        for name in (*(deployment.component for deployment in deployments), *gone):
+            commit.deployments += self._ended(name)
+        return commit
+
     def _deployment(self, revision: Revision, number: int, who: str) -> Deployment:
         return Deployment(
             number=number,
@@ -379,7 +386,7 @@ class Deploys:
 
     def _ended(self, name: str) -> list[Deployment]:
         """The deployment that a new one of `name` replaces, marked so."""
-        earlier = self._deployments.get(name) or self._before.get(name)
+        earlier = self._deployments.get(name) or self._absence.away.get(name)
         return [] if earlier is None else [msgspec.structs.replace(earlier, live=False)]
 
     async def _swap(self, registry: Registry, residents: Mapping[Revision, Resident]) -> None:
@@ -400,7 +407,7 @@ class Deploys:
         for revision in given_up:
             self._spawn(self._drain(residents[revision]))
         await self.broker.follow(list(registry.live.values()))
-        await self._catch_up()
+        await self._absence.end(self.engine.registry)
         self.flows.resume()
 
     def _needed(self, registry: Registry, revision: Revision) -> bool:
@@ -450,41 +457,6 @@ class Deploys:
                 return
         await resident.close()
         self._loader.unload(resident.revision)
-
-    async def _remember_absence(self) -> None:
-        """Store from where on each component that was live before the restart misses events."""
-        seq = self._store.last_seq()
-        absent = []
-        for name in self._before:
-            since = await self._store.cursor(_absence(name))
-            if since is None or since < 0:
-                absent.append(Cursor(_absence(name), seq))
-        if absent:
-            await self._store.commit(Commit(cursors=absent))
-
-    async def _catch_up(self) -> None:
-        """Give a component that is back after a restart the events it missed meanwhile."""
-        for name, revision in self.engine.registry.live.items():
-            while self._before.get(name) is not None:
-                try:
-                    await self._replay(revision)
-                except StoreError:
-                    _log.exception("%s has not heard yet what it missed", revision.label)
-                    if self._closed:
-                        raise
-                    await self._clock.sleep(STALLED)
-                else:
-                    del self._before[name]
-
-    async def _replay(self, revision: Revision) -> None:
-        absence = _absence(revision.name)
-        seq = await self._store.cursor(absence) or 0
-        while entries := await self._store.events(seq, 500):
-            for entry in entries:
-                cursor = Cursor(absence, entry.seq)
-                await self.flows.replay(self.engine.registry, revision, entry, cursor)
-            seq = entries[-1].seq
-        await self._store.commit(Commit(cursors=[Cursor(absence, -1)]))
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
@@ -618,11 +590,6 @@ class Deploys:
                 f"there is no component {name!r}", hint=closest(name, self.engine.registry.live)
             )
         return revision
-
-
-def _absence(component: str) -> str:
-    """The cursor that tells since when a component misses events; negative when it misses none."""
-    return f"absent:{component}"
 
 
 def _nothing(_: str) -> Any:

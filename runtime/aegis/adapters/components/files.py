@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import ComponentError
@@ -139,7 +140,7 @@ class _Imports:
 
 def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """The modules that the import statements of a file may mean, inside functions too."""
-    todo = [tree]
+    todo: list[Any] = [tree]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
@@ -154,7 +155,7 @@ def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ..
                 if above < 0:
                     continue
                 names = (*package[:above], *names)
-            elif names[0] in ELSEWHERE:
+            elif not names or names[0] in ELSEWHERE:
                 continue
             if names:
                 yield names
@@ -162,8 +163,9 @@ def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ..
                 yield (*names, alias.name)
         elif isinstance(node, ast.If) and _is_for_checkers(node.test):
             todo += node.orelse
-        else:
-            todo += ast.iter_child_nodes(node)
+        else:  # only statements hold statements, so expressions need no look
+            for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+                todo += getattr(node, part, ())
 
 
 def _is_for_checkers(test: ast.expr) -> bool:

@@ -19,6 +19,8 @@ from aegis.engine.host import Host
 
 # Seconds that a file may be empty or away while an editor writes it.
 PATIENCE = 0.15
+# Seconds after which a reload is said to take long.
+STUCK = 5.0
 
 _log = logging.getLogger("aegis.watch")
 
@@ -122,7 +124,11 @@ class Watcher:
                 )
         file = _File(self._host, path, name, version, tell, self._attend)
         self._files[path] = file
-        await file.reload()
+        try:
+            await file.reload()
+        except BaseException:  # interrupted, mostly
+            self._files.pop(path, None)
+            raise
         if self._files.get(path) is file:
             file.task = asyncio.create_task(file.follow())
         self._attend()
@@ -198,10 +204,28 @@ class _File:
         while True:
             await self.saved.wait()
             self.saved.clear()
+            reloading = asyncio.create_task(self.reload())
             try:
-                await self.reload()
+                await self._ended(reloading)
             except Exception:  # noqa: BLE001 -- this file's next save must still be heard
                 _log.exception("%s cannot be followed", self.path)
+            finally:
+                reloading.cancel()
+
+    async def _ended(self, reloading: asyncio.Task[None]) -> None:
+        """Wait for a reload. One that takes long is told, and given up at the next save."""
+        await asyncio.wait({reloading}, timeout=STUCK)
+        if not reloading.done():
+            self._host.monitor.report(
+                self._source,
+                f"{self.path.name} has been loading for {STUCK:g} s: if it never ends, mend it and "
+                f"save it again, or `%aegis unwatch {self.path.name}`",
+            )
+            saved = asyncio.create_task(self.saved.wait())
+            await asyncio.wait({reloading, saved}, return_when=asyncio.FIRST_COMPLETED)
+            saved.cancel()
+        if reloading.done():
+            await reloading
 
     async def reload(self) -> None:
         """Deploy what the file holds now, if that is new; what serves goes on when it is broken."""

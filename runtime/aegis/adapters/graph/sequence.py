@@ -55,8 +55,15 @@ class Arrow:
         message = self.message
         if message.kind == "returns":
             return "" if message.took is None else latency(message.took * 1e3)
-        name = message.source.partition(":")[2] if message.kind == "consumes" else message.label
+        # Whom an event sets off is seen; what else is called with it (an undo) has to be said.
+        heard = message.kind == "consumes" and message.label == self.target.name
+        name = message.source.partition(":")[2] if heard else message.label
         return name if self.took is None else f"{name} \u00b7 {latency(self.took * 1e3)}"
+
+    @property
+    def said(self) -> str:
+        """The same as it is drawn, with the sign of what failed."""
+        return f"\u2717 {self.label or self.message.label}" if self.error else self.label
 
     @property
     def took(self) -> float | None:
@@ -181,7 +188,7 @@ def _place(found: Scene) -> float:
         line.gap = max(line.gap, (line.width + right.width) / 2 + 12)
     for arrow in found.arrows:
         one, other = sorted((number[arrow.source.id], number[arrow.target.id]))
-        room = extent(arrow.label, 11) + 22
+        room = extent(arrow.said, 11) + 22
         if one == other:
             lines[one].gap = min(max(lines[one].gap, room + 26), FAR)
         elif other == one + 1:
@@ -199,7 +206,7 @@ def _place(found: Scene) -> float:
 
 def _loop(arrow: Arrow) -> float:
     """How far an arrow of a lifeline to itself reaches."""
-    return 34 + min(extent(arrow.label, 11), FAR)
+    return 34 + min(extent(arrow.said, 11), FAR)
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -244,6 +251,8 @@ def _bars(arrows: list[Arrow], bottom: float) -> Iterator[str]:
                 begun.setdefault(key, []).append(arrow)
             case "consumes" if message.took is not None:
                 spans[id(arrow)] = _until(message.at + message.took, arrows, number) + 7
+            case "consumes" | "produces":
+                pass  # under way until the end, or of no length
     for arrow in arrows:
         if arrow.message.kind in {"call", "consumes"}:
             yield bar(arrow.target, arrow.y, spans.get(id(arrow), bottom))
@@ -263,9 +272,9 @@ def _arrow(arrow: Arrow) -> Iterator[str]:
     said += f"\n{arrow.error}" if arrow.error else ""
     yield f'<g class="{classes}"><title>{xml(said)}</title>'
     if message.kind != "returns":
-        time = f"{message.at * 1e3:.1f}" if message.at < 1 else f"{message.at * 1e3:.0f}"
+        time = f"{message.at * 1e3:.1f} ms" if message.at < 1 else f"{message.at:.3f} s"
         yield f'<text class="time" x="{num(TIMES - 18)}" y="{num(y + 3)}">{time}</text>'
-    label = f"\u2717 {arrow.label or message.label}" if arrow.error else arrow.label
+    label = arrow.said
     x0, x1 = arrow.source.x, arrow.target.x
     if arrow.source is arrow.target:
         d = path("M", x0 + 3, y, "h22v7h", -18)

@@ -2,8 +2,9 @@
 
 Every node is an element whose id is the node's id (see `element_id`), every edge likewise, with
 `data-` attributes beside, so that a live picture is patched and not drawn again: `data-at` is where
-its figures go ("x y", see `FIGURE`), `data-live` marks a title whose last line tells them. A `has` edge is the caption of a port that an event sets off,
-an `undo` edge to a model is a mark on the step.
+its figures go ("x y", see `FIGURE`), `data-live` marks a title whose last line tells them. A `has`
+edge is the caption of a port that an event sets off, an `undo` edge to a model is a mark on the
+step.
 """
 
 from __future__ import annotations
