@@ -21,6 +21,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ComponentError
 from aegis.core.graph import Graph
 from aegis.core.registry import Registry
+from aegis.engine.host import Host
 from aegis_kernel import about, completion, display
 from aegis_kernel.cells import running_cell
 from aegis_kernel.comms import Comms
@@ -47,6 +48,11 @@ def lab_data() -> Path:
     if IPKernelApp.initialized():
         name = Path(IPKernelApp.instance().connection_file).stem
     return Path.cwd() / ".aegis" / name / "lab"
+
+
+def _named(host: Host) -> None:
+    """Let views say which notebook the host is of; a console is none."""
+    host.monitor.at(notebook=os.environ.get("JPY_SESSION_NAME", ""))
 
 
 def lab_config(
@@ -157,7 +163,7 @@ class Notebook:
         """
         self._given = given
         try:
-            self.thread.start(lab_config(**given))
+            self.thread.start(lab_config(**given), _named)
         except Exception as error:  # noqa: BLE001 -- see above
             self.thread.failure = error
             self.tell(self.where())
@@ -175,10 +181,10 @@ class Notebook:
         self.thread.close()
         self._unbind(set(self._bound))
         try:
-            self.thread.start(lab_config(**given))
+            self.thread.start(lab_config(**given), _named)
         except AegisError as error:
             if was_open:
-                self.thread.start(lab_config(**before))
+                self.thread.start(lab_config(**before), _named)
                 error.add_note("The host stays where it was; run the cells of components again.")
             raise
         self._given = given

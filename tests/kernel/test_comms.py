@@ -74,6 +74,14 @@ def wire(shop):
     wire.pump(0.05)
 
 
+def test_a_view_learns_where_the_host_is(wire, shop):
+    view = View(wire).opened()
+    wire.until(lambda: view.all("frame"))
+    status = view.all("frame")[0]["status"]
+    assert status["notebook"].endswith("shop.ipynb")
+    assert status["address"] == shop.value("host.address")
+
+
 def test_a_view_is_answered_while_a_cell_runs_and_the_cell_does_not_notice(wire, tmp_path):
     with Blocked(wire, tmp_path) as cell:
         view = View(wire).opened()

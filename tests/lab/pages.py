@@ -17,7 +17,7 @@ SHOP = f'''\
 import logging
 from pathlib import Path
 from typing import Protocol
-from aegis import Event, Model, Refused, adapter, command, on, port
+from aegis import Event, Model, Refused, adapter, command, emit, on, port
 
 class Bank(Protocol):
     async def pay(self, name: str) -> None: ...
@@ -35,6 +35,11 @@ class Order(Model, endpoint="orders"):
     @command(produces="order.renamed")
     def rename(self, to: str) -> "Order":
         return self.update(name=to)
+
+    @command
+    def ring(self, times: int) -> None:
+        for n in range(times):
+            emit("order.rang", n=n)
 
 class Till(Bank):
     async def pay(self, name: str) -> None:
