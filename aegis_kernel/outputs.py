@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
+from aegis.core.component import MODULES
 from aegis.core.wire import Level
 from aegis.engine.host import Host
 from aegis_kernel.silence import silence
@@ -52,10 +54,15 @@ class Outputs:
         self._schedule("register_hook")
         self.note = host.monitor.note
         host.lead(self.pin)
+        last = logging.lastResort
+        if last is not None:
+            last.addFilter(self._is_shown)
         try:
             with silence(self.note):
                 yield
         finally:
+            if last is not None:
+                last.removeFilter(self._is_shown)
             self.note = _unheard
             self._schedule("unregister_hook")
 
@@ -129,6 +136,13 @@ class Outputs:
             level: Level = "warning" if content.get("name") == "stderr" else "info"
             self.note(level, name, text.rstrip())
         return None
+
+
+    def _is_shown(self, record: logging.LogRecord) -> bool:
+        """Whether a cell shows what a component logged: the log has it by itself already."""
+        if not record.name.startswith(MODULES):
+            return True
+        return self._shell.get_parent().get("header", {}).get(LOG) is None
 
 
 def _cell(parent: Parent) -> str | None:

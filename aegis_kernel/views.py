@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
-from aegis.adapters.graph.figures import FAILING, compact, explained, latency
+from aegis.adapters.graph.figures import (
+    FAILING,
+    HALF_OPEN,
+    OPEN,
+    SIGNS,
+    compact,
+    explained,
+    latency,
+)
 from aegis.core.event import Event
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.graph import Graph
@@ -458,7 +466,7 @@ async def ports(host: Host) -> PortsView:
         for node in found.nodes
         if node.kind in {"port", "listener"}
     ]
-    return PortsView(sorted(lines, key=lambda line: line.figure.state != "failing"))
+    return PortsView(sorted(lines, key=lambda line: line.figure.state not in SIGNS))
 
 
 async def events(host: Host, pattern: str = "*", *, after: int = 0, limit: int = 100) -> EventsView:
@@ -537,6 +545,8 @@ def _state(figure: Figure) -> str:
         "idle": ("\u00b7", QUIET),
         "ok": ("\u2713", GOOD),
         "failing": (FAILING, BAD),
+        "open": (OPEN, BAD),
+        "half-open": (HALF_OPEN, BUSY),
     }[figure.state]
     said = escape(explained(figure))
     return f'<span style="color:{colour}" title="{said}">{sign} {figure.state}</span>'

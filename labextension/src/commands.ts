@@ -10,6 +10,7 @@ import { retryAll } from './sections/failed';
 import type { Watch } from './watch';
 
 export const OPEN = 'aegis:open';
+export const GRAPH_TAB = 'aegis:open-graph';
 export const NEW_NOTEBOOK = 'aegis:new-notebook';
 
 export interface Surroundings {
@@ -18,10 +19,13 @@ export interface Surroundings {
   readonly watch: Watch;
   /** Opens the description of the API. */
   readonly describe: () => Promise<void>;
+  /** Opens the graph in the main area, or shows the one that is there; null without that area. */
+  readonly enlarge: (() => void) | null;
 }
 
 /** Adds the commands to the application; what comes back are their ids, for the palette. */
-export function addCommands({ app, panel, watch, describe }: Surroundings): readonly string[] {
+export function addCommands(surroundings: Surroundings): readonly string[] {
+  const { app, panel, watch, describe, enlarge } = surroundings;
   const { commands, shell } = app;
   const { say, act, copy, confirm, tell } = panel.desk;
   const { hosts } = watch;
@@ -83,6 +87,7 @@ export function addCommands({ app, panel, watch, describe }: Surroundings): read
   add('aegis:show-graph', say('Show the graph of components'), () => {
     open('graph');
   });
+  if (enlarge !== null) add(GRAPH_TAB, say('Open the graph in a tab'), enlarge, { icon: logoIcon });
   add('aegis:show-failed', say('Show what failed'), () => {
     open('failed');
   });

@@ -1,18 +1,28 @@
 /** The plugins that put Aegis into JupyterLab and Jupyter Notebook. */
 
 import {
+  ILabShell,
   ILayoutRestorer,
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin,
 } from '@jupyterlab/application';
-import { Clipboard, Dialog, ICommandPalette, Notification, showDialog } from '@jupyterlab/apputils';
+import {
+  Clipboard,
+  Dialog,
+  ICommandPalette,
+  MainAreaWidget,
+  Notification,
+  showDialog,
+  WidgetTracker,
+} from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { addCommands, NEW_NOTEBOOK, OPEN } from './commands';
+import { addCommands, GRAPH_TAB, NEW_NOTEBOOK, OPEN } from './commands';
+import { GraphTab } from './graph-tab';
 import { Hosts, MENTION } from './hosts';
 import { markIcon } from './logo';
 import { outputs } from './mime';
@@ -21,10 +31,11 @@ import type { Question } from './sections/section';
 import { problems } from './state';
 import { StatusItem } from './statusbar';
 import { IHosts, IWatch } from './tokens';
-import type { Say } from './views/view';
+import type { Say, Target } from './views/view';
 import { Watch } from './watch';
 
 const PANEL = 'aegis-panel';
+const GRAPH = 'aegis-graph';
 
 /** The strings of this package in the person's language. */
 export function speaker(translator: ITranslator | null): Say {
@@ -73,6 +84,7 @@ const panel: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IWatch],
   optional: [
+    ILabShell,
     INotebookTracker,
     ISettingRegistry,
     ITranslator,
@@ -84,6 +96,7 @@ const panel: JupyterFrontEndPlugin<void> = {
   activate: (
     app: JupyterFrontEnd,
     looked: Watch,
+    labShell: ILabShell | null,
     notebooks: INotebookTracker | null,
     registry: ISettingRegistry | null,
     translator: ITranslator | null,
@@ -118,6 +131,23 @@ const panel: JupyterFrontEndPlugin<void> = {
         widget.tell(error instanceof Error ? error.message : String(error), false);
       }
     };
+    // Notebook 7 has room for its one document only.
+    const tabs = new WidgetTracker<MainAreaWidget<GraphTab>>({ namespace: GRAPH });
+    const enlarge = (): void => {
+      let tab = tabs.currentWidget;
+      if (tab === null) {
+        const show = (target: Target): void => {
+          shell.activateById(PANEL);
+          widget.reveal(target);
+        };
+        tab = new MainAreaWidget({ content: new GraphTab(looked, { ...widget.desk, show }) });
+        tab.id = GRAPH;
+        tab.title.icon = markIcon;
+        void tabs.add(tab);
+        shell.add(tab, 'main', { type: 'Aegis' });
+      }
+      shell.activateById(tab.id);
+    };
     const widget = new Panel({
       watch: looked,
       say,
@@ -131,6 +161,7 @@ const panel: JupyterFrontEndPlugin<void> = {
       },
       begin: () =>
         commands.isEnabled(NEW_NOTEBOOK) ? (): void => void commands.execute(NEW_NOTEBOOK) : null,
+      enlarge: labShell === null ? undefined : enlarge,
       describe,
       couldLoad: () => {
         const kernel = notebooks?.currentWidget?.sessionContext.session?.kernel;
@@ -176,7 +207,14 @@ const panel: JupyterFrontEndPlugin<void> = {
       read();
     });
 
-    const added = addCommands({ app, panel: widget, watch: looked, describe });
+    const added = addCommands({
+      app,
+      panel: widget,
+      watch: looked,
+      describe,
+      enlarge: labShell === null ? null : enlarge,
+    });
+    if (labShell !== null) void restorer?.restore(tabs, { command: GRAPH_TAB, name: () => GRAPH });
     for (const command of added) palette?.addItem({ command, category: say('Aegis') });
     launcher?.add({ command: OPEN, category: say('Other'), rank: 50 });
     statusBar?.registerStatusItem('aegis-lab:status', {

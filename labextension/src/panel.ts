@@ -30,6 +30,8 @@ export interface PanelOptions {
   readonly copy: (text: string) => void;
   /** Starts a notebook with a host; null where no kernel of ours is installed. */
   readonly begin: () => (() => void) | null;
+  /** Shows the graph in the main area; not there where that has one document only. */
+  readonly enlarge?: (() => void) | undefined;
   /** Shows the description of the API. */
   readonly describe: () => Promise<void>;
   /** Whether the notebook at hand has a Python kernel that could load a host. */
@@ -38,6 +40,9 @@ export interface PanelOptions {
 
 /** How long an outcome is told, in milliseconds. */
 const TOLD = 8000;
+
+/** How wide it begins, in pixels. */
+const WIDTH = 360;
 
 interface Tab {
   readonly name: SectionName;
@@ -68,6 +73,7 @@ export class Panel extends Widget {
   private _rendered = 0;
   private _clear: ReturnType<typeof setTimeout> | undefined;
   private _shown: { readonly problems: unknown; readonly hosts: unknown } | null = null;
+  private _wide = false;
 
   constructor(private readonly options: PanelOptions) {
     super({ node: make('div', { class: 'aegis-Panel' }) });
@@ -90,6 +96,7 @@ export class Panel extends Widget {
         options.copy(text);
         this.tell(say('Copied: %1', text.split('\n', 1)[0] ?? ''), true);
       },
+      enlarge: options.enlarge,
       tell: (text, good) => {
         this.tell(text, good);
       },
@@ -276,7 +283,29 @@ export class Panel extends Widget {
   // --- rendering --------------------------------------------------------------------------------
 
   protected override onAfterShow(): void {
+    this._widen();
     this._render();
+  }
+
+  protected override onAfterAttach(): void {
+    this._widen();
+  }
+
+  /** The first time it is seen as narrow as a side bar lets it: take what reads well. */
+  private _widen(): void {
+    if (this._wide || !this.isVisible) return;
+    this._wide = true;
+    requestAnimationFrame(() => {
+      const { node, parent } = this;
+      if (node.offsetWidth > Number.parseFloat(getComputedStyle(node).minWidth)) return;
+      node.style.minWidth = `${WIDTH}px`;
+      parent?.fit();
+      // From then on it is the person's: a side bar keeps the width that it has.
+      setTimeout(() => {
+        node.style.minWidth = '';
+        parent?.fit();
+      }, 100);
+    });
   }
 
   protected override onActivateRequest(): void {
@@ -390,7 +419,7 @@ export class Panel extends Widget {
       [
         ...(status.address ? [status.address.replace(/^https?:\/\//, '')] : []),
         say('%1 events/s', pace),
-        say('%1 open flows', status.flows_open),
+        status.flows_open === 1 ? say('1 open flow') : say('%1 open flows', status.flows_open),
       ].join(' · '),
     );
   }

@@ -67,7 +67,9 @@ export interface Status {
  *
  * `calls` counts events, deliveries or calls; `errors` those that failed; `running` those under
  * way. `p50` and `p99` are milliseconds over the last calls, None where nothing is timed.
- * `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed).
+ * `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed); or
+ * that of a circuit breaker which is not closed: open (its partner is not asked), or half-open (a
+ * probe is).
  */
 export interface Figure {
   readonly calls: number;
@@ -75,7 +77,7 @@ export interface Figure {
   readonly running: number;
   readonly p50: number | null;
   readonly p99: number | null;
-  readonly state: "failing" | "idle" | "ok";
+  readonly state: "failing" | "half-open" | "idle" | "ok" | "open";
   readonly error: string | null;
 }
 

@@ -57,7 +57,13 @@ export interface SessionOptions {
 }
 
 /** How long to wait, in milliseconds. */
-export const PATIENCE = { hello: 4000, answer: 15000, again: [250, 500, 1000, 2000, 5000, 15000] };
+export const PATIENCE = {
+  hello: 4000,
+  answer: 15000,
+  /** Without a frame, until the host is told which was the last one: it may be lost. */
+  frame: 20000,
+  again: [250, 500, 1000, 2000, 5000, 15000],
+};
 
 interface Waiting {
   readonly settle: (value: unknown) => void;
@@ -82,6 +88,7 @@ export class Session {
   private _asks = 0;
   private _retry: ReturnType<typeof setTimeout> | undefined;
   private _impatience: ReturnType<typeof setTimeout> | undefined;
+  private _silence: ReturnType<typeof setTimeout> | undefined;
   private _disposed = false;
   /** The next `Open` asks for everything: what is here does not add up. */
   private _whole = false;
@@ -244,6 +251,7 @@ export class Session {
         this._capability = message.capability;
         this._tries = 0;
         this.become(reduce(this._state, message));
+        this.listenOn(carrier, 0);
         return;
       case 'skew':
         // Trying again would not help: whoever updates one of the two reloads the page anyway.
@@ -259,6 +267,7 @@ export class Session {
         }
         this.become(reduce(this._state, message));
         this.send(carrier, { kind: 'ack', cursor: message.cursor });
+        this.listenOn(carrier, message.cursor);
         return;
       case 'reply': {
         if (message.id === 0) {
@@ -273,6 +282,16 @@ export class Session {
         else waiting.fail(new Refusal(message.problem));
       }
     }
+  }
+
+  /** Say the last `ack` again whenever no frame comes for long: jupyter-server may drop one. */
+  private listenOn(carrier: Carrier, cursor: number): void {
+    clearTimeout(this._silence);
+    this._silence = setTimeout(() => {
+      if (this._carrier !== carrier) return;
+      this.send(carrier, { kind: 'ack', cursor });
+      this.listenOn(carrier, cursor);
+    }, PATIENCE.frame);
   }
 
   /** The host said what is wrong, and of no ask: that there is no session yet, say. */
@@ -306,6 +325,7 @@ export class Session {
 
   private drop(): void {
     clearTimeout(this._impatience);
+    clearTimeout(this._silence);
     this._capability = null;
     for (const { fail, timer } of this._waiting.values()) {
       clearTimeout(timer);

@@ -128,7 +128,11 @@ function framed(state: State, frame: Frame): State {
     return frame.rate === state.rate ? state : { ...state, rate: frame.rate, time: frame.time };
   }
   const before = frame.reset ? { ...EMPTY, ...keptBy(state) } : state;
-  const events = appended(before.events, frame.events, EVENTS);
+  // A frame that was late, not lost, is told again within the next one.
+  const again = !frame.reset && frame.since < state.cursor;
+  const fresh = again ? unknown(before.events, frame.events, ({ seq }) => seq) : frame.events;
+  const lines = again ? unknown(before.log, frame.log, ({ n }) => n) : frame.log;
+  const events = appended(before.events, fresh, EVENTS);
   return {
     ...before,
     cursor: frame.cursor,
@@ -137,11 +141,10 @@ function framed(state: State, frame: Frame): State {
     status: frame.status ?? before.status,
     figures: merged(before.figures, frame.figures),
     events,
-    skipped:
-      before.skipped + frame.skipped + before.events.length + frame.events.length - events.length,
+    skipped: before.skipped + frame.skipped + before.events.length + fresh.length - events.length,
     flows: changed(before.flows, frame.flows),
     failed: frame.failed ?? before.failed,
-    log: appended(before.log, frame.log, LOG),
+    log: appended(before.log, lines, LOG),
   };
 }
 
@@ -154,6 +157,16 @@ function keptBy(state: State): Pick<State, 'link' | 'note' | 'boot' | 'version' 
 function appended<T>(old: readonly T[], fresh: readonly T[], most: number): readonly T[] {
   if (fresh.length === 0) return old;
   return fresh.length >= most ? fresh.slice(-most) : [...old.slice(fresh.length - most), ...fresh];
+}
+
+/** What of `fresh` is not in `old`. */
+function unknown<T>(
+  old: readonly T[],
+  fresh: readonly T[],
+  number: (item: T) => number,
+): readonly T[] {
+  const known = new Set(old.map(number));
+  return fresh.filter((item) => !known.has(number(item)));
 }
 
 function merged<T>(

@@ -325,6 +325,18 @@ describe('failed', () => {
     ]);
   });
 
+  test('what led where can be read, and how often it was tried', () => {
+    const what = 'order.completed for receipts.thank';
+    desk.see({ status: status({ failed: 1 }), failed: [failure('a', { what, attempts: 1 })] });
+    expect(texts('.aegis-Title')).toEqual(['order.completed \u2192 receipts.thank']);
+    expect(heads()[0]!.textContent).toContain('1 attempt');
+    desk.see({ failed: [failure('a', { what, attempts: 4 })] });
+    expect(heads()[0]!.textContent).toContain('4 attempts');
+    desk.see({ failed: [failure('f', { kind: 'flow', what: 'orders.Order', attempts: 0 })] });
+    expect(texts('.aegis-Title')).toEqual(['orders.Order']);
+    expect(heads()[0]!.textContent).not.toContain('attempt');
+  });
+
   test('a button that was pressed waits until it is done', async () => {
     desk.see({ status: status({ failed: 1 }), failed: [failure('a')] });
     click('Retry');

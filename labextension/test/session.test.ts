@@ -74,6 +74,23 @@ test('each frame is taken and acknowledged', async () => {
   expect(states.at(-1)).toBe(9);
 });
 
+test('a frame that got lost is asked for by the last acknowledgement', async () => {
+  session.start();
+  await settle();
+  exchange.line.say(hello());
+  await settle(PATIENCE.frame);
+  expect(exchange.line.sent.at(-1)).toEqual({ kind: 'ack', cursor: 0 });
+  exchange.line.say(frame({ cursor: 5, reset: true, status: status(), events: [event(5)] }));
+  await settle(PATIENCE.frame - 1);
+  expect(exchange.line.sent).toHaveLength(3);
+  await settle(PATIENCE.frame);
+  expect(exchange.line.sent.slice(2)).toEqual([
+    { kind: 'ack', cursor: 5 },
+    { kind: 'ack', cursor: 5 },
+  ]);
+  expect(session.state.link).toBe('live');
+});
+
 test('an ask carries the capability and gets its own answer', async () => {
   await begin();
   const first = session.ask({ verb: 'retry', id: 'a' });

@@ -173,3 +173,18 @@ test('a skew is told', () => {
   const said = { kind: 'skew', protocol: 2, version: '9', text: 'Update aegis-kernel.' } as const;
   expect(reduce(EMPTY, said)).toMatchObject({ link: 'skewed', note: said.text, version: '9' });
 });
+
+test('a frame that was only late is told again, and still counts once', () => {
+  let state = reduce(
+    EMPTY,
+    frame({ cursor: 2, reset: true, status: status(), events: [event(1)], log: [line(1)] }),
+  );
+  state = reduce(state, frame({ since: 2, cursor: 4, events: [event(2)], log: [line(2)] }));
+  state = reduce(
+    state,
+    frame({ since: 2, cursor: 6, events: [event(2), event(3)], log: [line(2), line(3)] }),
+  );
+  expect(state.events.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  expect(state.log.map(({ n }) => n)).toEqual([1, 2, 3]);
+  expect(state.skipped).toBe(0);
+});

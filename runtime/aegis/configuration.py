@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from aegis.core.errors import ConfigError, closest
+from aegis.core.breaker import Breaking
+from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
 
@@ -25,6 +26,7 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timeout: float = 30.0
     retries: int = 3
     backoff: float = 1.0
+    breaker: bool | dict[str, float] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff), `[bind]` (Protocol = adapter) and `[server]` (host, port, names) are the host's own,
-    every other table is for components.
+    backoff, breaker), `[bind]` (Protocol = adapter) and `[server]` (host, port, names) are the
+    host's own, every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -84,9 +86,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name} cannot be read: {error}") from error
     try:
         ports = msgspec.convert(content.pop("ports", {}), Defaults)
+        breaker = Breaking.of(said=ports.breaker)
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, InvalidError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
     allowed = {"host", "port", "names"}
     for key in server:
@@ -96,7 +99,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         server["names"] = tuple(server["names"])
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
-        "defaults": Policy(timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff),
+        "defaults": Policy(
+            timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff, breaker=breaker
+        ),
         "bindings": MappingProxyType(bindings),
         "environment": MappingProxyType(environment),
         **server,

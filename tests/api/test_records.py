@@ -383,3 +383,38 @@ async def test_while_the_host_starts_a_model_that_is_not_there_yet_is_busy_and_n
     assert (answer.status, dict(answer.headers)["Retry-After"]) == (503, "1")
     ready()
     assert (await call("GET", "/aegis/api/models/later/1")).status == 404
+
+
+PARCELS = """
+from typing import Protocol
+from aegis import Model, adapter, port
+
+class Depot(Protocol):
+    async def send(self, order: str) -> None: ...
+
+class Burnt(Depot):
+    async def send(self, order: str) -> None:
+        raise ConnectionError("nobody there")
+
+class Parcel(Model, endpoint="parcels"):
+    to: str
+
+    @port(breaker={"volume": 3, "pause": 20})
+    async def send(self, depot: Depot = adapter()):
+        await depot.send(self.id)
+"""
+
+
+async def test_a_port_whose_partner_keeps_failing_is_refused_at_once(call, host):
+    await host.deploy("post", "1.0.0", PARCELS)
+    made = await call("POST", "/aegis/api/models/parcels", {"to": "ann"})
+    send = f"{made.headers['Location']}/ports/send"
+    for _ in range(3):
+        assert (await call("POST", send)).status == 502
+    refused = await call("POST", send)
+    assert refused.status == 503
+    assert 1 <= int(refused.headers["Retry-After"]) <= 20
+    assert refused.json["title"] == "Breaker open"
+    assert refused.json["edge"] == "uses:port:post.Parcel.send>part:post.Burnt"
+    assert refused.json["since"] <= host.clock.stamp()
+    assert "post.Parcel.send -> Burnt is open since" in refused.json["detail"]

@@ -52,7 +52,7 @@ class Nothing:
     def __init__(self, id):
         self.id = id
 
-    def begin(self, source=None, label=None, about=None):
+    def begin(self, source=None, label=None, about=None, gate=None):
         return self
 
     def end(self, error=None):
@@ -93,7 +93,7 @@ async def frames(host: Host) -> dict[str, float]:
 async def main(heard: bool) -> None:
     if not heard:
         deploys.Monitor = Deaf
-        resident.metered = lambda instance, _protocol, _meter: instance
+        resident.metered = lambda instance, *_: instance
     async with memory_host() as host:
         await host.deploy("order", "1.0.0", COMPONENT.read_text())
         await orders(host, ORDERS // 3)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import NotFoundError
+from aegis.core.errors import NotFoundError, Refused
 from aegis.core.trace import CELL, sequence
 from aegis.engine import monitor as limits
 from aegis.engine.context import CALLER
@@ -310,7 +310,7 @@ async def test_dropped_data_leaves_the_views(shop, desk):
 
 async def test_more_failures_than_are_kept_are_still_counted(shop, desk, monkeypatch):
     monkeypatch.setattr(limits, "FAILED", 3)
-    desk.replies["pay"] = OSError("no line")
+    desk.replies["pay"] = Refused("no credit")
     for _ in range(5):
         await shop.create("Order", total="5")
     await quiet(shop)

@@ -1,7 +1,6 @@
 """What is completed where, and what `?` says: in a shell of this process, and in a real kernel."""
 
 import sys
-import time
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -91,10 +90,7 @@ def completed(session, text: str) -> dict[str, str]:
     ],
 )
 def test_what_is_typed_is_completed(session, text, whole, kind):
-    completed(session, "host.")  # Jedi takes its time when it is first asked
-    began = time.perf_counter()
     found = completed(session, text)
-    assert time.perf_counter() - began < 0.5
     assert found.get(whole) == kind, found
 
 

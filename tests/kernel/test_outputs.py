@@ -173,7 +173,9 @@ def test_a_cell_that_ran_again_shows_what_its_earlier_run_deployed(talk):
 
 
 def test_what_belongs_to_no_cell_goes_to_the_log(talk):
-    anew = TALK.partition("\n")[2] + "\nprint('loading')\n"
+    warns = "import logging; logging.getLogger(__name__).warning('beware')"
+    anew = TALK.partition("\n")[2] + f"\nprint('loading')\n{warns}\n"
+    anew = anew.replace('print("opened")', f'{warns}; print("opened")')
     cell = talk.begin(f"TEXT = {anew!r}")
     talk.hear(lambda: cell.status)
     asked = talk.begin(
@@ -195,6 +197,7 @@ def test_what_belongs_to_no_cell_goes_to_the_log(talk):
     while "opened" not in (lines := log(talk)):
         assert time.monotonic() < deadline, lines
     assert said(asked) == ""
+    assert lines.count("beware") == 2  # once at loading, once at opening
     assert "" not in talk.begun
 
 

@@ -64,16 +64,19 @@ export class FailedSection implements Section {
     const { say } = this.desk;
     const kind = line.kind === 'flow' ? say('flow') : say('listener');
     return [
+      make('span', { class: 'aegis-Title', title: line.what }, led(line)),
       make(
         'span',
         { class: 'aegis-Line-row' },
         badge(line.held ? say('held') : kind, 'bad'),
-        make('span', { class: 'aegis-Name', title: line.what }, line.what.replace(/^[^.]*\./, '')),
         make(
           'span',
           { class: 'aegis-Quiet aegis-Cut', title: line.subject ?? '' },
           short(line.subject ?? ''),
         ),
+        make('span', { class: 'aegis-Quiet' }, tries(line, say)),
+        make('span', { class: 'aegis-Space' }),
+        clock(line.time),
       ),
       make('span', { class: 'aegis-Problem' }, line.error),
     ];
@@ -118,6 +121,17 @@ export class FailedSection implements Section {
       ),
     };
   }
+}
+
+/** What led where: `order.completed \u2192 receipts.thank`, or the model of a flow. */
+function led(line: FailedLine): string {
+  return line.kind === 'listener' ? line.what.replace(' for ', ' \u2192 ') : line.what;
+}
+
+/** How often it was tried; a flow is tried as another one each time. */
+function tries({ attempts }: FailedLine, say: Desk['say']): string {
+  if (attempts < 1) return '';
+  return attempts === 1 ? say('1 attempt') : say('%1 attempts', attempts);
 }
 
 /** Try everything on the list again, in its order; tell how many went, and why the first did not. */

@@ -5,7 +5,7 @@ import type { State } from '../state';
 import { GraphView } from '../views/graph';
 import { PortsView } from '../views/ports';
 import type { Target, View } from '../views/view';
-import { badge, deed, facts, paragraph, room } from './parts';
+import { badge, deed, facts, paragraph, room, word } from './parts';
 import type { Desk, Section } from './section';
 
 /** The kinds of nodes that a person can run on a record. */
@@ -51,6 +51,8 @@ export class GraphSection implements Section {
         'div',
         { class: 'aegis-Bar' },
         make('label', { class: 'aegis-Check' }, this._asTable, say('As a table')),
+        make('span', { class: 'aegis-Space' }),
+        desk.enlarge ? word(say('Open in a tab'), desk.enlarge) : null,
       ),
       this._empty,
       this._room,

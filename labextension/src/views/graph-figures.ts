@@ -5,6 +5,19 @@ import type { Say } from './view';
 
 export const RUNNING = '\u25b6';
 export const FAILING = '\u26a0';
+/** The sign of every state; the last three say that something is wrong. */
+export const SIGNS: Readonly<Record<Figure['state'], string>> = {
+  idle: '\u00b7',
+  ok: '\u2713',
+  failing: FAILING,
+  open: '\u2298',
+  'half-open': '\u25d0',
+};
+
+/** Whether the state says that something is wrong. */
+export function bad(state: Figure['state']): boolean {
+  return state !== 'idle' && state !== 'ok';
+}
 export const UNDO = '\u21b6';
 
 export const IDLE: Figure = {
@@ -45,7 +58,7 @@ export function latency(ms: number): string {
 /** What stands at a node or an edge of `kind`: signs, calls, p50. Nothing while it is idle. */
 export function told(figure: Figure, kind = ''): string {
   if (figure.calls === 0 && figure.running === 0) return '';
-  const signs = `${kind === 'undo' ? UNDO : ''}${figure.state === 'failing' ? FAILING : ''}`;
+  const signs = `${kind === 'undo' ? UNDO : ''}${bad(figure.state) ? SIGNS[figure.state] : ''}`;
   const parts = signs ? [signs] : [];
   if (figure.running > 0) parts.push(`${RUNNING}${compact(figure.running)}`);
   if (figure.calls > 0) parts.push(compact(figure.calls));
@@ -62,6 +75,8 @@ export function explained(figure: Figure, say: Say): string {
   if (figure.p50 !== null && figure.p99 !== null) {
     parts.push(say('p50 %1, p99 %2', latency(figure.p50), latency(figure.p99)));
   }
+  if (figure.state === 'open') parts.push(say('breaker open'));
+  if (figure.state === 'half-open') parts.push(say('breaker half-open'));
   if (figure.error !== null) {
     const failing = figure.state === 'failing';
     parts.push(say(failing ? 'failing: %1' : 'last error: %1', figure.error));

@@ -3,7 +3,7 @@
 import { button, make, mark, show, write } from '../element';
 import type { Figure } from '../protocol';
 import type { State } from '../state';
-import { explained, IDLE, same, told } from './graph-figures';
+import { bad, explained, IDLE, same, told } from './graph-figures';
 import { BadPicture, picture, unpacked } from './graph-picture';
 import type { View, ViewOptions } from './view';
 
@@ -279,7 +279,7 @@ export class GraphView implements View {
     const { element, title, base } = place;
     place.figure = figure;
     this._drawn.add(id);
-    element.classList.toggle('failing', figure.state === 'failing');
+    element.classList.toggle('failing', bad(figure.state));
     element.classList.toggle('running', figure.running > 0);
     const words = explained(figure, this.options.say);
     const whole = words ? `${base}\n${words}` : base;
@@ -287,7 +287,7 @@ export class GraphView implements View {
     if (element.hasAttribute('role')) mark(element, 'aria-label', whole);
     if (id === this._chosen) write(this._said, whole);
     // From afar only what fails can be told apart.
-    place.stale = this._far && figure.state !== 'failing';
+    place.stale = this._far && !bad(figure.state);
     if (!place.stale) this._write(place);
   }
 

@@ -3,7 +3,7 @@
 import { button, make, mark, show, write } from '../element';
 import type { Figure } from '../protocol';
 import type { State } from '../state';
-import { compact, explained, FAILING, IDLE, latency, same } from './graph-figures';
+import { compact, explained, IDLE, latency, same, SIGNS } from './graph-figures';
 import { nodes, picture, unpacked, wires } from './graph-picture';
 import type { Say, View, ViewOptions } from './view';
 
@@ -30,8 +30,7 @@ const COLUMNS: readonly Column[] = [
   ...(['state', 'name', 'component', 'ways', 'calls', 'errors', 'running'] as const),
   ...(['p50', 'p99', 'error'] as const),
 ];
-const SIGNS = { idle: '\u00b7', ok: '\u2713', failing: FAILING };
-const RANKS = { failing: 0, ok: 1, idle: 2 };
+const RANKS = { open: 0, 'half-open': 0, failing: 0, ok: 1, idle: 2 };
 /** Milliseconds between two sortings by figures: rows that jump cannot be read. */
 const CALM = 1000;
 const AGAIN = 3000;
@@ -205,7 +204,13 @@ export class PortsView implements View {
 
   private _fill({ cells, element, figure }: Row): void {
     const { say } = this.options;
-    const states = { idle: say('idle'), ok: say('ok'), failing: say('failing') };
+    const states = {
+      idle: say('idle'),
+      ok: say('ok'),
+      failing: say('failing'),
+      open: say('open'),
+      'half-open': say('half-open'),
+    };
     mark(element, 'data-state', figure.state);
     write(cells.state, `${SIGNS[figure.state]} ${states[figure.state]}`);
     mark(cells.state, 'title', explained(figure, say) || null);

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.breaker import Breaking
 from aegis.core.constraint import Check, check_of
 from aegis.core.policy import Policy
 from aegis.core.record import Record, damaged
@@ -151,6 +152,7 @@ class CommandSpec:
     call: Call
     produces: str
     undo: bool = False
+    breaker: Breaking | None = None
     doc: str = ""
 
 

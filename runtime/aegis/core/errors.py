@@ -118,6 +118,12 @@ class BusyError(AegisError):
         self.retry_after = retry_after
 
 
+class BreakerOpenError(BusyError):
+    """A partner kept failing, so it is not asked for a while; nothing was done."""
+
+    title = "Breaker open"
+
+
 class ClosedError(AegisError):
     """The host is closing or closed, or a component is not serving."""
 

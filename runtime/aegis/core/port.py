@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
+from aegis.core.breaker import Breaking
 from aegis.core.errors import AegisError, InvalidError
 from aegis.core.event import PATTERN
 
@@ -24,13 +25,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """What the author said of timeout, retries and backoff; None leaves it to the configuration."""
+    """What the author said of how it is attempted; None leaves it to the configuration."""
 
     timeout: float | None = None
     retries: int | None = None
     backoff: float | None = None
+    breaker: bool | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.breaker is not None:
+            Breaking.of(said=self.breaker)
         if self.timeout is not None and self.timeout <= 0:
             raise InvalidError(f"timeout must be above 0 seconds, not {self.timeout}")
         if self.retries is not None and self.retries < 0:
@@ -135,6 +139,7 @@ def port(
     timeout: float | None = None,
     retries: int | None = None,
     backoff: float | None = None,
+    breaker: bool | Mapping[str, float] | None = None,
     when: Callable[[Any], bool] | None = None,
     by: str | None = None,
     effect: bool = True,
@@ -145,13 +150,14 @@ def port(
     that follows it. `timeout` and `backoff` in seconds, `retries` beyond the first attempt; what
     is left out comes from the configuration. `when(record)` must be true before the step runs,
     until then it waits. `by` names the field of the event's data that holds the record's id.
-    `effect=False` declares that its adapters change nothing outside.
+    `effect=False` declares that its adapters change nothing outside. `breaker=False` goes on asking
+    a partner that keeps failing; `breaker={"pause": 10}` changes numbers of its circuit breaker.
     """
     several = (consumes,) if isinstance(consumes, str | Port) else tuple(consumes)
     for pattern in several:
         if isinstance(pattern, str) and not PATTERN.match(pattern):
             raise InvalidError(f"{pattern!r} is no event name", hint="use the form 'noun.verbed'")
-    policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
+    policies = Policies(timeout=timeout, retries=retries, backoff=backoff, breaker=breaker)
 
     def mark(fn: Callable[Concatenate[M, P], R]) -> Port[M, P, R]:
         return Port(

@@ -73,7 +73,9 @@ class Figure(_Value, frozen=True):
 
     `calls` counts events, deliveries or calls; `errors` those that failed; `running` those under
     way. `p50` and `p99` are milliseconds over the last calls, None where nothing is timed.
-    `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed).
+    `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed); or
+    that of a circuit breaker which is not closed: open (its partner is not asked), or half-open (a
+    probe is).
     """
 
     calls: int = 0
@@ -81,7 +83,7 @@ class Figure(_Value, frozen=True):
     running: int = 0
     p50: float | None = None
     p99: float | None = None
-    state: Literal["idle", "ok", "failing"] = "idle"
+    state: Literal["idle", "ok", "failing", "open", "half-open"] = "idle"
     error: str | None = None
 
 

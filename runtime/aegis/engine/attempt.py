@@ -50,7 +50,7 @@ async def attempt(
 
         def expire() -> None:
             nonlocal expired
-            expired = True
+            expired = work.expired = True
             if task is not None:
                 task.cancel()
                 loop.call_later(STUBBORN, stubborn)

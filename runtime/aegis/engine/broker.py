@@ -12,12 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from aegis.core.component import ListenerSpec, Revision
-from aegis.core.errors import ConflictError, NotFoundError, Refused, StoreError
+from aegis.core.errors import BreakerOpenError, ConflictError, NotFoundError, Refused, StoreError
 from aegis.core.event import Event, decode_event, matches
 from aegis.core.graph import event_id, listener_id
 from aegis.engine.attempt import attempt
 from aegis.engine.context import CALLER
 from aegis.engine.engine import Engine
+from aegis.engine.gate import admit, shut
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.steps import STALLED
 from aegis.engine.work import Work
@@ -228,6 +229,11 @@ class Broker:
                 return
             except StoreError:
                 raise
+            except BreakerOpenError:
+                gate = shut(self._engine().residents[revision].gates(spec.call))
+                if gate is not None:
+                    await gate.ready()
+                continue
             except Exception as error:
                 attempts += 1
                 pause = spec.policy.pause(attempts)
@@ -259,6 +265,7 @@ class Broker:
         arguments = dict(resident.adapters(spec.call))
         if spec.call.event is not None:
             arguments[spec.call.event] = decode_event(entry.doc)
+        probed = admit(resident.gates(spec.call), work)
         resident.enter()
         try:
             monitor.heard(next(p for p in spec.patterns if matches(p, entry.type)), node)
@@ -273,6 +280,8 @@ class Broker:
                 engine.registry, work, resident=resident, locks=(name,), mark=mark
             )
         finally:
+            for gate in probed:
+                gate.leave(work)
             resident.leave()
 
     # What failed, once more
@@ -362,7 +371,7 @@ class Broker:
 
         try:
             await self._hear(name, revision, spec, entry, mark)
-        except StoreError:
+        except (StoreError, BreakerOpenError):
             raise
         except Exception as error:
             _log.exception("listener %s failed again on event %s", name, entry.type)

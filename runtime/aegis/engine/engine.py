@@ -27,6 +27,7 @@ from aegis.core.registry import Registry
 from aegis.engine.attempt import attempt, returned
 from aegis.engine.context import CALLER, SOURCE
 from aegis.engine.flows import Flows
+from aegis.engine.gate import admit
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
 from aegis.engine.meter import Meter
 from aegis.engine.resident import Resident
@@ -303,6 +304,7 @@ class Engine:
                 before = spec.value(record)
                 work.changes.clear()
                 work.emissions.clear()
+                probed = admit(resident.gates(call), work)
                 try:
                     span = meter.begin(SOURCE.get(), about=id)
                     try:
@@ -336,6 +338,9 @@ class Engine:
                 except Exception as error:
                     # Its words may hold what callers must not see: the edge logs the cause.
                     raise PortError(f"{spec.key}.{name} raised {type(error).__name__}") from error
+                finally:
+                    for gate in probed:
+                        gate.leave(work)
             raise AssertionError("unreachable: the loop returns or raises")
         finally:
             resident.leave()

@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
+from aegis.core.breaker import State
 from aegis.core.errors import AegisError, Refused
 from aegis.core.wire import Figure
+from aegis.engine.context import WORK
 
 if TYPE_CHECKING:
+    from aegis.engine.gate import Gate
     from aegis.engine.monitor import Monitor
+    from aegis.engine.work import Work
 
 # The last calls, of which p50 and p99 are told.
 TIMED = 128
@@ -37,6 +41,7 @@ class Meter:
         "changed",
         "error",
         "errors",
+        "guards",
         "id",
         "label",
         "monitor",
@@ -60,12 +65,18 @@ class Meter:
         self.error: str | None = None
         self.changed = 0
         self.times: deque[float] | None = None
+        # The breakers here that are not closed.
+        self.guards: dict[Gate, State] = {}
 
     def begin(
-        self, source: str | None = None, label: str | None = None, about: str | None = None
+        self,
+        source: str | None = None,
+        label: str | None = None,
+        about: str | None = None,
+        gate: Gate | None = None,
     ) -> Span:
-        """A call begins; end the span that this gives. From any thread."""
-        span = Span(self)
+        """A call begins, whose end `gate` hears of; end the span that this gives. Any thread."""
+        span = Span(self, gate)
         monitor = self.monitor
         if get_ident() == monitor.thread:
             self.running += 1
@@ -86,6 +97,16 @@ class Meter:
         self.calls += 1
         self.changed = self.monitor.touch()
 
+    def guard(self, gate: Gate, state: State | None) -> None:
+        """A breaker here is in `state`, None when it is closed."""
+        if self.guards.get(gate) is state:
+            return
+        if state is None:
+            del self.guards[gate]
+        else:
+            self.guards[gate] = state
+        self.changed = self.monitor.touch()
+
     @property
     def failing(self) -> bool:
         """Whether the newest calls all failed."""
@@ -104,18 +125,24 @@ class Meter:
             running=self.running,
             p50=p50,
             p99=p99,
-            state="failing" if self.failing else "ok" if self.calls else "idle",
+            state=self._state(),
             error=self.error,
         )
+
+    def _state(self) -> Literal["idle", "ok", "failing", "open", "half-open"]:
+        if self.guards:
+            return "open" if State.OPEN in self.guards.values() else "half-open"
+        return "failing" if self.failing else "ok" if self.calls else "idle"
 
 
 class Span:
     """One call under way, measured; for traces also what it is called and what it is about."""
 
-    __slots__ = ("about", "began", "ended", "error", "label", "meter", "source")
+    __slots__ = ("about", "began", "ended", "error", "gate", "label", "meter", "source")
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, gate: Gate | None = None) -> None:
         self.meter = meter
+        self.gate = gate
         self.began = perf_counter()
 
     def describe(self, source: str | None, label: str | None, about: str | None) -> None:
@@ -134,9 +161,10 @@ class Span:
         if get_ident() != monitor.thread:
             # The error stays here: its traceback would keep the frames of component code.
             said = None if error is None else told(error)
-            monitor.soon(self.ended_here, said, None if error is None else type(error))
+            kind = None if error is None else type(error)
+            monitor.soon(self.ended_here, said, kind, WORK.get())
         elif error is not None:
-            self.ended_here(told(error), type(error))
+            self.ended_here(told(error), type(error), WORK.get())
         else:
             meter.running -= 1
             meter.calls += 1
@@ -148,6 +176,13 @@ class Span:
             meter.changed = monitor.cursor = monitor.cursor + 1
             if monitor.waiters:
                 monitor.wake()
+            gate = self.gate
+            if gate is not None:
+                breaker = gate.breaker
+                if breaker.state is State.CLOSED:
+                    breaker.outcomes.append((ended, False))
+                else:
+                    gate.heard(ended, WORK.get(), None)
 
     def began_here(self) -> None:
         """Count on the host's loop that it began elsewhere."""
@@ -156,7 +191,9 @@ class Span:
         meter.changed = meter.monitor.touch()
         meter.monitor.record(self)
 
-    def ended_here(self, said: str | None, kind: type[BaseException] | None) -> None:
+    def ended_here(
+        self, said: str | None, kind: type[BaseException] | None, work: Work | None
+    ) -> None:
         """Count on the host's loop how it ended: with an error of this kind, or well."""
         meter = self.meter
         meter.running -= 1
@@ -164,12 +201,17 @@ class Span:
         self.error = said
         if kind is not None:
             if issubclass(kind, asyncio.CancelledError | GeneratorExit):
-                # It was cut: whether it would have worked nobody knows.
+                # It was cut: whether it would have worked nobody knows, unless its time was up.
+                if self.gate is not None and work is not None and work.expired:
+                    self.gate.heard(perf_counter(), work, "it gave no answer in time")
                 return
             meter.error = said
             meter.errors += 1
         # A refusal is an answer: whoever gave it works.
-        meter.row = 0 if kind is None or issubclass(kind, Refused) else meter.row + 1
+        answered = kind is None or issubclass(kind, Refused)
+        meter.row = 0 if answered else meter.row + 1
+        if self.gate is not None:
+            self.gate.heard(perf_counter(), work, None if answered else said)
         meter.calls += 1
         if meter.times is None:
             meter.times = deque(maxlen=TIMED)
@@ -191,8 +233,10 @@ def told(error: BaseException) -> str:
 # --- adapters and services ------------------------------------------------------------------------
 
 
-def metered(instance: Any, protocol: type, meter: Meter) -> Any:
+def metered(instance: Any, protocol: type, meter: Meter, gate: Gate | None = None) -> Any:
     """`instance` as one caller of it sees it: calls of the Protocol's methods are measured.
+
+    `gate` hears how they ended.
 
     The view is an object of a subclass that shares the attributes of the instance: isinstance,
     properties and dunder methods go on working, and what the instance calls on itself is not
@@ -211,7 +255,7 @@ def metered(instance: Any, protocol: type, meter: Meter) -> Any:
     for name in _methods(protocol):
         fn = getattr(cls, name, None)
         if inspect.isroutine(fn):
-            namespace[name] = _measured(fn, instance, name, meter)
+            namespace[name] = _measured(fn, instance, name, meter, gate)
     make: Any = type(cls)
     try:
         view = object.__new__(make(cls.__name__, (cls,), namespace))
@@ -240,19 +284,23 @@ def _methods(protocol: type) -> Iterator[str]:
                     yield name
 
 
-def _measured(fn: Any, instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+def _measured(
+    fn: Any, instance: Any, name: str, meter: Meter, gate: Gate | None
+) -> Callable[..., Any]:
     """The method `name` of `instance`, measured, for a class of which `instance` is none."""
     if inspect.iscoroutinefunction(fn):
-        return functools.wraps(fn)(_measured_coroutine(instance, name, meter))
+        return functools.wraps(fn)(_measured_coroutine(instance, name, meter, gate))
     if inspect.isasyncgenfunction(fn):
-        return functools.wraps(fn)(_measured_generator(instance, name, meter))
-    return functools.wraps(fn)(_measured_call(instance, name, meter))
+        return functools.wraps(fn)(_measured_generator(instance, name, meter, gate))
+    return functools.wraps(fn)(_measured_call(instance, name, meter, gate))
 
 
-def _measured_coroutine(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+def _measured_coroutine(
+    instance: Any, name: str, meter: Meter, gate: Gate | None
+) -> Callable[..., Any]:
     async def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
-        span = meter.begin(label=name)
+        span = meter.begin(label=name, gate=gate)
         try:
             result = await getattr(instance, name)(*args, **kwargs)
         except BaseException as error:
@@ -264,10 +312,12 @@ def _measured_coroutine(instance: Any, name: str, meter: Meter) -> Callable[...,
     return measured
 
 
-def _measured_generator(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+def _measured_generator(
+    instance: Any, name: str, meter: Meter, gate: Gate | None
+) -> Callable[..., Any]:
     async def measured(_: Any, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
-        span = meter.begin(label=name)
+        span = meter.begin(label=name, gate=gate)
         try:
             async with aclosing(getattr(instance, name)(*args, **kwargs)) as items:
                 async for item in items:
@@ -280,10 +330,10 @@ def _measured_generator(instance: Any, name: str, meter: Meter) -> Callable[...,
     return measured
 
 
-def _measured_call(instance: Any, name: str, meter: Meter) -> Callable[..., Any]:
+def _measured_call(instance: Any, name: str, meter: Meter, gate: Gate | None) -> Callable[..., Any]:
     def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
-        span = meter.begin(label=name)
+        span = meter.begin(label=name, gate=gate)
         try:
             result = getattr(instance, name)(*args, **kwargs)
         except BaseException as error:

@@ -17,7 +17,7 @@ import msgspec
 
 from aegis.core.component import CommandSpec, ListenerSpec, ModelSpec, PortSpec, Revision
 from aegis.core.errors import StoreError
-from aegis.core.event import is_glob, matches
+from aegis.core.event import Emission, is_glob, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import (
     Edge,
@@ -344,6 +344,8 @@ class Monitor:
     def swapped(self) -> None:
         """Other components are live than before."""
         self._routes.clear()
+        for gate in {gate for meter in self._meters.values() for gate in meter.guards}:
+            gate.rouse()
         self._status_changed = self.touch()
 
     def report(self, source: str, text: str) -> None:
@@ -399,6 +401,14 @@ class Monitor:
             time, level, source, text = self._inbox.popleft()
             line = LogLine(n=next(self._numbers), time=time, level=level, source=source, text=text)
             self._lines.append((self.touch(), line))
+
+    def publish(self, label: str, emission: Emission) -> None:
+        """Publish an event of the host itself about what the code `label` does, in no flow."""
+        self._deploys.flows.steps.announce(label, emission)
+
+    def stamp(self) -> str:
+        """The time now, as events have it."""
+        return self._clock.stamp()
 
     # Opening and closing
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aegis.core.breaker import Breaking
 from aegis.core.component import Call, ModelSpec, Part, Revision, Slot
 from aegis.core.errors import ComponentError
-from aegis.core.graph import command_id, listener_id, part_id, port_id
+from aegis.core.graph import Edge, command_id, listener_id, part_id, port_id
 from aegis.core.port import REQUIRED, Secret
 from aegis.core.registry import Registry
 from aegis.engine.context import CALLER, Outlet
+from aegis.engine.gate import Gate
 from aegis.engine.meter import metered
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Resident:
         filled: Mapping[int, Mapping[str, Any]],
         opened: list[Any],
         settings: Mapping[str, Any],
+        gates: Mapping[int, tuple[Gate, ...]],
     ) -> None:
         self.revision = revision
         self.settings = settings
@@ -47,10 +50,15 @@ class Resident:
         self._opened = opened
         self._idle: asyncio.Future[None] | None = None
         self._filled = filled
+        self._gates = gates
 
     def adapters(self, call: Call) -> Mapping[str, Any]:
         """The adapters of `call` by parameter name."""
         return self._filled[id(call)]
+
+    def gates(self, call: Call) -> tuple[Gate, ...]:
+        """The circuit breakers of `call`, one for each partner."""
+        return self._gates[id(call)]
 
     def keep(self, spec: ModelSpec, doc: bytes | None) -> bytes | None:
         """`doc` when newer code may have put fields in it that this code does not know."""
@@ -81,6 +89,9 @@ class Resident:
 
     async def close(self) -> None:
         """Close adapters and services, the last opened first; a failing one is logged by name."""
+        for gates in self._gates.values():
+            for gate in gates:
+                gate.close()
         pin = self.pin(CALLER.get())
         unpin = None if pin is None else pin()
         try:
@@ -104,17 +115,17 @@ class Resident:
             _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
 
 
-def _calls(revision: Revision) -> Iterator[tuple[Call, str, str]]:
-    """Every call of `revision`, with its node of the graph and the kind of its edges."""
+def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Breaking | None]]:
+    """Every call of `revision`: its node of the graph, the kind of its edges, their breakers."""
     for listener in revision.listeners:
-        yield listener.call, listener_id(revision, listener), "uses"
+        yield listener.call, listener_id(revision, listener), "uses", listener.policy.breaker
     for model in revision.models:
         for port in model.ports.values():
-            yield port.call, port_id(model, port), "uses"
+            yield port.call, port_id(model, port), "uses", port.policy.breaker
             if port.undo is not None:
-                yield port.undo, port_id(model, port), "undo"
+                yield port.undo, port_id(model, port), "undo", port.policy.breaker
         for command in model.commands.values():
-            yield command.call, command_id(model, command), "uses"
+            yield command.call, command_id(model, command), "uses", command.breaker
 
 
 def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
@@ -149,6 +160,26 @@ def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
     if problems:
         raise ComponentError(revision.name, problems)
     return values
+
+
+class _Guards:
+    """The circuit breakers of a revision. A port and its undo share that of their partner."""
+
+    def __init__(self, monitor: Monitor, label: str) -> None:
+        self._monitor = monitor
+        self._label = label
+        self._known: dict[tuple[str, str], Gate] = {}
+
+    def gate(self, user: str, part: str, kind: str, numbers: Breaking | None) -> Gate | None:
+        """The breaker between a user and a part, always the same one; None without `numbers`."""
+        if numbers is None:
+            return None
+        found = self._known.get((user, part))
+        if found is None:
+            edge = Edge(user, part, kind).id
+            found = Gate(self._monitor, numbers, self._label, user, part, edge)
+            self._known[user, part] = found
+        return found
 
 
 async def stage(
@@ -197,19 +228,27 @@ async def stage(
         made[part.name] = instance
         return instance
 
-    async def give(slot: Slot, user: str, kind: str) -> Any:
+    async def give(slot: Slot, user: str, kind: str, gate: Gate | None = None) -> Any:
         """What does the Protocol of `slot`, as its user gets it: each sees a view of its own."""
         part = bound(slot)
         meter = monitor.edge(user, part_id(revision, part), kind)
-        return metered(await make(part), slot.protocol, meter)
+        return metered(await make(part), slot.protocol, meter, gate)
 
     filled: dict[int, dict[str, Any]] = {}
+    gates: dict[int, tuple[Gate, ...]] = {}
+    guards = _Guards(monitor, revision.label)
     try:
-        for call, user, kind in _calls(revision):
+        for call, user, kind, numbers in _calls(revision):
+            mine = [
+                guards.gate(user, part_id(revision, bound(slot)), kind, numbers)
+                for slot in call.adapters
+            ]
             filled[id(call)] = {
-                slot.parameter: await give(slot, user, kind) for slot in call.adapters
+                slot.parameter: await give(slot, user, kind, gate)
+                for slot, gate in zip(call.adapters, mine, strict=True)
             }
+            gates[id(call)] = tuple({gate: None for gate in mine if gate is not None})
     except BaseException:
-        await Resident(revision, {}, opened, settings).close()
+        await Resident(revision, {}, opened, settings, {}).close()
         raise
-    return Resident(revision, filled, opened, settings)
+    return Resident(revision, filled, opened, settings, gates)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aegis.core.component import Call, PortSpec
-from aegis.core.errors import ConflictError, Refused, StoreError
+from aegis.core.errors import BreakerOpenError, ConflictError, Refused, StoreError
 from aegis.core.event import Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.policy import Policy
 from aegis.engine.attempt import STUBBORN, attempt, returned, said
 from aegis.engine.context import CALLER
+from aegis.engine.gate import Gate, admit, shut
 from aegis.engine.ledger import Draft
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located, Run
@@ -45,6 +46,7 @@ class Steps:
         self.active = 0
         self.closing = False
         self._closed: asyncio.Future[None] | None = None
+        self._announcing: set[asyncio.Task[None]] = set()
 
     def start(self, run: Run, step: Step) -> None:
         """Take a step that is ready, unless somebody does already."""
@@ -73,6 +75,8 @@ class Steps:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=STUBBORN)
+        if self._announcing:
+            await asyncio.wait(self._announcing, timeout=grace)
 
     async def _take(self, run: Run, step: Step) -> None:
         """Attempt a step until it is done, refused or exhausted, and go on with what follows it."""
@@ -113,7 +117,6 @@ class Steps:
                 self.turns.ended()
                 try:
                     async with self._slots:
-                        run.touched.add(step.n)
                         work = await self.call(run, step, located, call, port.policy, port)
                 finally:
                     self.turns.began()
@@ -122,6 +125,8 @@ class Steps:
                 done = step.moved(StepState.DONE)
                 await self.settle(run, done, work, located.resident)
                 return
+            except BreakerOpenError:
+                pause = None
             except Refused as refusal:
                 await self._fail(run, step, StepState.REFUSED, refusal, located)
                 return
@@ -141,7 +146,7 @@ class Steps:
             run.attempting.add(step.n)
             self.turns.ended()
             try:
-                await self.pause(run, pause)
+                await self.pause(run, pause, located.resident.gates(call))
             finally:
                 self.turns.began()
                 run.attempting.discard(step.n)
@@ -194,6 +199,9 @@ class Steps:
         def alarm() -> None:
             run.blocked = f"port {step.port}, which ignores its cancellation"
 
+        # Nothing is awaited from here to the attempt: whoever is let through asks the partner.
+        probed = admit(located.resident.gates(call), work)
+        run.touched.add(step.n)
         meter = located.undo_meter if port is None else located.meter
         monitor = self._flows.ledger.monitor
         source = monitor.cause(step.cause, located.model) if monitor.traces else None
@@ -204,6 +212,9 @@ class Steps:
         except BaseException as error:
             span.end(error)
             raise
+        finally:
+            for gate in probed:
+                gate.leave(work)
         span.end()
         event_name = located.model.updated
         if port is not None and port.produces is not None:
@@ -285,19 +296,56 @@ class Steps:
 
         await self.commit(run, work, mark)
 
-    async def pause(self, run: Run, seconds: float) -> None:
-        """Sleep before the next attempt, unless the host is closing or there will be none."""
+    async def pause(self, run: Run, seconds: float | None, gates: Sequence[Gate]) -> None:
+        """Sleep before the next attempt, unless the host is closing or there will be none.
+
+        With None as `seconds`, until the breaker that is open lets a probe through.
+        """
         cut = run.flow.state is FlowState.COMPENSATING
-        if not cut or run.compensator is asyncio.current_task():
+        if cut and run.compensator is not asyncio.current_task():
+            return
+        if seconds is not None:
             await self.sleep(seconds)
+            return
+        gate = shut(gates)
+        if gate is not None:
+            run.blocked = f"breaker of {gate.name}"
+            await self._while_open(asyncio.ensure_future(gate.ready()))
+            run.blocked = None
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, but no longer than the host is open."""
-        sleep = asyncio.ensure_future(self._flows.ledger.clock.sleep(seconds))
+        await self._while_open(asyncio.ensure_future(self._flows.ledger.clock.sleep(seconds)))
+
+    async def _while_open(self, waiting: asyncio.Future[None]) -> None:
+        """Wait, but no longer than the host is open."""
         try:
-            await asyncio.wait([sleep, self._end_of_days()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, self._end_of_days()], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleep.cancel()
+            waiting.cancel()
+
+    def announce(self, label: str, emission: Emission) -> None:
+        """Publish an event of the host itself, in no flow, as soon as the store takes it."""
+        if not self.closing:
+            task = asyncio.create_task(self._announce(Work(key="", label=label), emission))
+            self._announcing.add(task)
+            task.add_done_callback(self._announcing.discard)
+
+    async def _announce(self, work: Work, emission: Emission) -> None:
+        work.emissions.append(emission)
+        while True:
+            try:
+                # The lock keeps what is said of one subject in its order.
+                await self._flows.ledger.settle(
+                    self._flows.registry(), work, locks=(emission.subject,)
+                )
+            except StoreError as error:
+                _log.error("%s of %s is not stored: %s", emission.type, emission.subject, error)
+                if self.closing:
+                    return
+                await self.sleep(STALLED)
+            else:
+                return
 
     def _end_of_days(self) -> asyncio.Future[None]:
         """Resolved when the host closes."""

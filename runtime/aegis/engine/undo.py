@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aegis.core.errors import ConflictError, NotFoundError, Refused
+from aegis.core.errors import BreakerOpenError, ConflictError, NotFoundError, Refused
 from aegis.core.event import Emission
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, FlowState, Step, StepState
 from aegis.engine.attempt import STUBBORN, said
@@ -151,6 +151,8 @@ class Undo:
                 undone = step.moved(StepState.UNDONE)
                 await self._steps.settle(run, undone, work, fresh.resident)
                 return None
+            except BreakerOpenError:
+                pause = None
             except Exception as error:
                 attempts += 1
                 pause = policy.pause(attempts)
@@ -166,7 +168,7 @@ class Undo:
                 )
             finally:
                 fresh.resident.leave()
-            await self._steps.pause(run, pause)
+            await self._steps.pause(run, pause, fresh.resident.gates(undo))
         return None
 
     async def _finish(

@@ -75,7 +75,7 @@ class Work:
     `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow,
     `label` the component revision whose code runs, `model` and `subject` the record it is about,
     `actor` the node of the graph that does it. `pin` leads the output of the code to whoever set it
-    off, until what it gives is called.
+    off, until what it gives is called. `expired` says that its time is up.
     """
 
     key: str
@@ -86,6 +86,7 @@ class Work:
     flow: str | None = None
     actor: str | None = None
     pin: Callable[[], Callable[[], None]] | None = None
+    expired: bool = False
     changes: dict[Key, Change] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from aegis.adapters.components.imports import Modules
+from aegis.core.breaker import Breaking
 from aegis.core.component import (
     MODULES,
     NAME,
@@ -286,6 +287,11 @@ class _Survey:
             timeout=self.defaults.timeout if said.timeout is None else said.timeout,
             retries=self.defaults.retries if said.retries is None else said.retries,
             backoff=self.defaults.backoff if said.backoff is None else said.backoff,
+            breaker=(
+                self.defaults.breaker
+                if said.breaker is None
+                else Breaking.of(said=said.breaker, usual=self.defaults.breaker)
+            ),
         )
 
     def _command(self, model: str, command: Command[Any, Any, Any]) -> CommandSpec:
@@ -299,6 +305,7 @@ class _Survey:
             call=self._call(f"{model}.{command.name}", command.fn, skip_self=True),
             produces=produces,
             undo=command.undo,
+            breaker=self.defaults.breaker,
             doc=inspect.cleandoc(command.__doc__ or ""),
         )
 
@@ -307,7 +314,8 @@ class _Survey:
         if call.arguments is not None:
             extra = ", ".join(f.name for f in msgspec.structs.fields(call.arguments))
             self.problems.append(
-                f"listener {name} takes {extra}: it may take an Event and adapters"
+                f"listener {name} takes {extra}: it may take an event, written `event: Event`, "
+                "and adapters"
             )
         return ListenerSpec(
             name=name,

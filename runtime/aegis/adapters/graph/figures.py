@@ -6,6 +6,10 @@ from aegis.core.wire import Figure
 
 RUNNING = "\u25b6"
 FAILING = "\u26a0"
+OPEN = "\u2298"
+HALF_OPEN = "\u25d0"
+# The states in which something is wrong.
+SIGNS = {"failing": FAILING, "open": OPEN, "half-open": HALF_OPEN}
 UNDO = "\u21b6"
 
 
@@ -35,7 +39,7 @@ def told(figure: Figure, kind: str = "") -> str:
     if not figure.calls and not figure.running:
         return ""
     signs = UNDO if kind == "undo" else ""
-    signs += FAILING if figure.state == "failing" else ""
+    signs += SIGNS.get(figure.state, "")
     parts = [signs] if signs else []
     parts += [f"{RUNNING}{compact(figure.running)}"] if figure.running else []
     parts += [compact(figure.calls)] if figure.calls else []
@@ -52,6 +56,7 @@ def explained(figure: Figure) -> str:
     parts += [f"{figure.errors} failed"] if figure.errors else []
     if figure.p50 is not None and figure.p99 is not None:
         parts.append(f"p50 {latency(figure.p50)}, p99 {latency(figure.p99)}")
+    parts += [f"breaker {figure.state}"] if figure.state in {"open", "half-open"} else []
     if figure.error is not None:
         parts.append(f"{'failing' if figure.state == 'failing' else 'last error'}: {figure.error}")
     return "; ".join(parts)
@@ -59,6 +64,6 @@ def explained(figure: Figure) -> str:
 
 def state(figure: Figure) -> str:
     """The classes of its element: ` failing`, ` running`, both or none."""
-    words = ["failing"] if figure.state == "failing" else []
+    words = ["failing"] if figure.state in SIGNS else []
     words += ["running"] if figure.running else []
     return "".join(f" {word}" for word in words)
