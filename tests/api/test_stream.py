@@ -260,3 +260,24 @@ async def test_a_piece_is_bounded_whatever_the_events_are(router, host, monkeypa
             sizes.append(len(heard.events) - before)
         assert max(sizes) <= 3
         assert [event["seq"] for event in heard.events] == list(range(1, 21))
+
+
+async def test_of_large_events_few_are_held_for_a_client_and_of_small_ones_many(
+    router, host, monkeypatch
+):
+    asked = []
+    events = host.store.events
+
+    async def counting(after, limit):
+        asked.append(limit)
+        return await events(after, limit)
+
+    monkeypatch.setattr(host.store, "events", counting)
+    await write(host, 40, "x" * 200_000)
+    async with following(router, "after=0") as heard:
+        await heard.until(40)
+        assert asked[0] == 32
+        assert max(asked[1:3]) <= 5
+        await write(host, 200)
+        await heard.until(240)
+        assert asked[-1] > 100

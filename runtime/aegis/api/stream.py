@@ -16,7 +16,8 @@ from aegis.engine.host import Host
 from aegis.protocols import Entry
 
 STREAMS = 100  # clients that may follow a host at once
-PAGE = 256  # events read at once for one client
+PAGE = 256  # events read at once for one client, fewer where they are large
+PAGE_BYTES = 1 << 20  # about what such a page may take
 PIECE = 256 * 1024  # bytes handed to the connection at once, an event more at most
 PAUSE = 0.05  # seconds between looks at a journal that grows, so that a burst costs few of them
 HEARTBEAT = 15.0  # seconds after which a client that hears nothing is told that all is well
@@ -132,10 +133,10 @@ class Streams:
             with self._host.woken(wake):
                 # A client that breaks off before its first event comes again to this place.
                 yield b"retry: %d\nid: %d\n\n" % (RETRY, seq)
-                told, quiet = seq, now() + HEARTBEAT
+                told, quiet, count = seq, now() + HEARTBEAT, PAGE // 8
                 while not ended.is_set():
                     wake.clear()
-                    page = await self._host.store.events(seq, PAGE)
+                    page = await self._host.store.events(seq, count)
                     for piece in _pieces(filter(selection.has, page)):
                         yield piece
                         told, quiet = page[-1].seq, now() + HEARTBEAT
@@ -147,11 +148,18 @@ class Streams:
                         told, quiet = seq, now() + HEARTBEAT
                     if page:
                         # Some stores answer at once: a long search lets others have their turn.
-                        await asyncio.sleep(0 if len(page) == PAGE else PAUSE)
+                        await asyncio.sleep(0 if len(page) == count else PAUSE)
+                        count = _fitting(page)
                     else:
                         await _wait(wake, quiet - now())
         finally:
             self.open -= 1
+
+
+def _fitting(page: Sequence[Entry]) -> int:
+    """How many events a page may have, if the next ones are as large as these."""
+    size = sum(len(entry.doc) for entry in page)
+    return max(1, min(PAGE, PAGE_BYTES * len(page) // max(size, 1)))
 
 
 async def _wait(wake: asyncio.Event, seconds: float) -> None:
