@@ -1,7 +1,7 @@
 /** The panel: which host, how it is, and one section of it at a time. */
 
 import { copyIcon } from '@jupyterlab/ui-components';
-import { Widget } from '@lumino/widgets';
+import { SplitLayout, Widget } from '@lumino/widgets';
 
 import { button, make, mark, show, write } from './element';
 import { Lost, Refusal } from './session';
@@ -41,8 +41,9 @@ export interface PanelOptions {
 /** How long an outcome is told, in milliseconds. */
 const TOLD = 8000;
 
-/** How wide it begins, in pixels. */
+/** How wide it begins, in pixels, where a side bar has this or less. */
 const WIDTH = 360;
+const NARROW = 320;
 
 interface Tab {
   readonly name: SectionName;
@@ -296,14 +297,14 @@ export class Panel extends Widget {
     if (this._wide || !this.isVisible) return;
     this._wide = true;
     requestAnimationFrame(() => {
-      const { node, parent } = this;
-      if (node.offsetWidth > Number.parseFloat(getComputedStyle(node).minWidth)) return;
-      node.style.minWidth = `${WIDTH}px`;
-      parent?.fit();
+      const area = sideBar(this);
+      if (area === null || this.node.offsetWidth > NARROW) return;
+      area.node.style.minWidth = `${WIDTH}px`;
+      area.parent?.fit();
       // From then on it is the person's: a side bar keeps the width that it has.
       setTimeout(() => {
-        node.style.minWidth = '';
-        parent?.fit();
+        area.node.style.minWidth = '';
+        area.parent?.fit();
       }, 100);
     });
   }
@@ -487,4 +488,11 @@ export class Panel extends Widget {
       ),
     );
   }
+}
+
+/** What a person makes wider or narrower to have more or less of a widget. */
+function sideBar(widget: Widget): Widget | null {
+  const { parent } = widget;
+  if (parent === null) return null;
+  return parent.layout instanceof SplitLayout ? widget : sideBar(parent);
 }

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import busy, deploys, graph, http, monitor, orders, panel, reload, start
+from tests.bench import browser, busy, deploys, graph, http, monitor, orders, panel, reload, start
 from tests.bench.figure import Figure, table
 from tests.bench.machine import described, pace
 from tests.bench.program import told
@@ -26,6 +26,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "panel": panel.measure,
     "start": start.measure,
     "graph": graph.measure,
+    "browser": browser.measure,
 }
 
 

@@ -8,13 +8,15 @@ import { BadPicture, picture, unpacked } from './graph-picture';
 import type { View, ViewOptions } from './view';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const SCALES = { least: 0.05, most: 4, step: 1.25, far: 0.3, readable: 0.6 };
+const SCALES = { least: 0.05, most: 4, step: 1.25, far: 0.3, readable: 0.6, near: 0.75 };
 /** Milliseconds until a picture that could not be had is asked for again. */
 const AGAIN = 3000;
 /** How far beyond the visible part a frame is kept drawn, in its pixels. */
 const AROUND = 300;
 /** About how high a room becomes. */
 const ROOM = 620;
+/** In a room narrower than this no picture fits in and can be read: it is shown nearer, and panned. */
+const NARROW = 600;
 /** Pictures smaller than this are drawn whole. */
 const MANY = 100;
 
@@ -452,7 +454,8 @@ export class GraphView implements View {
       return;
     }
     this._fitted = true;
-    this.zoom(Math.min(Math.max(clientWidth / this._size[0], SCALES.readable), 1));
+    const least = clientWidth < NARROW ? SCALES.near : SCALES.readable;
+    this.zoom(Math.min(Math.max(clientWidth / this._size[0], least), 1));
     this._room.scrollLeft = 0;
     this._room.scrollTop = 0;
   }

@@ -55,12 +55,10 @@ class Gate:
             since=self._since,
         )
 
-    def admit(self, work: Work) -> bool:
-        """Let an attempt through, of a breaker that is ready; whether it is the probe."""
-        if not self.breaker.admit(work):
-            return False
+    def admit(self, work: Work) -> None:
+        """Let an attempt through as the probe, of a breaker that is half-open and ready."""
+        self.breaker.admit(work)
         self._tell("probed", f"a probe is let through, for {work.subject}")
-        return True
 
     def heard(self, now: float, work: Work | None, error: str | None) -> None:
         """The partner answered an attempt, or failed it with `error`."""
@@ -146,11 +144,15 @@ def admit(gates: Iterable[Gate], work: Work) -> list[Gate]:
 
     Raises BreakerOpenError when one does not let it; then none has.
     """
+    probed = []
     for gate in gates:
-        breaker = gate.breaker
-        if breaker.state is not State.CLOSED and not breaker.ready(perf_counter()):
-            raise gate.refused()
-    return [g for g in gates if g.breaker.state is not State.CLOSED and g.admit(work)]
+        if gate.breaker.state is not State.CLOSED:
+            if not gate.breaker.ready(perf_counter()):
+                raise gate.refused()
+            probed.append(gate)
+    for gate in probed:
+        gate.admit(work)
+    return probed
 
 
 def shut(gates: Iterable[Gate]) -> Gate | None:
