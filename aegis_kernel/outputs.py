@@ -100,6 +100,9 @@ class Outputs:
     def _of(self, caller: Parent | None, label: str) -> Parent:
         if caller is not None:
             return self._cells.get(_cell(caller) or "", caller)
+        for handler in logging.getLogger().handlers:  # a cell may have added one just now
+            if getattr(handler, "stream", None) in self._streams:
+                handler.addFilter(self._is_shown)
         name = label.partition("@")[0]
         if name not in self._logs:
             self._logs[name] = {"header": {"msg_id": "", LOG: name}}
@@ -136,7 +139,6 @@ class Outputs:
             level: Level = "warning" if content.get("name") == "stderr" else "info"
             self.note(level, name, text.rstrip())
         return None
-
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
         """Whether a cell shows what a component logged: the log has it by itself already."""

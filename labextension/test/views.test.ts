@@ -4,7 +4,7 @@ import type { Ask } from '../src/views/view';
 import { Output } from '../src/output';
 import type { Figure, FlowLine } from '../src/protocol';
 import { EMPTY, type State } from '../src/state';
-import { EventsView, glob, ROWS } from '../src/views/events';
+import { EventsView, FAST, glob, ROWS } from '../src/views/events';
 import { FlowView } from '../src/views/flow';
 import { GraphView } from '../src/views/graph';
 import { compact, explained, IDLE, latency, told } from '../src/views/graph-figures';
@@ -242,6 +242,23 @@ describe('events', () => {
     expect(view.node.querySelectorAll('.aegis-Event')).toHaveLength(ROWS);
     expect(view.node.querySelector('.aegis-Event-gap')?.textContent).toBe('+1.0 ms');
     expect(view.node.querySelector('img')).toBeNull();
+  });
+
+  test('that come too fast to be read are those in sight, until they calm down', () => {
+    const view = new EventsView(options);
+    const events = Array.from({ length: 150 }, (_, n) => event(n + 1));
+    const rows = (): number => view.node.querySelectorAll('.aegis-Event').length;
+    view.update(live({ events, rate: FAST.rate + 1 }));
+    expect(rows()).toBe(FAST.rows);
+    const scroller = view.node.querySelector('.aegis-View-scroll')!;
+    scroller.scrollTop = 40;
+    scroller.dispatchEvent(new Event('scroll'));
+    expect(rows()).toBe(ROWS);
+    scroller.scrollTop = 0;
+    scroller.dispatchEvent(new Event('scroll'));
+    expect(rows()).toBe(FAST.rows);
+    view.update(live({ events, rate: 0 }));
+    expect(rows()).toBe(ROWS);
   });
 
   test('are filtered by a glob as on the host', () => {

@@ -260,6 +260,21 @@ def test_a_restart_needs_no_reload(panel: Panel, kernel: Kernel) -> None:
     assert panel.page.evaluate("window.same"), "the page was loaded anew"
 
 
+def test_the_graph_has_a_tab_of_its_own(panel: Panel, kernel: Kernel) -> None:
+    panel.section("graph").get_by_role("button", name="Open in a tab").click()
+    tab = panel.page.locator("#aegis-graph")
+    node = tab.locator('[data-id="command:shop.Order.rename"]')
+    node.click()
+    chosen = tab.locator(".aegis-Chosen")
+    kernel.run("host.create('Order', id='tab', name='t')")
+    chosen.get_by_role("textbox", name="Record").fill("tab")
+    chosen.get_by_role("textbox", name="Arguments").fill('{"to": "u"}')
+    chosen.get_by_role("button", name="Run").click()
+    expect(panel.told).to_contain_text("rename")
+    expect(node).to_contain_text("ms")
+    assert not barriers(panel.page, "#aegis-graph")
+
+
 def test_it_is_there_after_a_reload(panel: Panel) -> None:
     panel.section("flows")
     panel.page.wait_for_timeout(1500)  # Lab remembers the layout a second after it changed
@@ -268,6 +283,11 @@ def test_it_is_there_after_a_reload(panel: Panel) -> None:
     expect(panel.node).to_be_visible(timeout=20_000)
     expect(panel.lines("components")).to_contain_text("shop")
     expect(panel.lines("flows").first).to_contain_text("Order")
+    tab = panel.page.locator("#aegis-graph")
+    expect(tab.locator('[data-id="command:shop.Order.rename"]')).to_be_visible()
+    tabs = panel.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text="Graph of")
+    tabs.locator(".lm-TabBar-tabCloseIcon").click()
+    expect(tab).to_have_count(0)
 
 
 def test_two_notebooks_are_two_hosts(panel: Panel, notes: Document) -> None:

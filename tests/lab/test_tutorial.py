@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,9 +16,29 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.lab.jupyter import ROOT, Jupyter, announced
+from tests.lab.jupyter import ROOT, Jupyter, Kernel, announced
+from tests.lab.pages import Panel, ready
 
 NOTEBOOK = "orders.ipynb"
+# The cells that leave something failed: a flow that was declined, an event that nobody could take.
+FAILING = [
+    "configure",
+    "component",
+    "order-create",
+    "flow",
+    "api",
+    "declined",
+    "file-write",
+    "file-watch",
+    "file-fails",
+    "file-mend",
+]
+ORDERS = """
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    host.create(Order, items=[lamp], auto_checkout=True, **guest)
+    time.sleep(0.1)
+"""
 
 
 @pytest.fixture
@@ -94,3 +115,38 @@ def test_the_tutorial_runs_top_to_bottom_in_jupyterlab(
     assert address, "no cell showed where the API is"
     with urlopen(f"{address[0]}/readyz") as answer:
         assert answer.status == 200
+
+
+@pytest.mark.browser
+@pytest.mark.skipif("AEGIS_PICTURES" not in os.environ, reason="AEGIS_PICTURES names no folder")
+def test_a_picture_of_what_failed_beside_the_graph(
+    open_page: Callable[[str], Page],
+    jupyter: Jupyter,
+    notebook: Path,
+    start: Callable[..., Kernel],
+    pictures: Path,
+) -> None:
+    """Orders go through while it is taken; the one in the list failed before the file was mended."""
+    kernel = start(NOTEBOOK)
+    cells = json.loads(notebook.read_text())["cells"]
+    sources = {cell["id"]: cell["source"] for cell in cells}
+    parameters = next(c["source"] for c in cells if "parameters" in c["metadata"].get("tags", ()))
+    kernel.run(parameters, "import time", *("".join(sources[name]) for name in FAILING))
+    page = open_page("picture")
+    page.set_viewport_size({"width": 1250, "height": 900})
+    page.goto(jupyter.lab(workspace="picture"))
+    panel = Panel(ready(page))
+    panel.open().section("graph").get_by_role("button", name="Open in a tab").click()
+    kernel.send(ORDERS)
+    thanks = panel.lines("failed").filter(has_text="order.completed \u2192 receipts.thank")
+    thanks.locator(".aegis-Line-head").click()
+    expect(thanks.locator(".aegis-Facts")).to_contain_text("KeyError")
+    expect(thanks.get_by_role("button", name="Retry")).to_be_visible()
+    page.locator(".jp-SideBar.jp-mod-left .lm-mod-current").click()  # the file browser, away
+    graph = page.locator("#aegis-graph")
+    graph.get_by_role("button", name="Fit").click()
+    expect(graph.locator("[data-id='port:orders.Order.verify_delivery']")).to_contain_text("ms")
+    expect(panel.pulse).to_contain_text(re.compile(r"[1-9]\d* events/s"))
+    page.wait_for_timeout(4000)  # the figures of some more orders
+    page.mouse.move(700, 880)
+    page.screenshot(path=str(pictures / "panel.png"))

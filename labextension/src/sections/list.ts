@@ -24,8 +24,8 @@ export interface Detail<T> {
   dispose?(): void;
 }
 
-/** How many lines are shown before a person asks for more. */
-export const PAGE = 60;
+/** How many lines are shown before a person asks for more: about what a high screen has room for. */
+export const PAGE = 40;
 
 class Line<T> {
   readonly node: HTMLLIElement;

@@ -8,6 +8,8 @@ import type { View, ViewOptions } from './view';
 
 /** Rows on the page. Whoever wants older ones filters, or asks the journal. */
 export const ROWS = 100;
+/** Rows while more than so many events come a second, and nobody scrolls: those in sight. */
+export const FAST = { rows: 30, rate: 100 };
 /** Of an event's data, as text. */
 const CHARACTERS = 4000;
 
@@ -23,6 +25,8 @@ export class EventsView implements View {
   private _events: readonly EventLine[] = [];
   private _held: readonly EventLine[] | null = null;
   private _meant: (type: string) => boolean;
+  private _fast = false;
+  private _scrolled = false;
   private _rows = new Map<string, HTMLElement>();
   private _open: { readonly id: string; readonly node: HTMLElement } | null = null;
 
@@ -61,16 +65,23 @@ export class EventsView implements View {
       reversed: true,
       'aria-label': say('Events'),
     });
+    const scroller = make(
+      'div',
+      { class: 'aegis-View-scroll', tabindex: 0, role: 'region', 'aria-label': say('Events') },
+      this._list,
+    );
+    scroller.addEventListener('scroll', () => {
+      const scrolled = scroller.scrollTop > 0;
+      if (scrolled === this._scrolled) return;
+      this._scrolled = scrolled;
+      this._draw();
+    });
     this.node = make(
       'div',
       { class: 'aegis-View aegis-Events' },
       make('div', { class: 'aegis-View-bar' }, this._filter, this._said, this._pause),
       this._empty,
-      make(
-        'div',
-        { class: 'aegis-View-scroll', tabindex: 0, role: 'region', 'aria-label': say('Events') },
-        this._list,
-      ),
+      scroller,
     );
   }
 
@@ -79,7 +90,9 @@ export class EventsView implements View {
     const rate = state.rate > 0 ? say('%1 a second', Math.round(state.rate * 10) / 10) : '';
     const kept = this._held === null ? '' : say('paused');
     write(this._said, [kept, rate].filter(Boolean).join(' \u00b7 '));
-    if (state.events === this._told) return;
+    const fast = state.rate > FAST.rate;
+    if (state.events === this._told && fast === this._fast) return;
+    this._fast = fast;
     this._told = state.events;
     this._join();
   }
@@ -104,8 +117,9 @@ export class EventsView implements View {
   /** Make the rows those of the newest events that are meant; rows that stay are left alone. */
   private _draw(): void {
     const events = this._held ?? this._events;
+    const most = this._fast && !this._scrolled && this._held === null ? FAST.rows : ROWS;
     const found: (readonly [EventLine, EventLine | undefined])[] = [];
-    for (let place = events.length - 1; place >= 0 && found.length < ROWS; place--) {
+    for (let place = events.length - 1; place >= 0 && found.length < most; place--) {
       const event = events[place];
       if (event === undefined || !this._meant(event.type)) continue;
       found.push([event, events[place - 1]]);
