@@ -17,7 +17,7 @@ from aegis_kernel.display import DeploymentView
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """What a deploy came to, as its cell shows it."""
+    """What a deploy came to, as its cell shows it. Without an address it is a rehearsal."""
 
     view: DeploymentView
     changes: tuple[str, ...]
@@ -25,6 +25,10 @@ class Deployed:
 
     def __repr__(self) -> str:
         notes = (f"note: {note}" for note in self.notes)
+        if not self.view.address:
+            deployment = self.view.deployment
+            what = f"{deployment.component} {deployment.version} ({deployment.digest[:8]})"
+            return "\n  ".join((f"{what} is tried beside what serves", *notes))
         return "\n  ".join((f"{self.view!r} at {self.view.address}", *self.changes, *notes))
 
     def _repr_html_(self) -> str:

@@ -163,6 +163,7 @@ class HostView:
         names = ", ".join(f"{item.name} {item.version}" for item in status.components)
         said = [f"host {self.address}".rstrip(), names or "no component"]
         said += [_count(status.flows_open, "open flow")] if status.flows_open else []
+        said += [f"{status.failed} failed (host.failed() lists it)"] if status.failed else []
         said += [f"waits for {', '.join(status.waiting)}"] if status.waiting else []
         said += [_count(len(status.problems), "problem")] if status.problems else []
         return "\n  ".join((": ".join((said[0], "; ".join(said[1:]))), *status.problems))
@@ -189,6 +190,8 @@ class HostView:
             "<code>%%component orders 1.0.0</code></div>"
         )
         counts = f"{_count(status.flows_open, 'open flow')}, {_count(status.events, 'event')}"
+        if status.failed:
+            counts += f", {status.failed} failed (<code>host.failed()</code>)"
         problems = "".join(
             f'<div style="color:{BAD}">\u26a0 {cell(problem, 400)}</div>'
             for problem in (*(f"flows wait for {w}" for w in status.waiting), *status.problems)

@@ -114,7 +114,10 @@ def unload(shell: InteractiveShell) -> None:
 class Notebook:
     """Joins an IPython shell and a host: `host`, the magics and the names of components."""
 
-    def __init__(self, shell: InteractiveShell, thread: HostThread) -> None:
+    def __init__(
+        self, shell: InteractiveShell, thread: HostThread, *, rehearsal: bool = False
+    ) -> None:
+        self._rehearsal = rehearsal
         self.shell = shell
         self.thread = thread
         self.host = NotebookHost(thread)
@@ -342,7 +345,7 @@ class Notebook:
             for name, line in missing(after)
         ]
         return Deployed(
-            view=DeploymentView(deployment, after, self.host.address),
+            view=DeploymentView(deployment, after, "" if self._rehearsal else self.host.address),
             changes=changes_of(before, after, graph, self.thread.call(host.graph)),
             notes=tuple(notes),
         )

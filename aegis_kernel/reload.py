@@ -207,7 +207,7 @@ class Reloads:
             # A host of its own: what cells do to records, they do to records in memory.
             thread.start(replace(config, data=None, host="127.0.0.1", port=0))
             shell = make_shell()
-            notebook = Notebook(shell, thread)
+            notebook = Notebook(shell, thread, rehearsal=True)
             notebook.attach()
             run_cells(shell, cells, self._given, stuck=self._stuck)
             served = self._swap(shell, notebook, cells)

@@ -469,8 +469,13 @@ async def ports(host: Host) -> PortsView:
     return PortsView(sorted(lines, key=lambda line: line.figure.state not in SIGNS))
 
 
-async def events(host: Host, pattern: str = "*", *, after: int = 0, limit: int = 100) -> EventsView:
-    """Events from the journal whose name matches, in order, past sequence number `after`."""
+async def events(
+    host: Host, pattern: str = "*", *, after: int | None = None, limit: int = 100
+) -> EventsView:
+    """Events from the journal whose name matches, in order: the newest ones.
+
+    With `after`, a sequence number, the first ones past it.
+    """
     found = EventsView(await host.events(pattern, after=after, limit=limit))
     found.pattern = pattern
     return found

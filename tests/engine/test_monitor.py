@@ -389,3 +389,49 @@ async def test_what_is_shown_keeps_no_replaced_code(desk):
 async def test_an_unknown_failure_is_not_found(shop, name):
     with pytest.raises(NotFoundError):
         await shop.discard(name)
+
+
+async def test_a_view_of_a_host_that_began_again_sees_what_happened_last():
+    store = MemoryStore()
+    async with memory_host(store=store) as host:
+        await host.deploy("notes", "1.0.0", QUIET)
+        for _ in range(limits.RECENT + 10):
+            await host.create("Note")
+    async with memory_host(store=store) as host:
+        seen = host.monitor.frame(0, ALL).events
+        assert [line.seq for line in seen] == list(range(11, limits.RECENT + 11))
+        await host.deploy("notes", "1.0.0", QUIET)
+        await host.create("Note")
+        assert host.monitor.frame(0, ALL).events[-1].seq == limits.RECENT + 11
+
+
+async def test_events_are_the_newest_unless_a_place_in_the_journal_is_given():
+    async with memory_host() as host:
+        await host.deploy("notes", "1.0.0", QUIET)
+        note = await host.create("Note")
+        for _ in range(1200):
+            note = await host.call(note, "star")
+        assert [event.data["revision"] for event in await host.events(limit=2)] == [1200, 1201]
+        assert [event.type for event in await host.events("note.created")] == ["note.created"]
+        first = await host.events("note.*", after=0, limit=2)
+        assert [event.type for event in first] == ["note.created", "note.starred"]
+        assert len(await host.events(limit=1100)) == 1100
+
+
+async def test_new_code_is_not_called_failing_for_what_the_old_did():
+    broken = QUIET.replace("from aegis import Model, command", "from aegis import Model, on")
+    broken = broken.partition("    @command")[0]
+    broken += '\n@on("note.created")\nasync def hear() -> None:\n    raise KeyError("old")\n'
+    async with memory_host() as host:
+        await host.deploy("notes", "1.0.0", broken)
+        await host.create("Note")
+        await until(lambda: host.status().failed == 1)
+        (notes,) = host.monitor.status().components
+        assert (notes.health, "KeyError: 'old'" in notes.problem) == ("failing", True)
+        await host.deploy("notes", "1.0.0", broken.replace('KeyError("old")', 'KeyError("new")'))
+        (notes,) = host.monitor.status().components
+        assert (notes.health, notes.problem) == ("ok", None)
+        await host.create("Note")
+        await until(lambda: host.status().failed == 2)
+        (notes,) = host.monitor.status().components
+        assert notes.health == "failing"

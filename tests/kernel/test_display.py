@@ -287,7 +287,7 @@ def status(**changes):
         name="orders", version="1.2.0", digest="ab12" * 16, origin=NASTY, endpoints=("orders",),
         models=("Order",), previous=None,
     )  # fmt: skip
-    values = {"components": (component,), "waiting": (), "flows_open": 0, "events": 7}
+    values = {"components": (component,), "waiting": (), "flows_open": 0, "events": 7, "failed": 0}
     return HostStatus(**{**values, "problems": (), **changes})
 
 

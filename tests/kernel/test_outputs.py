@@ -201,7 +201,7 @@ def test_what_belongs_to_no_cell_goes_to_the_log(talk):
         assert time.monotonic() < deadline, lines
     assert said(asked) == ""
     # Once at loading, once at opening; and so while Python's own logging prints to the cells, too.
-    assert "\n".join(lines).count("beware") == 4
+    assert lines.count("beware") == 4
     assert "" not in talk.begun
 
 

@@ -1,6 +1,7 @@
 """`aegis-serve --watch`: what is saved serves, or what served before does and it says why."""
 
 import json
+import re
 import signal
 import threading
 import time
@@ -75,6 +76,10 @@ def test_a_saved_notebook_serves_with_the_records_that_were_there(watch):
     assert [item["text"] for item in listed].count("from the cell") == 1
     watched.serving.expect(r"shop\.ipynb is live \d+ ms after it was saved")
     assert watched.serving.end() == 0
+    # The rehearsal's own address leads nowhere once it is over.
+    printed = watched.serving.printed
+    assert "is tried beside what serves" in printed
+    assert set(re.findall(r"http://[^ ]+:\d+", printed)) == {watched.serving.address()}
 
 
 def test_only_a_change_of_code_counts(watch):

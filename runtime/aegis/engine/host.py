@@ -35,6 +35,8 @@ from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
 from aegis.protocols import Clock, Failed, Loader, Store
 
+PAGE = 500  # entries of the journal read at once
+
 _log = logging.getLogger("aegis.host")
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[str, ...]
     flows_open: int
     events: int
+    failed: int
     problems: tuple[str, ...]
 
 
@@ -311,12 +314,27 @@ class Host:
         return await self.store.flows(self.spec(record).key, record.id)
 
     async def events(
-        self, pattern: str = "*", *, after: int = 0, limit: int = 100
+        self, pattern: str = "*", *, after: int | None = None, limit: int = 100
     ) -> Sequence[Event]:
-        """Events from the journal whose name matches, in order, past sequence number `after`."""
+        """Events from the journal whose name matches, in order: the newest ones.
+
+        With `after`, a sequence number, the first ones past it.
+        """
         found: list[Event] = []
+        if after is None:
+            end = self.store.last_seq()
+            while end > 0 and len(found) < limit:
+                begin = max(0, end - PAGE)
+                entries = await self.store.events(begin, end - begin)
+                found[:0] = [
+                    decode_event(e.doc)
+                    for e in entries
+                    if e.seq <= end and matches(pattern, e.type)
+                ]
+                end = begin
+            return found[-limit:]
         while len(found) < limit:
-            entries = await self.store.events(after, 500)
+            entries = await self.store.events(after, PAGE)
             if not entries:
                 break
             after = entries[-1].seq
@@ -376,6 +394,7 @@ class Host:
             ),
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
+            failed=self.monitor.failures,
             events=self.store.last_seq(),
             problems=(
                 *registry.warnings(),

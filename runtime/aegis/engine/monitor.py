@@ -73,6 +73,7 @@ ROUTES = 4096
 WINDOW = 3
 # The figures of the loop itself: how late it was when it was asked for a sign of life.
 LOOP = "loop"
+RECENT = 50  # events of an earlier run that views begin with
 # Seconds for which a lag is a problem.
 LAGGED = 300.0
 # Frames whose cursor is known by the number of events then.
@@ -344,6 +345,11 @@ class Monitor:
     def swapped(self) -> None:
         """Other components are live than before."""
         self._routes.clear()
+        for meter in self._meters.values():
+            # What failed was other code, maybe: what serves now shows by its own calls how it is.
+            if meter.row:
+                meter.row = 0
+                meter.changed = self.cursor + 1
         for gate in {gate for meter in self._meters.values() for gate in meter.guards}:
             gate.rouse()
         self._status_changed = self.touch()
@@ -359,6 +365,11 @@ class Monitor:
         """What was reported of `source` is no more."""
         if self._problems.pop(source, None) is not None:
             self._status_changed = self.touch()
+
+    @property
+    def failures(self) -> int:
+        """How many lines the failed list has, those that views do not get included."""
+        return len(self._failed) + self._failed_hidden
 
     def problems(self) -> tuple[Problem, ...]:
         """What was reported and stands."""
@@ -417,6 +428,9 @@ class Monitor:
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._log.open()
+        changed = self.touch()
+        for entry in await self._store.events(max(0, self._store.last_seq() - RECENT), RECENT):
+            self._events.append((changed, entry.seq, entry))
         await self.reload()
 
     async def reload(self) -> None:
@@ -554,7 +568,7 @@ class Monitor:
             waiting=tuple(flows.waiting()),
             flows_open=len(flows),
             events=self._store.last_seq(),
-            failed=len(self._failed) + self._failed_hidden,
+            failed=self.failures,
         )
 
     def _components(self, registry: Registry) -> Iterator[Component]:
