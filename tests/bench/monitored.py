@@ -58,6 +58,9 @@ class Nothing:
     def end(self, error=None):
         pass
 
+    def guard(self, gate, state):
+        pass
+
 
 async def orders(host: Host, count: int) -> None:
     async def one() -> None:
