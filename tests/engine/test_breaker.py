@@ -226,8 +226,8 @@ async def test_time_outs_count_and_a_probe_that_times_out_opens_again(host, depo
     depot.gate = asyncio.Event()  # nobody answers
     orders = [await host.create("Order") for _ in range(12)]
     await until(lambda: host.monitor.figures()[EDGE].state == "open")
-    await until(lambda: host.monitor.figures()[EDGE].state == "half-open")
-    assert depot.under_way == 1
+    # Attempts that began before it opened may still be under way beside the probe, for a while.
+    await until(lambda: host.monitor.figures()[EDGE].state == "half-open" and depot.under_way == 1)
     await until(lambda: host.monitor.figures()[EDGE].state == "open")
     told = (await host.events("breaker.*"))[0]
     assert told.data["why"] == "it gave no answer in time"
