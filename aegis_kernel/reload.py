@@ -178,10 +178,12 @@ class Reloads:
 
     def _digest_since(self, began: float, cells: Sequence[Cell]) -> str:
         """The digest of a run that began then; none, when a file was saved while it ran."""
+        # Read first, asked afterwards: a save between the two is then known to be newer.
+        digest = self._digest(cells)
         if any(_saved(path) >= began for path in self._depends):
             self._changed.set()
             return ""
-        return self._digest(cells)
+        return digest
 
     def _attend(self, *notebooks: Notebook) -> None:
         """Follow what these runs of the notebook used."""
