@@ -259,6 +259,7 @@ class FlowView(Live):
         FlowState.COMPENSATION_FAILED: BAD,
         StepState.WAITING: QUIET,
         StepState.READY: BUSY,
+        StepState.ASKED: QUIET,
         StepState.DONE: GOOD,
         StepState.REFUSED: BAD,
         StepState.FAILED: BAD,
@@ -270,6 +271,7 @@ class FlowView(Live):
     SIGNS = {  # noqa: RUF012 -- as COLOURS: colour is never the only sign
         StepState.WAITING: "\u2026",
         StepState.READY: "\u25b6",
+        StepState.ASKED: "\u23f3",
         StepState.DONE: "\u2713",
         StepState.REFUSED: "\u2717",
         StepState.FAILED: "\u2717",

@@ -11,6 +11,7 @@ def test_the_author_s_names_are_exactly_these():
         "Model",
         "Refused",
         "Secret",
+        "Waiting",
         "adapter",
         "blocking",
         "command",
@@ -22,6 +23,7 @@ def test_the_author_s_names_are_exactly_these():
         "on",
         "port",
         "service",
+        "waiting",
     ]
 
 

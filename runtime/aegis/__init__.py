@@ -9,7 +9,18 @@ from aegis.core.constraint import Meta
 from aegis.core.errors import Refused
 from aegis.core.event import Event, event
 from aegis.core.model import Model
-from aegis.core.port import Secret, adapter, blocking, command, config, on, port, service
+from aegis.core.port import (
+    Secret,
+    Waiting,
+    adapter,
+    blocking,
+    command,
+    config,
+    on,
+    port,
+    service,
+    waiting,
+)
 from aegis.engine.context import emit, idempotency_key, log
 
 if TYPE_CHECKING:
@@ -24,6 +35,7 @@ __all__ = [
     "Model",
     "Refused",
     "Secret",
+    "Waiting",
     "adapter",
     "blocking",
     "command",
@@ -35,6 +47,7 @@ __all__ = [
     "on",
     "port",
     "service",
+    "waiting",
 ]
 
 

@@ -31,7 +31,10 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """An event in the journal: `doc` is the Event as JSON. `seq` is 0 until it is stored."""
+    """An event in the journal: `doc` is the Event as JSON. `seq` is 0 until it is stored.
+
+    `cause` is the id of the event that led to it.
+    """
 
     id: str
     type: str
@@ -40,6 +43,39 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     time: str
     doc: bytes
     seq: int = 0
+    cause: str | None = None
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """An event from outside that was taken: `key` is its source and id, `event` the id it got."""
+
+    key: str
+    event: str
+    time: str
+
+
+class Unclaimed(msgspec.Struct, frozen=True):
+    """An event that some port waits for as an answer, and no step does yet."""
+
+    event: str
+    type: str
+    time: str
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """An event that is unclaimed no more."""
+
+    event: str
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """What a step's adapters answered in one attempt, sealed; attempts count from 1."""
+
+    flow: str
+    n: int
+    attempt: int
+    time: str
+    doc: bytes
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +171,10 @@ class Commit(msgspec.Struct, kw_only=True):
     sources: list[Source] = []
     schemas: list[Schema] = []
     fills: list[Fill] = []
+    taken: list[Taken] = []
+    unclaimed: list[Unclaimed] = []
+    claimed: list[Claimed] = []
+    recordings: list[Recording] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.
@@ -200,6 +240,26 @@ class Store(Protocol):
 
     async def event(self, id: str) -> Entry | None:
         """The entry of the event `id`."""
+        ...
+
+    async def events_of(self, subject: str, after: int, limit: int) -> Entries:
+        """Up to `limit` entries with that subject and a seq above `after`, in order."""
+        ...
+
+    async def caused_by(self, id: str, limit: int) -> Entries:
+        """The event `id` and those that it led to, at whatever remove: `limit` of them in order."""
+        ...
+
+    def taken(self, key: str) -> str | None:
+        """The id that an outside event got, None when none of that key was taken."""
+        ...
+
+    async def unclaimed(self) -> Sequence[Unclaimed]:
+        """The events that wait to be claimed as answers, oldest first."""
+        ...
+
+    async def recordings(self, flow: str) -> Sequence[Recording]:
+        """What the adapters of a flow's steps answered, by step and attempt."""
         ...
 
     async def open_flows(self) -> Flows:
@@ -272,6 +332,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
+
+    async def until(self, when: datetime) -> None:
+        """Return when wall time has reached `when`."""
 
 
 class Loader(Protocol):

@@ -42,7 +42,7 @@ def folder(tmp_path):
 @pytest.fixture
 def load(folder):
     """Loads `orders.py` with the files beside it; all is unloaded at the end."""
-    loader, loaded = PythonLoader(), []
+    loader, loaded, before = PythonLoader(), [], set(sys.modules)
 
     def read_and_load(**texts):
         reading = read_component(folder(**texts) / "orders.py")
@@ -52,7 +52,8 @@ def load(folder):
     yield read_and_load
     for revision in loaded:
         loader.unload(revision)
-    assert [name for name in sys.modules if name.startswith("aegis_components.orders")] == []
+    left = sys.modules.keys() - before
+    assert [name for name in left if name.startswith("aegis_components.orders")] == []
 
 
 # --- what a file says ---------------------------------------------------------------------------

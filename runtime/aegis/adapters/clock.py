@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 
 _MILLISECOND = 1_000_000  # nanoseconds
+LOOK = 30.0  # seconds after which a sleeper looks again at the wall clock
 POOL = 2560  # bytes of randomness drawn at a time: a system call costs more than an id
 
 
@@ -72,3 +73,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
         await asyncio.sleep(seconds)
+
+    async def until(self, when: datetime) -> None:
+        """Return when wall time has reached `when`, also if the clock is set meanwhile."""
+        while (left := (when - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 -- it is wall time
+            await asyncio.sleep(min(left, LOOK))

@@ -129,7 +129,10 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PortSpec:
-    """A port of a model. `consumes` are event names and globs, ports already resolved to theirs."""
+    """A port of a model. `consumes` are event names and globs, ports already resolved to theirs.
+
+    `awaits` are the names of events that its code spells in calls of `waiting`.
+    """
 
     name: str
     call: Call
@@ -138,9 +141,14 @@ class PortSpec:
     policy: Policy
     when: Callable[[Any], bool] | None = None
     by: str | None = None
+    join: bool = False
+    undoes: bool = False
+    was: tuple[str, ...] = ()
     effect: bool = True
     undo: Call | None = None
     undo_policy: Policy
+    answer: Call | None = None
+    awaits: frozenset[str] = frozenset()
     doc: str = ""
 
 

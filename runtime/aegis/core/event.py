@@ -17,8 +17,9 @@ PATTERN = re.compile(r"^[a-z*][a-z0-9_*-]*(\.[a-z*][a-z0-9_*-]*)*$")
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened, as a CloudEvents 1.0 envelope; `data` holds JSON values only.
 
-    `cause` is the id of the event that led to this one, `flow` the flow it belongs to,
-    `revision` the component revision that produced it (`orders@1.2.0+3fa9c1d2`).
+    `cause` is the id of the event that led to this one, `flow` the flow it belongs to, `step` the
+    number of the flow's step that produced it, `revision` the component revision that did
+    (`orders@1.2.0+3fa9c1d2`).
     """
 
     id: str
@@ -29,6 +30,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data: dict[str, Any] = {}
     cause: str | None = None
     flow: str | None = None
+    step: int | None = None
     revision: str | None = None
     specversion: str = "1.0"
 

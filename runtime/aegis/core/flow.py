@@ -20,10 +20,15 @@ class FlowState(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step stands. READY may have been attempted; UNKNOWN was, without an answer."""
+    """Where a step stands. READY may have been attempted; UNKNOWN was, without an answer.
+
+    WAITING waits for a condition or for the other events of a join, ASKED for the answer of a
+    partner that was asked.
+    """
 
     WAITING = "waiting"
     READY = "ready"
+    ASKED = "asked"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
@@ -34,7 +39,7 @@ class StepState(StrEnum):
 
 
 OPEN_FLOWS = frozenset({FlowState.RUNNING, FlowState.COMPENSATING})
-OPEN_STEPS = frozenset({StepState.WAITING, StepState.READY})
+OPEN_STEPS = frozenset({StepState.WAITING, StepState.READY, StepState.ASKED})
 
 FLOW_CHANGES: dict[FlowState, frozenset[FlowState]] = {
     FlowState.RUNNING: frozenset({FlowState.COMPLETED, FlowState.COMPENSATING}),
@@ -48,6 +53,7 @@ STEP_CHANGES: dict[StepState, frozenset[StepState]] = {
     StepState.WAITING: frozenset({StepState.READY, StepState.DROPPED}),
     StepState.READY: frozenset(
         {
+            StepState.ASKED,
             StepState.DONE,
             StepState.REFUSED,
             StepState.FAILED,
@@ -55,6 +61,7 @@ STEP_CHANGES: dict[StepState, frozenset[StepState]] = {
             StepState.DROPPED,
         }
     ),
+    StepState.ASKED: frozenset({StepState.READY, StepState.UNKNOWN}),
     StepState.DONE: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
     StepState.UNKNOWN: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
     StepState.UNDO_FAILED: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
@@ -97,11 +104,24 @@ class Flow(msgspec.Struct, kw_only=True, gc=False):
         return msgspec.structs.replace(self, state=state, updated=now, error=error)
 
 
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """What a step that was ASKED waits for: any of `events` that names its record.
+
+    `by` is the field of the event's data that holds the record's id, None the event's subject.
+    """
+
+    events: tuple[str, ...]
+    by: str | None = None
+
+
 class Step(msgspec.Struct, kw_only=True, gc=False):
     """One step of a flow: a port of a record, caused by an event.
 
     `key` is the idempotency key its adapter sees on every attempt and in its undo;
-    `attempts` counts those that failed.
+    `attempts` counts those that failed. `wait` is what its partner's answer must be, `answer` the
+    id of the event that came, to be taken by the port's answer method. `due` is wall time (RFC
+    3339): of an ASKED step its deadline, of a READY one when it is attempted next. `joined` are the
+    ids of the events of a join that have come, beside `cause`, by what the port consumes.
     """
 
     flow: str
@@ -115,6 +135,10 @@ class Step(msgspec.Struct, kw_only=True, gc=False):
     attempts: int = 0
     updated: str = ""
     error: str | None = None
+    wait: Wait | None = None
+    answer: str | None = None
+    due: str | None = None
+    joined: dict[str, str] | None = None
 
     def moved(self, state: StepState, error: str | None = None) -> Step:
         """This step in another state. Raises AegisError where STEP_CHANGES has no such change."""

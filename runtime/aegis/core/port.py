@@ -16,7 +16,7 @@ import msgspec
 
 from aegis.core.breaker import Breaking
 from aegis.core.errors import AegisError, InvalidError
-from aegis.core.event import PATTERN
+from aegis.core.event import NAME, PATTERN
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -75,6 +75,9 @@ class Port(_Method[M, P, R]):
         produces: str | None = None,
         when: Callable[[Any], bool] | None = None,
         by: str | None = None,
+        join: bool = False,
+        undo: bool = False,
+        was: tuple[str, ...] = (),
         effect: bool = True,
         policies: Policies | None = None,
     ) -> None:
@@ -83,10 +86,14 @@ class Port(_Method[M, P, R]):
         self.produces = produces
         self.when = when
         self.by = by
+        self.join = join
+        self.undoes = undo
+        self.was = was
         self.effect = effect
         self.policies = policies or Policies()
         self.undo_fn: Callable[..., Any] | None = None
         self.undo_policies = Policies()
+        self.answer_fn: Callable[..., Any] | None = None
 
     @overload
     def undo(self, fn: F, /) -> F: ...
@@ -120,6 +127,13 @@ class Port(_Method[M, P, R]):
 
         return mark if fn is None else mark(fn)
 
+    def answer(self, fn: F, /) -> F:
+        """Mark the method that takes the event which this port's `waiting(...)` waited for."""
+        if self.answer_fn is not None:
+            raise InvalidError(f"port {self.name!r} already has an answer")
+        self.answer_fn = fn
+        return fn
+
 
 class Command(_Method[M, P, R]):
     """A named change of a record that the API offers; with `undo` it also undoes the open flow."""
@@ -142,6 +156,9 @@ def port(
     breaker: bool | Mapping[str, float] | None = None,
     when: Callable[[Any], bool] | None = None,
     by: str | None = None,
+    join: bool = False,
+    undo: bool = False,
+    was: str | Sequence[str] = (),
     effect: bool = True,
 ) -> Callable[[Callable[Concatenate[M, P], R]], Port[M, P, R]]:
     """Mark a method of a Model as a port.
@@ -149,7 +166,10 @@ def port(
     `consumes`: the ports, event names or globs any of which sets it off; `produces`: the event
     that follows it. `timeout` and `backoff` in seconds, `retries` beyond the first attempt; what
     is left out comes from the configuration. `when(record)` must be true before the step runs,
-    until then it waits. `by` names the field of the event's data that holds the record's id.
+    until then it waits. `by` names the field of the event's data that holds the record's id. With
+    `join` all of what it consumes must have come in a flow, not just any. With `undo` its commit
+    undoes, newest step first, whatever flow of the record was open. `was` are earlier names of the
+    port: steps that wait under one of them go on here.
     `effect=False` declares that its adapters change nothing outside. `breaker=False` goes on asking
     a partner that keeps failing; `breaker={"pause": 10}` changes numbers of its circuit breaker.
     """
@@ -166,11 +186,43 @@ def port(
             produces=produces,
             when=when,
             by=by,
+            join=join,
+            undo=undo,
+            was=(was,) if isinstance(was, str) else tuple(was),
             effect=effect,
             policies=policies,
         )
 
     return mark
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What a port returns whose partner answers later; `waiting(...)` makes it."""
+
+    events: tuple[str, ...]
+    by: str | None
+    deadline: float
+    record: Any = None
+
+
+def waiting(
+    *events: str, by: str | None = None, deadline: float = 3600.0, record: Any = None
+) -> Waiting:
+    """Let the step wait for a partner's answer: an event of one of these names.
+
+    `by` names the field of the event's data that holds the record's id, else its subject does.
+    `deadline` in seconds: when none has come by then the attempt has failed, and is retried as the
+    port says. `record` is the record as it shall be stored meanwhile (`self.update(...)`). The
+    method marked as the port's `answer` takes the event. Raises InvalidError.
+    """
+    if not events:
+        raise InvalidError("waiting() needs the name of an event")
+    for name in events:
+        if not NAME.match(name):
+            raise InvalidError(f"{name!r} is no event name", hint="use the form 'noun.verbed'")
+    if deadline <= 0:
+        raise InvalidError(f"deadline must be above 0 seconds, not {deadline}")
+    return Waiting(events, by, float(deadline), record)
 
 
 @overload

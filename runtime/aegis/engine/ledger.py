@@ -122,7 +122,7 @@ class Ledger:
         if answering is not None:
             draft.commit.answers.append(answering.build(outcome))
         draft.commit.events = [
-            Entry(e.id, e.type, e.subject, e.flow, e.time, ENCODER.encode(e))
+            Entry(e.id, e.type, e.subject, e.flow, e.time, ENCODER.encode(e), 0, e.cause)
             for e, _ in draft.events
         ]
         await self._hand_over(draft, keys)
@@ -241,6 +241,7 @@ class Ledger:
             data=emission.data,
             cause=work.cause,
             flow=work.flow,
+            step=work.step,
             revision=work.label,
         )
         draft.events.append((event, about))

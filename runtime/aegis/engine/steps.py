@@ -366,5 +366,6 @@ def _work(run: Run, step: Step, located: Located) -> Work:
         subject=step.record,
         cause=step.cause,
         flow=run.flow.id,
+        step=step.n,
         actor=located.meter.id,
     )

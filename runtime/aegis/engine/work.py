@@ -72,7 +72,8 @@ class Change:
 class Work:
     """What is under way: its changes and emissions so far, and where it came from.
 
-    `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow,
+    `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow and
+    `step` the number of its step there,
     `label` the component revision whose code runs, `model` and `subject` the record it is about,
     `actor` the node of the graph that does it. `pin` leads the output of the code to whoever set it
     off, until what it gives is called. `expired` says that its time is up.
@@ -84,6 +85,7 @@ class Work:
     subject: str | None = None
     cause: str | None = None
     flow: str | None = None
+    step: int | None = None
     actor: str | None = None
     pin: Callable[[], Callable[[], None]] | None = None
     expired: bool = False

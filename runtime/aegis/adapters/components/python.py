@@ -125,6 +125,14 @@ def _spelled_events(code: CodeType) -> frozenset[str]:
     return frozenset(names)
 
 
+def _spelled(fn: Callable[..., Any], word: str) -> frozenset[str]:
+    """The event names spelled in a function whose code mentions `word`."""
+    code = inspect.unwrap(fn).__code__
+    if word not in code.co_names:
+        return frozenset()
+    return frozenset(c for c in code.co_consts if isinstance(c, str) and EVENT_NAME.match(c))
+
+
 class _Survey:
     """Reads the marks in a loaded module and collects every problem before it says one."""
 
@@ -268,6 +276,27 @@ class _Survey:
         undo = None
         if port.undo_fn is not None:
             undo = self._call(f"{model}.{port.undo_fn.__name__}", port.undo_fn, skip_self=True)
+        answer = None
+        awaits = _spelled(port.fn, "waiting")
+        if port.answer_fn is not None:
+            name = f"{model}.{port.answer_fn.__name__}"
+            answer = self._call(name, port.answer_fn, skip_self=True)
+            awaits |= _spelled(port.answer_fn, "waiting")
+            if answer.arguments is not None:
+                extra = ", ".join(f.name for f in msgspec.structs.fields(answer.arguments))
+                self.problems.append(
+                    f"{name} takes {extra}: an answer may take an event, written `event: Event`, "
+                    "and adapters"
+                )
+        elif awaits:
+            self.problems.append(
+                f"{where} waits for {', '.join(sorted(awaits))}, and nothing takes it: mark the "
+                f"method that does with @{port.name}.answer"
+            )
+        if port.join and len(consumes) < 2:
+            self.problems.append(
+                f"{where} joins events and consumes {len(consumes)}: name them all"
+            )
         return PortSpec(
             name=port.name,
             call=call,
@@ -276,9 +305,14 @@ class _Survey:
             policy=self._policy(port.policies),
             when=port.when,
             by=port.by,
+            join=port.join,
+            undoes=port.undoes,
+            was=port.was,
             effect=port.effect,
             undo=undo,
             undo_policy=self._policy(port.undo_policies),
+            answer=answer,
+            awaits=awaits,
             doc=inspect.cleandoc(port.__doc__ or ""),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import heapq
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from functools import cmp_to_key
@@ -29,6 +30,8 @@ from aegis.protocols import (
     Flows,
     FlowSteps,
     Put,
+    Recording,
+    Unclaimed,
 )
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
@@ -52,6 +55,9 @@ class MemoryStore:
         self._deployments: dict[int, Deployment] = {}
         self._sources: dict[str, Source] = {}
         self._schemas: dict[str, bytes] = {}
+        self._taken: dict[str, str] = {}
+        self._unclaimed: dict[str, Unclaimed] = {}
+        self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
 
     async def open(self) -> None:
         """Make ready."""
@@ -103,6 +109,12 @@ class MemoryStore:
         self._schemas.update((schema.model, schema.doc) for schema in commit.schemas)
         for fill in commit.fills:
             self._fill(fill)
+        self._taken.update((taken.key, taken.event) for taken in commit.taken)
+        self._unclaimed.update((one.event, one) for one in commit.unclaimed)
+        for claimed in commit.claimed:
+            self._unclaimed.pop(claimed.event, None)
+        for one in commit.recordings:
+            self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
         self.commits += 1
         self.batches += 1
         return len(self._journal)
@@ -177,6 +189,7 @@ class MemoryStore:
             if flow.component == component or flow.model in models:
                 del self._flows[flow.id]
                 self._steps.pop(flow.id, None)
+                self._recordings.pop(flow.id, None)
                 gone = [key for key in self._failed if key[1] == f"flow:{flow.id}"]
                 for key in gone:
                     del self._failed[key]
@@ -198,6 +211,43 @@ class MemoryStore:
         """The entry of the event `id`."""
         self._require_open()
         return self._entries.get(id)
+
+    async def events_of(self, subject: str, after: int, limit: int) -> Entries:
+        """Up to `limit` entries with that subject and a seq above `after`, in order."""
+        self._require_open()
+        found = (entry for entry in self._journal[after:] if entry.subject == subject)
+        return list(itertools.islice(found, limit))
+
+    async def caused_by(self, id: str, limit: int) -> Entries:
+        """The event `id` and those that it led to, at whatever remove: `limit` of them in order."""
+        self._require_open()
+        first = self._entries.get(id)
+        if first is None:
+            return []
+        known = {id}
+        found = [first]
+        for entry in self._journal[first.seq :]:
+            if len(found) == limit:
+                break
+            if entry.cause in known:
+                known.add(entry.id)
+                found.append(entry)
+        return found
+
+    def taken(self, key: str) -> str | None:
+        """The id that an outside event got, None when none of that key was taken."""
+        self._require_open()
+        return self._taken.get(key)
+
+    async def unclaimed(self) -> Sequence[Unclaimed]:
+        """The events that wait to be claimed as answers, oldest first."""
+        self._require_open()
+        return sorted(self._unclaimed.values(), key=lambda one: (one.time, one.event))
+
+    async def recordings(self, flow: str) -> Sequence[Recording]:
+        """What the adapters of a flow's steps answered, by step and attempt."""
+        self._require_open()
+        return [one for _, one in sorted(self._recordings.get(flow, {}).items())]
 
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""

@@ -35,7 +35,17 @@ from aegis.core.errors import (
 from aegis.core.flow import Flow, Step
 from aegis.core.query import Page, Query
 from aegis.core.record import Record
-from aegis.protocols import Answer, Commit, Entries, Entry, Failed, Flows, FlowSteps
+from aegis.protocols import (
+    Answer,
+    Commit,
+    Entries,
+    Entry,
+    Failed,
+    Flows,
+    FlowSteps,
+    Recording,
+    Unclaimed,
+)
 
 T = TypeVar("T")
 
@@ -320,6 +330,10 @@ class SqliteStore:
             f"DELETE FROM steps WHERE flow IN (SELECT id FROM flows WHERE {flows})",
             (component, first, end),
         )
+        self._writer.execute(
+            f"DELETE FROM recordings WHERE flow IN (SELECT id FROM flows WHERE {flows})",
+            (component, first, end),
+        )
         self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, first, end))
         self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
@@ -379,6 +393,35 @@ class SqliteStore:
         """The entry of the event `id`."""
         row = self._point(f"{tables.ENTRIES} WHERE id = ?", id)
         return None if row is None else Entry(*row)
+
+    async def events_of(self, subject: str, after: int, limit: int) -> Entries:
+        """Up to `limit` entries with that subject and a seq above `after`, in order."""
+        sql = f"{tables.ENTRIES} WHERE subject = ? AND seq > ? ORDER BY seq LIMIT ?"
+        key = (subject, after, limit)
+        return await self._scan(lambda db: [Entry(*row) for row in db.execute(sql, key)])
+
+    async def caused_by(self, id: str, limit: int) -> Entries:
+        """The event `id` and those that it led to, at whatever remove: `limit` of them in order."""
+        return await self._scan(
+            lambda db: [Entry(*row) for row in db.execute(tables.CAUSED, (id, limit))]
+        )
+
+    def taken(self, key: str) -> str | None:
+        """The id that an outside event got, None when none of that key was taken."""
+        row = self._point("SELECT event FROM taken WHERE key = ?", key)
+        return None if row is None else row[0]
+
+    async def unclaimed(self) -> Sequence[Unclaimed]:
+        """The events that wait to be claimed as answers, oldest first."""
+        sql = "SELECT event, type, time FROM unclaimed ORDER BY time, event"
+        return await self._scan(lambda db: [Unclaimed(*row) for row in db.execute(sql)])
+
+    async def recordings(self, flow: str) -> Sequence[Recording]:
+        """What the adapters of a flow's steps answered, by step and attempt."""
+        sql = (
+            "SELECT flow, n, attempt, time, doc FROM recordings WHERE flow = ? ORDER BY n, attempt"
+        )
+        return await self._scan(lambda db: [Recording(*row) for row in db.execute(sql, (flow,))])
 
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""

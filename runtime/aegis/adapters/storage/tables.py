@@ -14,7 +14,7 @@ import msgspec
 from aegis.core.flow import OPEN_FLOWS
 from aegis.protocols import Commit
 
-FORMAT = 2
+FORMAT = 3
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Row = tuple[Any, ...]
@@ -22,13 +22,23 @@ Key = tuple[str, str]  # model, id
 Records = dict[Key, tuple[int, Row | None]]  # the revision expected, the row or None to delete
 
 OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN_FLOWS)))
+TAKEN = """
+CREATE TABLE taken (key TEXT PRIMARY KEY, event TEXT NOT NULL, time TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE unclaimed (event TEXT PRIMARY KEY, type TEXT NOT NULL, time TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE recordings (
+    flow TEXT NOT NULL, n INTEGER NOT NULL, attempt INTEGER NOT NULL, time TEXT NOT NULL,
+    doc BLOB NOT NULL, PRIMARY KEY (flow, n, attempt)) WITHOUT ROWID;
+"""
 TABLES = f"""
 CREATE TABLE records (
     model TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, created TEXT NOT NULL,
     updated TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (model, id)) WITHOUT ROWID;
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, subject TEXT, flow TEXT,
-    time TEXT NOT NULL, doc TEXT NOT NULL);
+    time TEXT NOT NULL, doc TEXT NOT NULL, cause TEXT);
+CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
+CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
 CREATE TABLE flows (
     id TEXT PRIMARY KEY, component TEXT NOT NULL, model TEXT NOT NULL, record TEXT NOT NULL,
     state TEXT NOT NULL, created TEXT NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
@@ -48,6 +58,7 @@ CREATE INDEX failed_by_seq ON failed (seq, subscriber);
 CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL);
 CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+{TAKEN}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -74,7 +85,16 @@ INSERT OR IGNORE INTO failed (subscriber, seq, doc)
             WHERE doc IS NOT NULL))
     WHERE state = 'compensation failed' OR coalesce(error, '') NOT LIKE 'undone by %';
 PRAGMA user_version = 2;
-"""
+""",
+    # Format 2 did not know what caused an event, but its document does.
+    2: f"""
+ALTER TABLE events ADD COLUMN cause TEXT;
+UPDATE events SET cause = json_extract(doc, '$.cause') WHERE json_valid(doc);
+CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
+CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
+{TAKEN}
+PRAGMA user_version = 3;
+""",
 }
 
 # Documents are TEXT, which every version of SQLite reads as JSON, and leave as bytes.
@@ -89,9 +109,19 @@ UPDATE = (
     "WHERE model = ? AND id = ? AND revision = ?"
 )
 DELETE = "DELETE FROM records WHERE model = ? AND id = ? AND revision = ?"
-ENTRY = "seq, id, type, subject, flow, time, doc"
-EVENT = f"INSERT INTO events ({ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-ENTRIES = f"SELECT id, type, subject, flow, time, {DOC}, seq FROM events"
+ENTRY = "seq, id, type, subject, flow, time, doc, cause"
+EVENT = f"INSERT INTO events ({ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+ENTRIES = f"SELECT id, type, subject, flow, time, {DOC}, seq, cause FROM events"
+# The ids are those of a tree: an event has one cause, and is stored after it.
+CAUSED = f"""
+WITH RECURSIVE led (seq, id) AS (
+    SELECT seq, id FROM events WHERE id = ?
+    UNION ALL
+    SELECT events.seq, events.id FROM led JOIN events ON events.cause = led.id
+    ORDER BY 1 LIMIT ?)
+SELECT events.id, type, subject, flow, time, {DOC}, events.seq, cause
+FROM led JOIN events ON events.seq = led.seq ORDER BY events.seq
+"""
 FLOWS = (
     "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
     "FROM flows f LEFT JOIN steps s ON s.flow = f.id WHERE f.{} ORDER BY f.created, f.id, s.n"
@@ -171,6 +201,26 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         ),
         lambda fill: (f'$."{fill.field}"', fill.value.decode(), fill.model),
     ),
+    (
+        attrgetter("taken"),
+        _upsert("taken", "key", "event", "time"),
+        lambda taken: (taken.key, taken.event, taken.time),
+    ),
+    (
+        attrgetter("unclaimed"),
+        _upsert("unclaimed", "event", "type", "time"),
+        lambda one: (one.event, one.type, one.time),
+    ),
+    (
+        attrgetter("claimed"),
+        "DELETE FROM unclaimed WHERE event = ?",
+        lambda claimed: (claimed.event,),
+    ),
+    (
+        attrgetter("recordings"),
+        _upsert("recordings", "flow, n, attempt", "time", "doc"),
+        lambda one: (one.flow, one.n, one.attempt, one.time, one.doc),
+    ),
 )
 
 
@@ -200,7 +250,8 @@ class Work:
         for drop in commit.drops:
             self.changes.append(((drop.model, drop.id), drop.expected, None))
         self.events: list[Row] = [
-            (e.id, e.type, e.subject, e.flow, e.time, e.doc.decode()) for e in commit.events
+            (e.id, e.type, e.subject, e.flow, e.time, e.doc.decode(), e.cause)
+            for e in commit.events
         ]
         self.upserts = [
             (sql, [row(value) for value in values])
