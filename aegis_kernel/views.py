@@ -267,6 +267,7 @@ class FlowView(Live):
         StepState.DROPPED: QUIET,
         StepState.UNDONE: QUIET,
         StepState.UNDO_FAILED: BAD,
+        StepState.UNDO_SKIPPED: BAD,
     }
     SIGNS = {  # noqa: RUF012 -- as COLOURS: colour is never the only sign
         StepState.WAITING: "\u2026",
@@ -279,6 +280,7 @@ class FlowView(Live):
         StepState.DROPPED: "\u2013",
         StepState.UNDONE: "\u21b6",
         StepState.UNDO_FAILED: "\u21b6\u2717",
+        StepState.UNDO_SKIPPED: "\u21b6\u2013",
     }
 
     def __init__(self, flow: Flow, steps: Sequence[Step], waits: str | None = None) -> None:

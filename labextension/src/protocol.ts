@@ -130,12 +130,13 @@ export interface FlowLine {
 /**
  * What failed and can be tried again. `id` is what `RetryAsk` takes.
  *
- * `kind` is listener (an event that it could not take) or flow (one that ended undone, or whose
- * undo stopped). `held` waits behind an earlier failure of its subject.
+ * `kind` is listener (an event that it could not take), answer (an event that no step waited for)
+ * or flow (one that ended undone, or whose undo stopped). `held` waits behind an earlier failure
+ * of its subject.
  */
 export interface FailedLine {
   readonly id: string;
-  readonly kind: "flow" | "listener";
+  readonly kind: "answer" | "flow" | "listener";
   readonly what: string;
   readonly subject: string | null;
   readonly error: string;

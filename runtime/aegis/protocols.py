@@ -100,11 +100,12 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a listener could not take, or a flow that ended undone or whose undo stopped.
+    """What failed: an event for a listener, an answer for nobody, a flow undone or stuck in undo.
 
     `held` says that it was an earlier event of its subject that failed, and this one waits for it.
     Of a flow `subscriber` is `flow:` and its id, `event` its root, `subject` its record, and `seq`
-    the journal's last one when it ended. `what` is the type of the event, or the flow's model.
+    the journal's last one when it ended; of an answer that no step waited for `subscriber` is
+    `answer:` and the id of its event. `what` is the type of the event, or the flow's model.
     """
 
     subscriber: str
@@ -115,13 +116,13 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     time: str
     held: bool = False
-    kind: Literal["listener", "flow"] = "listener"
+    kind: Literal["listener", "flow", "answer"] = "listener"
     what: str = ""
 
     @property
     def id(self) -> str:
-        """What `host.retry` and `host.discard` take: `flow:...` or `listener:...`."""
-        if self.kind == "flow":
+        """What `host.retry` and `host.discard` take: `flow:...`, `answer:...`, `listener:...`."""
+        if self.kind != "listener":
             return self.subscriber
         return f"listener:{self.subscriber}:{self.seq}"
 

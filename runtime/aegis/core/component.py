@@ -151,6 +151,11 @@ class PortSpec:
     awaits: frozenset[str] = frozenset()
     doc: str = ""
 
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """What the host may call for it: the port itself, its undo, its answer."""
+        return tuple(call for call in (self.call, self.undo, self.answer) if call is not None)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CommandSpec:
@@ -229,6 +234,13 @@ class ModelSpec:
     def compensation_failed(self) -> str:
         """The event that follows a flow whose undo stopped."""
         return f"{self.noun}.compensation_failed"
+
+    def port(self, name: str) -> PortSpec | None:
+        """The port that is called `name`, or was."""
+        found = self.ports.get(name)
+        if found is None:
+            found = next((port for port in self.ports.values() if name in port.was), None)
+        return found
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

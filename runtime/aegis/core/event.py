@@ -44,11 +44,15 @@ def decode_event(doc: bytes) -> Event:
 
 
 class Emission(msgspec.Struct, frozen=True, gc=False):
-    """An event that an author asked for, before the host gives it id, time and cause."""
+    """An event that somebody asked for, before the host gives it id, time and cause.
+
+    `source` is where it comes from when that is outside of the host.
+    """
 
     type: str
     data: dict[str, Any]
     subject: str | None = None
+    source: str | None = None
 
 
 def event(name: str, subject: str | None = None, /, **data: Any) -> Emission:

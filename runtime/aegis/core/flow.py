@@ -23,7 +23,7 @@ class StepState(StrEnum):
     """Where a step stands. READY may have been attempted; UNKNOWN was, without an answer.
 
     WAITING waits for a condition or for the other events of a join, ASKED for the answer of a
-    partner that was asked.
+    partner that was asked. UNDO_SKIPPED stays as it is: somebody said that its undo need not work.
     """
 
     WAITING = "waiting"
@@ -36,6 +36,7 @@ class StepState(StrEnum):
     DROPPED = "dropped"
     UNDONE = "undone"
     UNDO_FAILED = "undo failed"
+    UNDO_SKIPPED = "undo skipped"
 
 
 OPEN_FLOWS = frozenset({FlowState.RUNNING, FlowState.COMPENSATING})
@@ -64,11 +65,14 @@ STEP_CHANGES: dict[StepState, frozenset[StepState]] = {
     StepState.ASKED: frozenset({StepState.READY, StepState.UNKNOWN}),
     StepState.DONE: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
     StepState.UNKNOWN: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
-    StepState.UNDO_FAILED: frozenset({StepState.UNDONE, StepState.UNDO_FAILED}),
+    StepState.UNDO_FAILED: frozenset(
+        {StepState.UNDONE, StepState.UNDO_FAILED, StepState.UNDO_SKIPPED}
+    ),
     StepState.REFUSED: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.DROPPED: frozenset(),
     StepState.UNDONE: frozenset(),
+    StepState.UNDO_SKIPPED: frozenset(),
 }
 
 NEEDS_UNDO = frozenset({StepState.DONE, StepState.UNKNOWN, StepState.UNDO_FAILED})

@@ -115,10 +115,13 @@ def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:
         for port in model.ports.values():
             step = port_id(model, port)
             yield Edge(me, step, "has")
-            yield from (Edge(event_id(pattern), step, "consumes") for pattern in port.consumes)
+            heard = (*port.consumes, *sorted(port.awaits - {*port.consumes}))
+            yield from (Edge(event_id(pattern), step, "consumes") for pattern in heard)
             if port.produces is not None:
                 yield Edge(step, event_id(port.produces), "produces")
             yield from _asks(registry, revision, step, port.call, "uses")
+            if port.answer is not None:
+                yield from _asks(registry, revision, step, port.answer, "uses")
             if port.undo is not None:
                 yield from [*_asks(registry, revision, step, port.undo, "undo")] or [
                     Edge(step, me, "undo")
@@ -182,7 +185,7 @@ def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
 def _consumed(revision: Revision) -> set[str]:
     ports = (port for model in revision.models for port in model.ports.values())
     return {
-        *(pattern for port in ports for pattern in port.consumes),
+        *(pattern for port in ports for pattern in (*port.consumes, *port.awaits)),
         *(pattern for listener in revision.listeners for pattern in listener.patterns),
     }
 
@@ -201,7 +204,7 @@ def _bound(registry: Registry, revision: Revision) -> dict[Part, str]:
     for model in revision.models:
         calls += [command.call for command in model.commands.values()]
         for port in model.ports.values():
-            calls += [port.call] if port.undo is None else [port.call, port.undo]
+            calls += port.calls
     asked = [slot.protocol for call in calls for slot in call.adapters]
     kinds: dict[Part, str] = {}
     kind = "adapter"
@@ -227,6 +230,9 @@ def _port_detail(port: PortSpec) -> str:
         _pace(port.policy),
         "" if port.when is None else "when its condition holds",
         "" if port.by is None else f"by {port.by}",
+        "all of its events" if port.join else "",
+        f"waits for {', '.join(sorted(port.awaits))}" if port.awaits else "",
+        "undoes the flow" if port.undoes else "",
         "" if port.undo is None else f"undo {port.undo.fn.__name__}",
         "" if port.effect else "no effect outside",
     )

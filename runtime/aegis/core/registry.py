@@ -125,6 +125,28 @@ class Registry:
                 self._consumers[name] = known
         return known
 
+    @cached_property
+    def awaits(self) -> Mapping[str, tuple[tuple[ModelSpec, PortSpec], ...]]:
+        """The loaded ports that may wait for an answer, by the name of the event."""
+        found: dict[str, list[tuple[ModelSpec, PortSpec]]] = {}
+        for revision in self.revisions():
+            for model in revision.models:
+                for port in model.ports.values():
+                    for name in port.awaits:
+                        found.setdefault(name, []).append((model, port))
+        return MappingProxyType({name: tuple(ports) for name, ports in found.items()})
+
+    @cached_property
+    def has_joins(self) -> bool:
+        """Whether any loaded port needs several events."""
+        return any(consumer.port.join for consumer, _ in self._consumptions())
+
+    def joins(self, name: str) -> tuple[Consumer, ...]:
+        """The loaded ports that need the event `name` besides others."""
+        if not self.has_joins:
+            return ()
+        return tuple(consumer for consumer in self.consumers(name) if consumer.port.join)
+
     def candidates(self, revision: Revision, protocol: type) -> tuple[Part, ...]:
         """The parts of `revision` that do `protocol`."""
         return tuple(part for part in revision.parts if protocol in part.protocols)
@@ -257,7 +279,8 @@ class Registry:
                         continue
                     where = f"{model.key}.{port.name} consumes {pattern!r}"
                     if pattern not in produced:
-                        hint = closest(pattern, produced)
+                        # What begins otherwise is no slip of the pen: it comes from outside.
+                    hint = closest(pattern, [n for n in produced if _alike(n, pattern)])
                         if hint is not None:
                             yield f"{where}, which nobody produces: {hint}"
                     elif pattern not in own and port.by is None:
@@ -283,6 +306,11 @@ class Registry:
                     yield f"ports of {model.key} set each other off for ever: {circle}"
 
 
+def _alike(one: str, other: str) -> bool:
+    """Whether the nouns of two event names are the same but for a slip."""
+    return closest(one.partition(".")[0], [other.partition(".")[0]]) is not None
+
+
 def _cycle(follows: Mapping[str, list[str]], start: str) -> tuple[str, ...] | None:
     """The path from `start` back to it, if there is one."""
     paths: list[tuple[str, ...]] = [(start,)]
@@ -302,8 +330,7 @@ def _slots(revision: Revision) -> Iterator[tuple[str, Slot]]:
     """Every place of `revision` that takes an adapter or a service, with who takes it."""
     for model in revision.models:
         for port in model.ports.values():
-            calls = (port.call,) if port.undo is None else (port.call, port.undo)
-            for call in calls:
+            for call in port.calls:
                 for slot in call.adapters:
                     yield f"{model.key}.{port.name}", slot
         for command in model.commands.values():

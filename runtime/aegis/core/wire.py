@@ -133,12 +133,13 @@ class FlowLine(_Value, frozen=True):
 class FailedLine(_Value, frozen=True):
     """What failed and can be tried again. `id` is what `RetryAsk` takes.
 
-    `kind` is listener (an event that it could not take) or flow (one that ended undone, or whose
-    undo stopped). `held` waits behind an earlier failure of its subject.
+    `kind` is listener (an event that it could not take), answer (an event that no step waited for)
+    or flow (one that ended undone, or whose undo stopped). `held` waits behind an earlier failure
+    of its subject.
     """
 
     id: str
-    kind: Literal["listener", "flow"]
+    kind: Literal["listener", "flow", "answer"]
     what: str
     subject: str | None
     error: str

@@ -179,7 +179,7 @@ class Deploys:
         if revision is None:
             return None
         model = revision.by_name.get(name)
-        port = None if model is None else model.ports.get(step.port)
+        port = None if model is None else model.port(step.port)
         if model is None or port is None:
             return None
         return Located(self.engine.residents[revision], model, port, self.monitor)

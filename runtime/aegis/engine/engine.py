@@ -34,11 +34,28 @@ from aegis.engine.resident import Resident
 from aegis.engine.run import Located
 from aegis.engine.steps import REREADS
 from aegis.engine.work import Change, Work
-from aegis.protocols import Answer
+from aegis.protocols import Answer, Taken
 
 COMMANDS = Policy(retries=0)
 
+# Where events come from that were told from outside and do not say it themselves.
+OUTSIDE = "/aegis/api"
+# What the host says of itself, and of components: nobody else does.
+RESERVED = ("breaker.", "flow.", "schedule.")
+OURS = "/aegis/components/"
+
 T = TypeVar("T")
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An event from outside: the id it has here, and whether it was known already."""
+
+    event: str
+    known: bool = False
+
+
+class _KnownError(Exception):
+    """An event from outside was told before."""
 
 
 class Engine:
@@ -94,6 +111,43 @@ class Engine:
         for record in page.items:
             record.sound()
         return page
+
+    async def publish(
+        self, said: Emission, *, source: str = OUTSIDE, key: str | None = None
+    ) -> Told:
+        """Take an event from outside, durably; with a `key` of the sender's only once.
+
+        Raises InvalidError for a name or a source that is the host's own, BusyError.
+        """
+        if said.type.startswith(RESERVED):
+            raise InvalidError(f"{said.type!r} is an event of the host itself")
+        if not source or len(source) > 1000 or source.startswith(OURS):
+            raise InvalidError(
+                f"{source[:80]!r} cannot be the source of an event from outside",
+                hint="a URI of the sender",
+            )
+        if self.closing:
+            raise ClosedError("the host is closing")
+        if self.registry.consumers(said.type):
+            self._flows.admit()
+        taken = None if key is None else f"{source} {key}"
+        work = Work(key="", label="")
+        work.emissions.append(msgspec.structs.replace(said, source=source))
+
+        def mark(draft: Draft) -> None:
+            if taken is None:
+                return
+            if self._ledger.store.taken(taken) is not None:
+                raise _KnownError
+            draft.commit.taken.append(Taken(taken, draft.events[0][0].id, draft.now))
+
+        try:
+            _, draft = await self._ledger.settle(
+                self.registry, work, locks=() if taken is None else (taken,), mark=mark
+            )
+        except _KnownError:
+            return Told(self._ledger.store.taken(taken or "") or "", known=True)
+        return Told(draft.events[0][0].id)
 
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""

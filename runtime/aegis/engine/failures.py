@@ -56,6 +56,8 @@ class Failures:
         kind, _, rest = id.partition(":")
         if kind == "listener":
             return await self._deploys.broker.again(*_parked(id, rest))
+        if kind == "answer":
+            return await self._deploys.flows.answers.again(rest)
         if kind != "flow":
             raise NotFoundError(f"{id!r} names no failure", hint=HINT)
         flows = self._deploys.flows
@@ -80,6 +82,8 @@ class Failures:
         kind, _, rest = id.partition(":")
         if kind == "listener":
             return await self._deploys.broker.discard(*_parked(id, rest))
+        if kind == "answer":
+            return await self._deploys.flows.answers.discard(rest)
         if kind != "flow":
             raise NotFoundError(f"{id!r} names no failure", hint=HINT)
         flows = self._deploys.flows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,12 +14,15 @@ from aegis.core.component import ModelSpec, PortSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
-from aegis.core.registry import Registry
+from aegis.core.registry import Consumer, Registry
+from aegis.engine.answers import Answers
 from aegis.engine.attempt import STUBBORN
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.run import Locate, Run
 from aegis.engine.steps import Steps
+from aegis.engine.timers import Timers, time_of
 from aegis.engine.undo import Undo
+from aegis.engine.waits import named
 from aegis.engine.work import Key, Work
 from aegis.protocols import Cleared, Cursor, Entry
 
@@ -39,6 +42,8 @@ class Flows:
         self.registry = registry
         self.steps = Steps(self, limit)
         self.undoing = Undo(self, self.steps)
+        self.answers = Answers(self)
+        self.timers = Timers(ledger.clock)
         self.on_end: Callable[[Flow], None] = _nothing
         self._most = 20 * limit
         self._runs: dict[str, Run] = {}
@@ -87,6 +92,7 @@ class Flows:
         """Take over the open flows of the store; they move when their components are loaded."""
         for flow, steps in await self.ledger.store.open_flows():
             self.register(Run(flow, steps, touched=True))
+        await self.answers.load()
 
     def resume(self) -> None:
         """Move every flow that stands still and whose code is loaded now."""
@@ -102,6 +108,8 @@ class Flows:
                     self.steps.start(run, step)
                 elif step.state is StepState.WAITING:
                     self._recheck(run, step)
+                elif step.state is StepState.ASKED:
+                    self.attend(run, step)
 
     async def wait(self, id: str, timeout: float | None) -> Flow | None:
         """The flow when it has ended, or as it is after `timeout` seconds; None if unknown."""
@@ -123,6 +131,7 @@ class Flows:
         """Start nothing more; let attempts under way end within `grace` seconds, then cut them."""
         tasks = [t for run in self._runs.values() for t in run.tasks.values()]
         tasks += [run.compensator for run in self._runs.values() if run.compensator is not None]
+        await self.timers.close()
         await self.steps.close(tasks, grace)
         for run in self._runs.values():
             run.answer()
@@ -145,8 +154,10 @@ class Flows:
         """Add to `draft` the steps that its events set off, and what its changes let go on."""
         run = self._runs.get(work.flow) if work.flow is not None else None
         if not draft.inert:
-            for index, (event, about) in enumerate(draft.events):
-                draft.events[index] = (self._consume(registry, draft, event, about, run), about)
+            for index, (told, about) in enumerate(draft.events):
+                answered, event = self.answers.take(registry, draft, told)
+                followed = self._consume(registry, draft, event, about, run or answered)
+                draft.events[index] = (followed, about)
         for key in draft.values:
             for id in self.about(key):
                 self._release(registry, draft, self._runs[id], key)
@@ -155,6 +166,33 @@ class Flows:
             draft.after.append(lambda: self._look_again(draft.values))
         if run is not None:
             self._complete(draft, run)
+
+    def concerned(self, registry: Registry, work: Work) -> Iterable[str]:
+        """The open flows in which what `work` tells is an answer or the event of a join."""
+        if not (self.answers.waits or registry.has_joins):
+            return ()
+        return [
+            id
+            for type, about, subject, data in work.told()
+            if self.answers.waits.is_awaited(type) or registry.joins(type)
+            for id in self._concerned_by(registry, type, about, subject, data())
+        ]
+
+    def _concerned_by(
+        self,
+        registry: Registry,
+        type: str,
+        about: str | None,
+        subject: str | None,
+        data: dict[str, Any],
+    ) -> Iterator[str]:
+        found = self.answers.waits.who(type, subject, data)
+        if found is not None:
+            yield found[0].flow.id
+        for consumer in registry.joins(type):
+            record = _subject(subject, data, about, consumer)
+            if record is not None:
+                yield from self.about((consumer.model.key, record))
 
     async def replay(
         self, registry: Registry, revision: Revision, entry: Entry, cursor: Cursor
@@ -220,16 +258,14 @@ class Flows:
         new: Run | None = None
         for consumer in registry.consumers(event.type):
             model, port = consumer.model, consumer.port
-            record = _subject(event, about, model, port)
+            record = _subject(event.subject, event.data, about, consumer)
             if record is None:
                 continue
             owner = consumer.revision
-            if only is not None and owner is not only:
+            if (only is not None and owner is not only) or not _takes(registry, owner, flow):
                 continue
-            if flow is not None and owner.name == flow.component:
-                if registry.revision(flow.component, flow.version) is not owner:
-                    continue
-            elif registry.live.get(owner.name) is not owner:
+            if port.join and self._join(draft, event, consumer, record, run):
+                draft.delivered.append(consumer)
                 continue
             value = self._value(draft, model, record)
             if value is None:
@@ -255,9 +291,12 @@ class Flows:
                 record=record,
                 cause=event.id,
                 key=f"{flow.id}.{holder.next}",
-                state=StepState.READY if _passes(port, value) else StepState.WAITING,
+                state=StepState.WAITING,
                 updated=draft.now,
+                joined={consumer.pattern: event.id} if port.join else None,
             )
+            if not port.join and _passes(port, value):
+                step.state = StepState.READY
             holder.next += 1
             started.append(step)
             draft.delivered.append(consumer)
@@ -270,6 +309,35 @@ class Flows:
             draft.after.append(functools.partial(self._extend, run, started, draft.leaving))
             draft.leaving = None
         return event
+
+    def _join(
+        self, draft: Draft, event: Event, consumer: Consumer, record: str, run: Run | None
+    ) -> bool:
+        """Add `event` to a step that waits for it besides others; whether there is one."""
+        model, port = consumer.model, consumer.port
+        runs = [*([] if run is None else [run])]
+        runs += [self._runs[id] for id in self.about((model.key, record)) if id in draft.locked]
+        for holder in dict.fromkeys(runs):
+            if holder.flow.state is not FlowState.RUNNING:
+                continue
+            drafted = {s.n: s for s in draft.commit.steps if s.flow == holder.flow.id}
+            for step in {**holder.steps, **drafted}.values():
+                if (step.model, step.port, step.record) != (model.key, port.name, record):
+                    continue
+                if step.state is not StepState.WAITING or step.joined is None:
+                    continue
+                if consumer.pattern in step.joined:
+                    continue
+                joined = _replace(
+                    step, joined={**step.joined, consumer.pattern: event.id}, cause=event.id
+                )
+                if _is_joined(port, joined) and _passes(port, self._value(draft, model, record)):
+                    joined = joined.moved(StepState.READY)
+                draft.commit.steps = [s for s in draft.commit.steps if s is not step]
+                draft.flow = draft.flow or holder.flow.id
+                self.go_on(draft, holder, joined)
+                return True
+        return False
 
     def _open(
         self, registry: Registry, draft: Draft, event: Event, model: str, consumer: Revision
@@ -314,6 +382,8 @@ class Flows:
             located = self.locate(run.flow, step)
             if located is None:
                 continue
+            if not _is_joined(located.port, step):
+                continue
             if _passes(located.port, self._value(draft, located.model, step.record)):
                 ready = step.moved(StepState.READY)
                 draft.commit.steps.append(ready)
@@ -339,7 +409,7 @@ class Flows:
             run.blocked = run.needs(step)
             return
         value = self._read(located.model, step.record)
-        if value is not None and _passes(located.port, value):
+        if value is not None and _is_joined(located.port, step) and _passes(located.port, value):
             run.tasks[step.n] = asyncio.create_task(self._let_go(run, step))
 
     async def _let_go(self, run: Run, step: Step) -> None:
@@ -382,6 +452,8 @@ class Flows:
             self._about.setdefault(key, set()).add(run.flow.id)
         undoing = run.flow.state is FlowState.COMPENSATING
         for step in run.steps.values():
+            if step.state is StepState.ASKED and not undoing:
+                self.attend(run, step)
             if (undoing or step.state in OPEN_STEPS) and self.locate(run.flow, step) is None:
                 run.blocked = run.needs(step)
 
@@ -390,9 +462,41 @@ class Flows:
         self.register(run)
         self._extend(run, steps)
 
+    def put(self, draft: Draft, run: Run, step: Step) -> None:
+        """Store with `draft` how a step stands now; for marks."""
+        step.updated = draft.now
+        draft.commit.steps.append(step)
+        draft.after.append(functools.partial(self._put, run, step))
+
+    def _put(self, run: Run, step: Step) -> None:
+        before = run.steps.get(step.n)
+        if before is not None and before.state is StepState.ASKED:
+            self.timers.drop((run.flow.id, step.n))
+            self.answers.waits.remove(run, before)
+        run.steps[step.n] = step
+        if step.state is StepState.ASKED:
+            self.attend(run, step)
+
+    def go_on(self, draft: Draft, run: Run, step: Step) -> None:
+        """Store with `draft` that a step is ready, and take it then; for marks."""
+        step.updated = draft.now
+        draft.commit.steps.append(step)
+        draft.after.append(functools.partial(self._extend, run, [step]))
+
+    def attend(self, run: Run, step: Step) -> None:
+        """See to a step that was asked: it may have its answer, or be too late for one."""
+        self.answers.expect(run, step)
+        if step.due is not None:
+            expire = functools.partial(self._expire, run, step)
+            self.timers.set((run.flow.id, step.n), time_of(step.due), expire)
+
+    def _expire(self, run: Run, step: Step) -> None:
+        if run.steps.get(step.n) is step and run.flow.state is FlowState.RUNNING:
+            self.steps.expire(run, step)
+
     def _extend(self, run: Run, steps: list[Step], leaving: int | None = None) -> None:
         for step in steps:
-            run.steps[step.n] = step
+            self._put(run, step)
             self._about.setdefault((step.model, step.record), set()).add(run.flow.id)
             if run.flow.state is FlowState.RUNNING:
                 if leaving is not None and self.steps.inherit(run, step, leaving):
@@ -411,6 +515,10 @@ class Flows:
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.flow.id, None)
+        for step in run.steps.values():
+            if step.state is StepState.ASKED:
+                self.timers.drop((run.flow.id, step.n))
+                self.answers.waits.remove(run, step)
         for key in set(run.about()):
             ids = self._about.get(key)
             if ids is not None:
@@ -425,17 +533,27 @@ def about(event: Event) -> str | None:
     return f"{parts[3]}.{parts[5]}" if len(parts) == 6 else None
 
 
-def _subject(event: Event, about: str | None, model: ModelSpec, port: PortSpec) -> str | None:
-    """The id of the record whose `port` the event sets off, None when it is not meant."""
-    if port.by is None:
-        return event.subject if about == model.key else None
-    found = event.data.get(port.by)
-    if found is None:
-        changed = event.data.get("changed")
-        found = changed.get(port.by) if isinstance(changed, dict) else None
-    if found is None and about is not None and port.by == "id":
-        found = event.subject
-    return found if isinstance(found, str) else None
+def _subject(
+    subject: str | None, data: dict[str, Any], about: str | None, consumer: Consumer
+) -> str | None:
+    """The id of the record whose port an event sets off, None when it is not meant."""
+    by = consumer.port.by
+    if by is None:
+        return subject if about == consumer.model.key else None
+    found = named(by, subject, data)
+    return subject if found is None and about is not None and by == "id" else found
+
+
+def _takes(registry: Registry, owner: Revision, flow: Flow | None) -> bool:
+    """Whether it is this revision of its component that takes the next step of a flow."""
+    if flow is not None and owner.name == flow.component:
+        return registry.revision(flow.component, flow.version) is owner
+    return registry.live.get(owner.name) is owner
+
+
+def _is_joined(port: PortSpec, step: Step) -> bool:
+    """Whether all the events have come that a step needs."""
+    return not port.join or (step.joined is not None and step.joined.keys() >= {*port.consumes})
 
 
 def _nothing(_: Flow) -> None:

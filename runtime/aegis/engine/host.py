@@ -20,7 +20,7 @@ from aegis.core.errors import (
     NotFoundError,
     closest,
 )
-from aegis.core.event import Event, decode_event, matches
+from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
@@ -28,7 +28,7 @@ from aegis.core.query import Query, Term
 from aegis.engine.broker import Subscription
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
-from aegis.engine.engine import Engine, named
+from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
@@ -304,6 +304,38 @@ class Host:
         """
         self._deploys.check_open()
         return await self._deploys.flows.undoing.resume(flow)
+
+    async def skip_undo(self, flow: str) -> Flow:
+        """Go on with an undo behind the step that it stopped at, which stays as it is.
+
+        Raises NotFoundError, and ConflictError for a flow that did not end `compensation failed`.
+        """
+        self._deploys.check_open()
+        return await self._deploys.flows.undoing.resume(flow, skip=True)
+
+    async def undo(self, flow: str) -> Flow:
+        """Undo a flow that is under way. Raises NotFoundError, ConflictError."""
+        self._deploys.check_open()
+        return await self._deploys.flows.undoing.ask(flow)
+
+    async def publish(
+        self,
+        name: str,
+        subject: str | None = None,
+        /,
+        *,
+        key: str | None = None,
+        source: str = OUTSIDE,
+        **data: Any,
+    ) -> str:
+        """Tell the host an event from outside, as a partner's answer; its id.
+
+        `source` says who tells it, `key` is their id of it: told again with both the same, it is
+        known and has no further effect. Raises InvalidError, StoreError.
+        """
+        self._deploys.check_open()
+        said = event(name, subject, **data)
+        return (await self.engine.publish(said, source=source, key=key)).event
 
     async def flow(self, id: str) -> tuple[Flow, Sequence[Step]] | None:
         """A flow with its steps, None when there is none of that id."""

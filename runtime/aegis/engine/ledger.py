@@ -52,7 +52,8 @@ class Draft:
     `values` are the author's values that it will leave, by record; `after` runs once it is
     durable, in order. The events of an `inert` one set off no steps. `leaving` is the step of the
     flow that this commit ends, whose task may go on with the next one. `actor` is the node of the
-    graph that does all this, `delivered` who got its events.
+    graph that does all this, `delivered` who got its events. `locked` are the records and flows
+    that have no other commit under way.
     """
 
     def __init__(self, now: str, actor: str | None = None) -> None:
@@ -67,6 +68,7 @@ class Draft:
         self.flow: str | None = None
         self.inert = False
         self.leaving: int | None = None
+        self.locked: list[Any] = []
 
 
 class Ledger:
@@ -103,6 +105,7 @@ class Ledger:
             for change in work.changes:
                 keys.append(change)
                 keys += self.flows.about(change)
+            keys += self.flows.concerned(registry, work)
             line = next((busy[key] for key in keys if key in busy), None) if busy else None
             if line is None:
                 break
@@ -110,6 +113,7 @@ class Ledger:
             line.append(waiter)
             await waiter
         draft = Draft(self.clock.stamp(), work.actor)
+        draft.locked = keys
         for item in work.changes.values():
             self._write(draft, work, item, resident)
         for emission in work.emissions:
@@ -234,7 +238,7 @@ class Ledger:
         about = model or work.model
         event = Event(
             id=self.clock.id(),
-            source=_source(work.label, about),
+            source=emission.source or _source(work.label, about),
             type=emission.type,
             subject=emission.subject,
             time=draft.now,
@@ -242,7 +246,7 @@ class Ledger:
             cause=work.cause,
             flow=work.flow,
             step=work.step,
-            revision=work.label,
+            revision=work.label or None,
         )
         draft.events.append((event, about))
 

@@ -178,8 +178,8 @@ class _Stranding:
                     lost[gone] = lost.get(gone, 0) + 1
         return [
             gone.format(f"{count} open flow{'s' if count != 1 else ''} wait")
-            + ": keep it, or give the component another version number so that they end on the old "
-            "one"
+            + ": keep it, say what it is called now (`was=`), or give the component another "
+            "version number so that they end on the old one"
             for gone, count in lost.items()
         ]
 
@@ -191,9 +191,12 @@ class _Stranding:
         if flow.component == component and flow.version != revision.version:
             return None
         model = revision.by_name.get(name)
-        port = None if model is None else model.ports.get(step.port)
+        port = None if model is None else model.port(step.port)
         if step.state in OPEN_STEPS and port is None:
             return f"port {step.model}.{step.port} is gone, and {{}} for it"
+        answered = port is not None and port.answer is not None
+        if step.wait is not None and step.state in OPEN_STEPS and not answered:
+            return f"the answer of {step.model}.{step.port} is gone, and {{}} for one"
         old = self._locate(flow, step)
         undo = old is not None and old.port.undo is not None
         if step.state in NEEDS_UNDO and undo and (port is None or port.undo is None):

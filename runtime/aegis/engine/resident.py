@@ -122,6 +122,8 @@ def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Breaking | None
     for model in revision.models:
         for port in model.ports.values():
             yield port.call, port_id(model, port), "uses", port.policy.breaker
+            if port.answer is not None:
+                yield port.answer, port_id(model, port), "uses", port.policy.breaker
             if port.undo is not None:
                 yield port.undo, port_id(model, port), "undo", port.policy.breaker
         for command in model.commands.values():

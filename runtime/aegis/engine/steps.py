@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aegis.core.component import Call, PortSpec
-from aegis.core.errors import BreakerOpenError, ConflictError, Refused, StoreError
+from aegis.core.errors import (
+    BreakerOpenError,
+    ConflictError,
+    PortTimeoutError,
+    Refused,
+    StoreError,
+)
 from aegis.core.event import Emission, decode_event
-from aegis.core.flow import FlowState, Step, StepState
+from aegis.core.flow import FlowState, Step, StepState, Wait
 from aegis.core.policy import Policy
+from aegis.core.port import Waiting
 from aegis.engine.attempt import STUBBORN, attempt, returned, said
 from aegis.engine.context import CALLER
 from aegis.engine.gate import Gate, admit, shut
 from aegis.engine.ledger import Draft
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located, Run
+from aegis.engine.timers import stamped, time_of
 from aegis.engine.turns import Turns
 from aegis.engine.work import Change, Work
 
@@ -55,6 +64,13 @@ class Steps:
             self.active += 1
             run.tasks[step.n] = asyncio.create_task(self._take(run, step))
 
+    def expire(self, run: Run, step: Step) -> None:
+        """The deadline of a step that was asked is over: its attempt has failed."""
+        if step.n not in run.tasks and not self.closing:
+            self.turns.began()
+            self.active += 1
+            run.tasks[step.n] = asyncio.create_task(self._take(run, step))
+
     def inherit(self, run: Run, step: Step, leaving: int) -> bool:
         """Let the task of the step that is `leaving` go on with `step`, if it can."""
         task = run.tasks.get(leaving)
@@ -83,7 +99,9 @@ class Steps:
         CALLER.set(run.caller)
         try:
             while True:
-                await self._attempts(run, step)
+                late = await self._unanswered(run, step)
+                if late is not None:
+                    await self._attempts(run, late)
                 heir = run.heirs.pop(step.n, None)
                 if heir is None:
                     break
@@ -100,6 +118,61 @@ class Steps:
             self.turns.ended()
             self.active -= 1
             run.tasks.pop(step.n, None)
+            self._overtaken(run, step)
+
+    def _overtaken(self, run: Run, step: Step) -> None:
+        """See to what came for a step while its task was about to end: its answer, its deadline."""
+        now = run.steps.get(step.n)
+        if now is None or run.flow.state is not FlowState.RUNNING:
+            return
+        if now.state is StepState.ASKED:
+            self._flows.attend(run, now)
+        elif now.answer is not None and now.answer != step.answer:
+            self.start(run, now)
+
+    async def _unanswered(self, run: Run, step: Step) -> Step | None:
+        """The step as it is attempted; of one that was asked in vain the next time, if any."""
+        if step.state is StepState.READY:
+            if step.due is not None:  # it was pausing when the host ended
+                left = time_of(step.due) - self._flows.ledger.clock.now()
+                await self._rest(run, step, left.total_seconds())
+            return step
+        located = self._flows.locate(run.flow, step)
+        if located is None:
+            run.blocked = run.needs(step)
+            return None
+        names = " or ".join(() if step.wait is None else step.wait.events)
+        error = PortTimeoutError(
+            f"{step.port} got no {names} until {step.due}",
+            hint="whether its partner acted is unknown",
+        )
+        again = step.moved(StepState.READY)
+        again.wait = again.due = None
+
+        def unanswered(_: Draft) -> None:
+            if run.steps[step.n] is not step:
+                raise ConflictError(f"{step.port} got its answer in the last moment")
+
+        try:
+            await self.mark(run, again, StepState.READY, unanswered)
+        except ConflictError:
+            return None
+        retried = await self._failed_attempt(run, again, error, located)
+        if retried is None:
+            return None
+        again, pause = retried
+        await self._rest(run, again, pause)
+        return again
+
+    async def _rest(self, run: Run, step: Step, seconds: float) -> None:
+        """Pause before an attempt; undo may cut it."""
+        run.attempting.add(step.n)
+        self.turns.ended()
+        try:
+            await self.sleep(seconds)
+        finally:
+            self.turns.began()
+            run.attempting.discard(step.n)
 
     async def _attempts(self, run: Run, step: Step) -> None:
         rereads = 0
@@ -109,7 +182,9 @@ class Steps:
                 run.blocked = run.needs(step)
                 return
             run.blocked = None
-            port, call = located.port, located.port.call
+            port = located.port
+            call = port.call if step.answer is None or port.answer is None else port.answer
+            step.port = port.name  # it may have another one now
             located.resident.enter()
             try:
                 # Until the attempt has ended undo may cut it, while it waits for its turn too.
@@ -122,8 +197,7 @@ class Steps:
                     self.turns.began()
                     run.attempting.discard(step.n)
                 # From here on it is done outside: undo waits for this commit instead of cutting it.
-                done = step.moved(StepState.DONE)
-                await self.settle(run, done, work, located.resident)
+                await self.settle(run, self._after(step, work), work, located.resident)
                 return
             except BreakerOpenError:
                 pause = None
@@ -159,7 +233,8 @@ class Steps:
         pause = located.port.policy.pause(attempts)
         if pause is None:
             # Whatever an adapter raised, its partner may have acted; without one nothing did.
-            unknown = bool(located.port.call.adapters) and located.port.effect
+            port = located.port
+            unknown = (bool(port.call.adapters) and port.effect) or port.answer is not None
             state = StepState.UNKNOWN if unknown else StepState.FAILED
             await self._fail(run, step.failed(None), state, error, located)
             return None
@@ -173,7 +248,21 @@ class Steps:
             pause,
         )
         counted = step.failed(said(error))
+        counted.due = stamped(self._flows.ledger.clock.now() + timedelta(seconds=pause))
         return await self.mark(run, counted, StepState.READY), pause
+
+    def _after(self, step: Step, work: Work) -> Step:
+        """A step whose attempt gave `work`: done, or asked when its partner answers later."""
+        waiting = work.waiting
+        if waiting is None:
+            done = step.moved(StepState.DONE)
+            done.due = None
+            return done
+        asked = step.moved(StepState.ASKED)
+        asked.wait, asked.answer = Wait(waiting.events, waiting.by), None
+        until = self._flows.ledger.clock.now() + timedelta(seconds=waiting.deadline)
+        asked.due = stamped(until)
+        return asked
 
     async def call(
         self,
@@ -191,10 +280,13 @@ class Steps:
         before = located.model.value(record)
         work = _work(run, step, located)
         arguments: Mapping[str, Any] = located.resident.adapters(call)
-        if call.event is not None:
-            entry = await self._flows.ledger.store.event(step.cause)
+        if call.event is not None or step.answer is not None:
+            entry = await self._flows.ledger.store.event(step.answer or step.cause)
             event = None if entry is None else decode_event(entry.doc)
-            arguments = {**arguments, call.event: event}
+            if call.event is not None:
+                arguments = {**arguments, call.event: event}
+            if event is not None and event.flow == run.flow.id:
+                work.cause = event.id
 
         def alarm() -> None:
             run.blocked = f"port {step.port}, which ignores its cancellation"
@@ -208,6 +300,8 @@ class Steps:
         span = meter.begin(source, about=step.record)
         try:
             after = await attempt(call, before, arguments, policy.timeout, work, step.port, alarm)
+            if isinstance(after, Waiting) and port is not None and port.answer is not None:
+                work.waiting, after = after, after.record
             after = returned(located.model, step.port, after, before)
         except BaseException as error:
             span.end(error)
@@ -216,9 +310,9 @@ class Steps:
             for gate in probed:
                 gate.leave(work)
         span.end()
-        event_name = located.model.updated
-        if port is not None and port.produces is not None:
-            event_name = port.produces
+        event_name, always = located.model.updated, False
+        if port is not None and port.produces is not None and work.waiting is None:
+            event_name, always = port.produces, True
         work.changes[(step.model, step.record)] = Change(
             spec=located.model,
             id=step.record,
@@ -226,7 +320,7 @@ class Steps:
             before=before,
             after=after,
             event=event_name,
-            always=port is not None and port.produces is not None,
+            always=always,
         )
         return work
 
@@ -258,21 +352,27 @@ class Steps:
             late = run.flow.state is not FlowState.RUNNING
             draft.inert = late and step.state is StepState.DONE
             draft.leaving = step.n if step.state is StepState.DONE else None
-            step.updated = draft.now
-            draft.commit.steps.append(step)
-            draft.after.append(lambda: run.steps.__setitem__(step.n, step))
+            self._flows.put(draft, run, step)
+            if step.state is StepState.DONE:
+                self._flows.undoing.by_event(draft, run, step)
 
         await self.commit(run, work, mark, resident)
 
-    async def mark(self, run: Run, step: Step, state: StepState) -> Step:
-        """Store that a step is in `state`, and nothing else."""
+    async def mark(
+        self,
+        run: Run,
+        step: Step,
+        state: StepState,
+        also: Callable[[Draft], None] | None = None,
+    ) -> Step:
+        """Store that a step is in `state`, with what `also` adds, and nothing else."""
         moved = step if step.state is state else step.moved(state)
         work = Work(key=step.key, label=run.flow.component, flow=run.flow.id)
 
         def mark(draft: Draft) -> None:
-            moved.updated = draft.now
-            draft.commit.steps.append(moved)
-            draft.after.append(lambda: run.steps.__setitem__(moved.n, moved))
+            self._flows.put(draft, run, moved)
+            if also is not None:
+                also(draft)
 
         await self.commit(run, work, mark)
         return moved
@@ -289,9 +389,7 @@ class Steps:
             work.emissions.append(Emission(emission.type, emission.data, subject))
 
         def mark(draft: Draft) -> None:
-            failed.updated = draft.now
-            draft.commit.steps.append(failed)
-            draft.after.append(lambda: run.steps.__setitem__(failed.n, failed))
+            self._flows.put(draft, run, failed)
             self._flows.undoing.begin(draft, run.flow.id, f"{step.port}: {failed.error}")
 
         await self.commit(run, work, mark)

@@ -46,8 +46,38 @@ class Undo:
 
         draft.after.append(begin)
 
-    async def resume(self, id: str) -> Flow:
-        """Take up the undo of a flow again where it failed.
+    def by_event(self, draft: Draft, run: Run, step: Step) -> None:
+        """Begin with `draft` what a step of a port with `undo=True` asks for; for marks.
+
+        That is the undo of every open flow of its record, but of one that its own event began.
+        """
+        located = self._flows.locate(run.flow, step)
+        if located is None or not located.port.undoes:
+            return
+        for id in list(self._flows.about((step.model, step.record))):
+            if id != run.flow.id or run.flow.root != step.cause:
+                self.begin(draft, id, f"undone by {step.port}", canceled=True)
+
+    async def ask(self, id: str) -> Flow:
+        """Begin the undo of a flow that is under way. Raises NotFoundError, ConflictError."""
+        stored = await self._flows.ledger.store.flow(id)
+        if stored is None:
+            raise NotFoundError(f"there is no flow {id!r}")
+        work = Work(key=id, label=stored[0].component)
+
+        def mark(draft: Draft) -> None:
+            run = self._flows.find(id)
+            if run is None or run.flow.state is not FlowState.RUNNING:
+                raise ConflictError(
+                    f"flow {id!r} is not under way", hint="only what is under way can be undone"
+                )
+            self.begin(draft, id, "undone by request", canceled=True)
+
+        await self._flows.ledger.settle(self._flows.registry(), work, locks=(id,), mark=mark)
+        return self._flows.flow(id)
+
+    async def resume(self, id: str, *, skip: bool = False) -> Flow:
+        """Take up the undo of a flow again where it failed, or with `skip` behind that step.
 
         Raises NotFoundError for an unknown flow, ConflictError for one whose undo did not fail.
         """
@@ -64,6 +94,11 @@ class Undo:
                     f"flow {id!r} is {run.flow.state}", hint="only a failed undo can be continued"
                 )
             flow = run.flow.moved(FlowState.COMPENSATING, draft.now, run.flow.error)
+            for step in run.steps.values() if skip else ():
+                if step.state is StepState.UNDO_FAILED:
+                    skipped = step.moved(StepState.UNDO_SKIPPED, step.error)
+                    self._flows.put(draft, run, skipped)
+                    flow.error = f"{flow.error} (skipped)"
             draft.commit.flows.append(flow)
             draft.commit.cleared += [Cleared(one.subscriber, one.seq) for one in failures]
 
@@ -132,7 +167,7 @@ class Undo:
             tasks = list(late)
         run.blocked = None
         for step in list(run.steps.values()):
-            if step.state is StepState.READY and step.n in run.touched:
+            if _may_have_acted(run, step):
                 await self._steps.mark(run, step, StepState.UNKNOWN)
             elif step.state in OPEN_STEPS:
                 await self._steps.mark(run, step, StepState.DROPPED)
@@ -221,6 +256,13 @@ class Undo:
             kind="flow",
             what=flow.model,
         )
+
+
+def _may_have_acted(run: Run, step: Step) -> bool:
+    """Whether the partner of an open step may have done something that nobody heard of."""
+    if step.state is StepState.READY:
+        return step.n in run.touched or step.answer is not None
+    return step.state is StepState.ASKED
 
 
 def failure(flow: str) -> str:

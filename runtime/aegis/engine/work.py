@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec.structs import astuple
 from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import ConflictError, InvalidError
 from aegis.core.event import Emission
+from aegis.core.port import Waiting
 from aegis.core.record import Record
 
 Key = tuple[str, str]
@@ -43,6 +45,8 @@ class Change:
     def changed(self) -> dict[str, Any]:
         """The fields whose value differs, with the new one; all of them for a new record."""
         after = self.after
+        if after is None:
+            return {}
         if self.before is None:
             return {name: getattr(after, name) for name in self.spec.fields if name != "id"}
         values = zip(self.spec.fields, astuple(after), astuple(self.before), strict=True)
@@ -76,7 +80,8 @@ class Work:
     `step` the number of its step there,
     `label` the component revision whose code runs, `model` and `subject` the record it is about,
     `actor` the node of the graph that does it. `pin` leads the output of the code to whoever set it
-    off, until what it gives is called. `expired` says that its time is up.
+    off, until what it gives is called. `expired` says that its time is up. `waiting` is what a port
+    returned whose partner answers later.
     """
 
     key: str
@@ -89,8 +94,20 @@ class Work:
     actor: str | None = None
     pin: Callable[[], Callable[[], None]] | None = None
     expired: bool = False
+    waiting: Waiting | None = None
     changes: dict[Key, Change] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
+
+    def told(self) -> Iterator[tuple[str, str | None, str | None, Callable[[], dict[str, Any]]]]:
+        """The events it will publish: type, model that it is about, subject, and what is in it."""
+        for change in self.changes.values():
+            yield change.event, change.spec.key, change.id, change.changed
+        for emission in self.emissions:
+            yield emission.type, self.model, emission.subject, partial(_data, emission)
+
+
+def _data(said: Emission) -> dict[str, Any]:
+    return said.data
 
 
 def encode(

@@ -294,9 +294,7 @@ class _Survey:
                 f"method that does with @{port.name}.answer"
             )
         if port.join and len(consumes) < 2:
-            self.problems.append(
-                f"{where} joins events and consumes {len(consumes)}: name them all"
-            )
+            self.problems.append(f"{where} joins several events: name them all in `consumes`")
         return PortSpec(
             name=port.name,
             call=call,
