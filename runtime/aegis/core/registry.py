@@ -280,7 +280,7 @@ class Registry:
                     where = f"{model.key}.{port.name} consumes {pattern!r}"
                     if pattern not in produced:
                         # What begins otherwise is no slip of the pen: it comes from outside.
-                    hint = closest(pattern, [n for n in produced if _alike(n, pattern)])
+                        hint = closest(pattern, [n for n in produced if _alike(n, pattern)])
                         if hint is not None:
                             yield f"{where}, which nobody produces: {hint}"
                     elif pattern not in own and port.by is None:
