@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aegis.adapters.storage import sqlite, tables
+from aegis.adapters.storage import sqlite
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.api.request import Request
 from aegis.api.router import Router
@@ -25,7 +25,6 @@ from aegis.core.errors import (
     BadRequestError,
     ConflictError,
     CorruptError,
-    NewerFormatError,
     OwnedError,
     StoreError,
 )
@@ -393,73 +392,6 @@ async def test_a_second_store_in_the_same_process_is_refused_too(tmp_path):
 # --- damage
 
 
-async def test_a_newer_format_is_left_alone(tmp_path):
-    await (await filled(tmp_path, 10)).close()
-    with sqlite3.connect(tmp_path / sqlite.NAME) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    before = (tmp_path / sqlite.NAME).read_bytes()
-    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 3"):
-        await opened(tmp_path)
-    assert (tmp_path / sqlite.NAME).read_bytes() == before
-
-
-async def test_a_database_of_format_1_opens_and_lists_its_failed_flows(tmp_path):
-    path = tmp_path / sqlite.NAME
-    store = await opened(tmp_path)
-    (flow,) = purchase("r").flows
-    events = [
-        Entry(id, "order.created", "r", None, NOW, b"{}") for id in ("event-before", flow.root)
-    ]
-    ended = {
-        "undone": (FlowState.COMPENSATED, "pay: no line"),
-        "stopped": (FlowState.COMPENSATION_FAILED, "undone by cancel"),
-        "canceled": (FlowState.COMPENSATED, "undone by cancel"),
-        "damaged": (FlowState.COMPENSATED, "pay: no line"),
-        "done": (FlowState.COMPLETED, None),
-    }
-    flows = [
-        msgspec.structs.replace(flow, id=id, state=state, error=error)
-        for id, (state, error) in ended.items()
-    ]
-    await store.commit(Commit(events=events, flows=flows))
-    await store.close()
-    with sqlite3.connect(path) as db:
-        # All that tells format 1 from this one.
-        db.execute("DROP INDEX failed_by_seq")
-        for index in ("events_by_subject", "events_by_cause"):
-            db.execute(f"DROP INDEX {index}")
-        for table in ("taken", "unclaimed", "recordings"):
-            db.execute(f"DROP TABLE {table}")
-        db.execute("ALTER TABLE events DROP COLUMN cause")
-        db.execute("PRAGMA user_version = 1")
-        db.execute("UPDATE flows SET doc = '{' || doc WHERE id = 'damaged'")
-    db.close()
-    for _ in range(2):  # once upgraded it is as any other
-        store = await opened(tmp_path)
-        found = {one.subscriber: one for one in await store.failed()}
-        assert found.keys() == {"flow:undone", "flow:stopped"}
-        one = found["flow:undone"]
-        assert (one.kind, one.what, one.subject, one.event) == ("flow", "m.M", "r", flow.root)
-        assert (one.error, one.seq, one.held) == ("pay: no line", 2, False)
-        await store.close()
-    with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (tables.FORMAT,)
-        query = "SELECT name FROM sqlite_master WHERE name = 'failed_by_seq'"
-        assert db.execute(query).fetchone()
-    db.close()
-
-
-async def test_a_database_of_another_program_is_left_alone(tmp_path):
-    with sqlite3.connect(tmp_path / sqlite.NAME) as db:
-        db.execute("CREATE TABLE theirs (x)")
-    db.close()
-    before = (tmp_path / sqlite.NAME).read_bytes()
-    with pytest.raises(StoreError, match="not one of Aegis"):
-        await opened(tmp_path)
-    assert (tmp_path / sqlite.NAME).read_bytes() == before
-
-
 @pytest.mark.parametrize(
     "head", [b"this is no database at all" * 99, b"SQLite format 3\0" + b"\xff" * 4080]
 )
@@ -543,10 +475,21 @@ async def test_hot_reads_use_an_index(tmp_path):
     await store.open_flows()
     await store.flows("m.M", "a")
     await store.flow("f")
+    await store.events_of("a", 3, 5)
+    await store.caused_by("e", 5)
+    store.taken("k")
+    await store.recordings("f")
+    await store.failed_of("mail")
+    await store.failed(5)
     plans = {sql: store._writer.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in seen}
-    assert len(plans) == 7
+    assert len(plans) == 13
     scans = [row[3] for plan in plans.values() for row in plan if row[3].startswith("SCAN")]
-    assert scans == ["SCAN f USING INDEX flows_open"]
+    assert sorted(scans) == [
+        "SCAN f USING INDEX flows_open",
+        "SCAN failed USING INDEX failed_by_seq",  # in its order, so no further than the limit
+        "SCAN led",  # what was found so far
+        "SCAN led",
+    ]
     await store.close()
 
 

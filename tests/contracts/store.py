@@ -17,6 +17,7 @@ from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
+    Claimed,
     Cleared,
     Commit,
     Cursor,
@@ -25,7 +26,10 @@ from aegis.protocols import (
     Failed,
     Fill,
     Put,
+    Recording,
     Schema,
+    Taken,
+    Unclaimed,
 )
 
 NOW = "2026-11-23T10:00:00.000Z"
@@ -40,8 +44,8 @@ def new(id, **data):
     return Commit(puts=[Put(record(id, **data), 0)])
 
 
-def entry(id, type="item.created", subject=None, flow=None):
-    return Entry(id, type, subject, flow, NOW, msgspec.json.encode({"id": id}))
+def entry(id, type="item.created", subject=None, flow=None, cause=None):
+    return Entry(id, type, subject, flow, NOW, msgspec.json.encode({"id": id}), 0, cause)
 
 
 def flow(id, *, state=FlowState.RUNNING, created=NOW, component="shop", **about):
@@ -222,6 +226,96 @@ class StoreContract:
         await store.commit(Commit(events=[entry("e1"), entry("e2")]))
         assert await store.commit(new("a")) == 2
         assert await store.commit(Commit()) == 2
+
+    async def test_the_events_of_a_subject_come_in_order_page_by_page(self, store):
+        subjects = ["a", "b", None, "a", "ä", "a", "A", "a"]
+        events = [entry(f"e{n}", subject=subject) for n, subject in enumerate(subjects)]
+        await store.commit(Commit(events=events))
+        assert [one.seq for one in await store.events_of("a", 0, 9)] == [1, 4, 6, 8]
+        assert [one.seq for one in await store.events_of("a", 0, 2)] == [1, 4]
+        assert [one.seq for one in await store.events_of("a", 4, 2)] == [6, 8]
+        assert await store.events_of("a", 8, 2) == await store.events_of("c", 0, 9) == []
+        assert await store.events_of("ä", 0, 9) == [msgspec.structs.replace(events[4], seq=5)]
+
+    async def test_what_an_event_led_to_comes_in_order_at_any_remove(self, store):
+        causes = {"a": None, "b": "a", "x": None, "c": "b", "d": "a", "y": "x", "e": "c", "z": "?"}
+        events = [entry(id, cause=cause) for id, cause in causes.items()]
+        await store.commit(Commit(events=events))
+
+        async def led(id, limit=9):
+            return [one.id for one in await store.caused_by(id, limit)]
+
+        assert await led("a") == ["a", "b", "c", "d", "e"]
+        assert await led("a", 3) == ["a", "b", "c"]
+        assert await led("b") == ["b", "c", "e"]
+        assert await led("e") == ["e"]
+        assert await led("z", 1) == ["z"]
+        assert await led("missing") == await led("?") == []
+        assert (await store.caused_by("c", 9))[0].cause == "b"
+
+    async def test_a_long_chain_and_a_wide_fan_of_events_are_found_whole(self, store):
+        chain = [entry(f"c{n}", cause=f"c{n - 1}") for n in range(1, 2000)]
+        fan = [entry(f"f{n}", cause="c0") for n in range(2000)]
+        await store.commit(Commit(events=[entry("c0"), *chain, *fan]))
+        assert len(await store.caused_by("c0", 10_000)) == 4000
+        assert [one.seq for one in await store.caused_by("c0", 3000)] == list(range(1, 3001))
+        assert (await store.caused_by("c1500", 9))[-1].id == "c1508"
+
+    # --- what waits, what came from outside, what was recorded
+
+    async def test_an_outside_event_is_taken_under_its_key(self, store):
+        assert store.taken("/shop 1") is None
+        await store.commit(Commit(taken=[Taken("/shop 1", "e1", NOW), Taken("/shop 2", "e2", NOW)]))
+        assert store.taken("/shop 1") == "e1"
+        assert store.taken("/shop") is None
+
+    async def test_what_is_unclaimed_comes_oldest_first_until_it_is_claimed(self, store):
+        times = {"c": "2026-01-02T00:00:00Z", "b": NOW, "a": NOW}
+        waiting = [Unclaimed(id, "item.picked", time) for id, time in times.items()]
+        await store.commit(Commit(unclaimed=waiting))
+        assert list(await store.unclaimed()) == [waiting[0], waiting[2], waiting[1]]
+        await store.commit(Commit(claimed=[Claimed("a"), Claimed("missing")]))
+        assert list(await store.unclaimed()) == [waiting[0], waiting[1]]
+        late = Unclaimed("d", "item.picked", NOW)
+        await store.commit(Commit(unclaimed=[late], claimed=[Claimed("d")]))
+        assert list(await store.unclaimed()) == [waiting[0], waiting[1]]
+
+    async def test_recordings_come_by_step_and_attempt_and_are_replaced_by_these(self, store):
+        def recording(n, attempt, doc=b"\x00\xff", flow="f"):
+            return Recording(flow, n, attempt, NOW, doc)
+
+        await store.commit(
+            Commit(
+                recordings=[
+                    recording(2, 1),
+                    recording(10, 1),
+                    recording(2, 2),
+                    recording(1, 1, flow="g"),
+                ]
+            )
+        )
+        await store.commit(Commit(recordings=[recording(2, 2, b"again")]))
+        assert list(await store.recordings("f")) == [
+            recording(2, 1),
+            recording(2, 2, b"again"),
+            recording(10, 1),
+        ]
+        assert list(await store.recordings("h")) == []
+
+    async def test_a_conflict_takes_claims_and_records_nothing(self, store):
+        await store.commit(Commit(unclaimed=[Unclaimed("a", "item.picked", NOW)]))
+        with pytest.raises(ConflictError):
+            await store.commit(
+                Commit(
+                    drops=[Drop("shop.Item", "missing", 1)],
+                    taken=[Taken("k", "e", NOW)],
+                    claimed=[Claimed("a")],
+                    recordings=[Recording("f", 1, 1, NOW, b"")],
+                )
+            )
+        assert store.taken("k") is None
+        assert [one.event for one in await store.unclaimed()] == ["a"]
+        assert list(await store.recordings("f")) == []
 
     async def test_old_answers_are_forgotten_and_newer_ones_kept(self, store):
         def answer(key, created):

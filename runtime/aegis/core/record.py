@@ -16,6 +16,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One stored record. `model` is `component.Model`; `doc` the author's data as JSON with the id.
 
     `revision` counts the changes of the author's data from 1 and is the ETag; times are RFC 3339.
+    A store gives an empty `doc` where it found something else than what was written.
     """
 
     model: str
@@ -53,7 +54,8 @@ _DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def damaged(record: Record, error: Exception) -> CorruptError:
     """What to raise of a record that cannot be read."""
+    reason = error if record.doc else "it is not what was written"
     return CorruptError(
-        f"the stored {record.model} {record.id!r} is damaged: {error}",
+        f"the stored {record.model} {record.id!r} is damaged: {reason}",
         hint="restore a backup, or delete it",
     )

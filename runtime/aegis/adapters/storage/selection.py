@@ -7,10 +7,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from aegis.adapters.storage.tables import DOC
+from aegis.adapters.storage import values
+from aegis.adapters.storage.tables import RECORDS
 from aegis.core.query import Page, Query, Term, encode_cursor
-from aegis.core.record import Record
 
+_WIDTH = len(RECORDS.columns) + 2  # of a record's row
 _COLUMNS = {"id": "id", "_created": "created", "_updated": "updated"}
 
 
@@ -61,29 +62,27 @@ def select(db: sqlite3.Connection, model: str, query: Query) -> Page:
     """
     columns: list[str] = []
     order: list[str] = []
-    values: list[Any] = []
+    bound: list[Any] = []
     for index, term in enumerate(query.sort):
         sql, parameters = _expression(term)
         columns.append(f", {sql} AS k{index}")
         order.append(f"k{index} DESC" if term.descending else f"k{index}")
-        values += parameters
+        bound += parameters
     conditions = ["model = ?"]
-    values.append(model)
+    bound.append(model)
     parts: list[tuple[str, tuple[Any, ...]]] = [_filter(term) for term in query.where]
     if query.after is not None:
         parts.append(_beyond(query, query.after))
     for sql, parameters in parts:
         conditions.append(sql)
-        values += parameters
+        bound += parameters
     rows = db.execute(
-        f"SELECT id, revision, created, updated, {DOC}{''.join(columns)} FROM records "
+        f"SELECT {RECORDS.read()}{''.join(columns)} FROM records "
         f"WHERE {' AND '.join(conditions)} ORDER BY {', '.join([*order, 'id'])} LIMIT ?",
-        (*values, query.limit + 1),
+        (*bound, query.limit + 1),
     ).fetchall()
     kept = rows[: query.limit]
-    items = [
-        Record(model=model, id=row[0], revision=row[1], created=row[2], updated=row[3], doc=row[4])
-        for row in kept
-    ]
+    items = [values.record(row[:_WIDTH]) for row in kept]
     more = kept and len(rows) > query.limit
-    return Page(items=items, next=encode_cursor((*kept[-1][5:], kept[-1][0])) if more else None)
+    after = (*kept[-1][_WIDTH:], items[-1].id) if more else None
+    return Page(items=items, next=None if after is None else encode_cursor(after))

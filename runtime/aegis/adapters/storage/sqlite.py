@@ -12,16 +12,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import tables
+from aegis.adapters.storage import tables, values
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.selection import select
-from aegis.adapters.storage.tables import Records, Row, Work
+from aegis.adapters.storage.table import Row, Table, checksum
+from aegis.adapters.storage.tables import Records, Work
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
@@ -32,7 +32,6 @@ from aegis.core.errors import (
     NewerFormatError,
     StoreError,
 )
-from aegis.core.flow import Flow, Step
 from aegis.core.query import Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
@@ -50,6 +49,7 @@ from aegis.protocols import (
 T = TypeVar("T")
 
 NAME = "aegis.db"
+_GET = f"{tables.RECORDS.select} WHERE model = ? AND id = ?"
 GROUP = 256  # commits that share one transaction at most
 READERS = 4  # scans at a time
 # Up to this size, in bytes, the file is looked through after a crash: some 3 ms a MiB. A killed
@@ -70,6 +70,11 @@ _HOPELESS = frozenset(
     }
 )
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BROKEN = (
+    "malformed JSON",
+    "Could not decode to UTF-8",
+    "user-defined function raised",  # the checksum of what is no text
+)
 
 
 class SqliteStore:
@@ -285,14 +290,14 @@ class SqliteStore:
                 raise sqlite3.IntegrityError("an errand runs apart")
             for event in work.events:
                 self._seq += 1
-                events.append((self._seq, *event))
+                events.append(tables.event(self._seq, event))
             for sql, rows in work.upserts:
                 upserts.setdefault(sql, []).extend(rows)
             seqs.append(self._seq)
         if records:
             self._store_records(records)
         if events:
-            self._writer.executemany(tables.EVENT, events)
+            self._writer.executemany(tables.EVENTS.insert, events)
         for sql, rows in upserts.items():
             self._writer.executemany(sql, rows)
         return seqs
@@ -312,7 +317,7 @@ class SqliteStore:
             else:
                 inserts.append(row)
         if inserts:
-            self._writer.executemany(tables.INSERT, inserts)
+            self._writer.executemany(tables.RECORDS.insert, inserts)
         for sql, rows in ((tables.UPDATE, updates), (tables.DELETE, deletes)):
             if rows and self._writer.executemany(sql, rows).rowcount != len(rows):
                 raise sqlite3.IntegrityError("a stored revision is not the expected one")
@@ -354,22 +359,17 @@ class SqliteStore:
             found = 0 if row is None else row[0]
             if found != expected:
                 return _conflict(*key, expected, found)
-        for id, *_ in work.events:
-            if self._writer.execute("SELECT 1 FROM events WHERE id = ?", (id,)).fetchone():
-                return ConflictError(f"the event {id} is in the journal already")
+        for event in work.events:
+            if self._writer.execute("SELECT 1 FROM events WHERE id = ?", (event.id,)).fetchone():
+                return ConflictError(f"the event {event.id} is in the journal already")
         return None
 
     # --- reading --------------------------------------------------------------------------------
 
     def get(self, model: str, id: str) -> Record | None:
         """The record as last committed."""
-        row = self._point(tables.GET, model, id)
-        if row is None:
-            return None
-        revision, created, updated, doc = row
-        return Record(
-            model=model, id=id, revision=revision, created=created, updated=updated, doc=doc
-        )
+        row = self._point(_GET, model, id)
+        return None if row is None else values.record(row)
 
     def last_seq(self) -> int:
         """The seq of the journal's last event, 0 when there is none."""
@@ -386,99 +386,89 @@ class SqliteStore:
 
     async def events(self, after: int, limit: int) -> Entries:
         """Up to `limit` entries of the journal with a seq above `after`, in order."""
-        sql = f"{tables.ENTRIES} WHERE seq > ? ORDER BY seq LIMIT ?"
-        return await self._scan(lambda db: [Entry(*row) for row in db.execute(sql, (after, limit))])
+        sql = f"{tables.EVENTS.select} WHERE seq > ? ORDER BY seq LIMIT ?"
+        return await self._entries(sql, after, limit)
 
     async def event(self, id: str) -> Entry | None:
         """The entry of the event `id`."""
-        row = self._point(f"{tables.ENTRIES} WHERE id = ?", id)
-        return None if row is None else Entry(*row)
+        row = self._point(f"{tables.EVENTS.select} WHERE id = ?", id)
+        return None if row is None else self._fits(values.entry(row), id=id)
 
     async def events_of(self, subject: str, after: int, limit: int) -> Entries:
         """Up to `limit` entries with that subject and a seq above `after`, in order."""
-        sql = f"{tables.ENTRIES} WHERE subject = ? AND seq > ? ORDER BY seq LIMIT ?"
-        key = (subject, after, limit)
-        return await self._scan(lambda db: [Entry(*row) for row in db.execute(sql, key)])
+        sql = f"{tables.EVENTS.select} WHERE subject = ? AND seq > ? ORDER BY seq LIMIT ?"
+        found = await self._entries(sql, subject, after, limit)
+        return [self._fits(entry, subject=subject) for entry in found]
 
     async def caused_by(self, id: str, limit: int) -> Entries:
         """The event `id` and those that it led to, at whatever remove: `limit` of them in order."""
-        return await self._scan(
-            lambda db: [Entry(*row) for row in db.execute(tables.CAUSED, (id, limit))]
-        )
+        return await self._entries(tables.CAUSED, id, limit)
+
+    async def _entries(self, sql: str, *key: str | int) -> Entries:
+        return await self._scan(lambda db: [values.entry(row) for row in db.execute(sql, key)])
 
     def taken(self, key: str) -> str | None:
         """The id that an outside event got, None when none of that key was taken."""
-        row = self._point("SELECT event FROM taken WHERE key = ?", key)
-        return None if row is None else row[0]
+        row = self._point(f"{tables.TAKEN.select} WHERE key = ?", key)
+        return None if row is None else values.taken(row).event
 
     async def unclaimed(self) -> Sequence[Unclaimed]:
         """The events that wait to be claimed as answers, oldest first."""
-        sql = "SELECT event, type, time FROM unclaimed ORDER BY time, event"
-        return await self._scan(lambda db: [Unclaimed(*row) for row in db.execute(sql)])
+        sql = f"{tables.UNCLAIMED.select} ORDER BY time, event"
+        return await self._scan(lambda db: [values.unclaimed(row) for row in db.execute(sql)])
 
     async def recordings(self, flow: str) -> Sequence[Recording]:
         """What the adapters of a flow's steps answered, by step and attempt."""
-        sql = (
-            "SELECT flow, n, attempt, time, doc FROM recordings WHERE flow = ? ORDER BY n, attempt"
+        sql = f"{tables.RECORDINGS.select} WHERE flow = ? ORDER BY n, attempt"
+        return await self._scan(
+            lambda db: [values.recording(row) for row in db.execute(sql, (flow,))]
         )
-        return await self._scan(lambda db: [Recording(*row) for row in db.execute(sql, (flow,))])
 
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""
-        return await self._scan(lambda db: _flows(db.execute(tables.FLOWS.format(tables.OPEN))))
+        return await self._flows(tables.FLOWS_WHERE.format(tables.OPEN))
 
     async def flow(self, id: str) -> FlowSteps | None:
         """One flow with its steps by number."""
-        found = await self._scan(
-            lambda db: _flows(db.execute(tables.FLOWS.format("id = ?"), (id,)))
-        )
+        found = await self._flows(tables.FLOWS_WHERE.format("id = ?"), id)
         return found[0] if found else None
 
     async def flows(self, model: str, record: str) -> Flows:
         """The flows about a record, oldest first."""
-        sql = tables.FLOWS.format("model = ? AND f.record = ?")
-        return await self._scan(lambda db: _flows(db.execute(sql, (model, record))))
+        found = await self._flows(
+            tables.FLOWS_WHERE.format("model = ? AND f.record = ?"), model, record
+        )
+        for flow, _ in found:
+            self._fits(flow, model=model, record=record)
+        return found
 
     async def recent_flows(self, limit: int) -> Flows:
         """Up to `limit` flows of any state, by id, the highest first."""
-        return await self._scan(lambda db: _flows(db.execute(tables.RECENT, (limit,))))
+        return await self._flows(tables.RECENT, limit)
+
+    async def _flows(self, sql: str, *key: str | int) -> Flows:
+        return await self._scan(lambda db: values.flows(db.execute(sql, key)))
 
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
-        sql = "SELECT fingerprint, status, headers, body, created FROM answers WHERE key = ?"
-        row = self._point(sql, key)
-        if row is None:
-            return None
-        fingerprint, status, headers, body, created = row
-        return Answer(
-            key=key,
-            fingerprint=fingerprint,
-            status=status,
-            headers=msgspec.json.decode(headers, type=tuple[tuple[str, str], ...]),
-            body=body,
-            created=created,
-        )
+        row = self._point(f"{tables.ANSWERS.select} WHERE key = ?", key)
+        return None if row is None else values.answer(row)
 
     async def cursor(self, subscriber: str) -> int | None:
         """How far a subscriber has come, None when it is new."""
-        row = self._point("SELECT seq FROM cursors WHERE subscriber = ?", subscriber)
-        return None if row is None else row[0]
+        row = self._point(f"{tables.CURSORS.select} WHERE subscriber = ?", subscriber)
+        return None if row is None else values.cursor(row).seq
 
     async def failed(self, limit: int | None = None) -> Sequence[Failed]:
         """The failed list, oldest event first; with `limit` the newest ones only."""
-        sql = f"SELECT {tables.DOC} FROM failed ORDER BY seq DESC, subscriber DESC LIMIT ?"
-        most = -1 if limit is None else limit
-        found = await self._scan(
-            lambda db: [_value(row[0], Failed) for row in db.execute(sql, (most,))]
-        )
+        sql = f"{tables.FAILED.select} ORDER BY seq DESC, subscriber DESC LIMIT ?"
+        found = await self._documents(tables.FAILED, Failed, sql, -1 if limit is None else limit)
         return found[::-1]
 
     async def failed_of(self, subscriber: str) -> Sequence[Failed]:
         """The failures of one subscriber, oldest event first."""
-        sql = f"SELECT {tables.DOC} FROM failed WHERE subscriber = ? ORDER BY seq"
-        return await self._scan(
-            lambda db: [_value(row[0], Failed) for row in db.execute(sql, (subscriber,))]
-        )
+        sql = f"{tables.FAILED.select} WHERE subscriber = ? ORDER BY seq"
+        return await self._documents(tables.FAILED, Failed, sql, subscriber)
 
     async def failed_count(self) -> int:
         """How many failures there are."""
@@ -487,18 +477,31 @@ class SqliteStore:
 
     async def deployments(self) -> Sequence[Deployment]:
         """All deployments, by number."""
-        sql = f"SELECT {tables.DOC} FROM deployments ORDER BY number"
-        return await self._scan(lambda db: [_value(row[0], Deployment) for row in db.execute(sql)])
+        sql = f"{tables.DEPLOYMENTS.select} ORDER BY number"
+        return await self._documents(tables.DEPLOYMENTS, Deployment, sql)
 
     async def source(self, digest: str) -> Source | None:
         """The text of a revision."""
-        row = self._point(f"SELECT {tables.DOC} FROM sources WHERE digest = ?", digest)
-        return None if row is None else _value(row[0], Source)
+        row = self._point(f"{tables.SOURCES.select} WHERE digest = ?", digest)
+        return None if row is None else values.document(tables.SOURCES, row, Source)
 
     async def schema(self, model: str) -> bytes | None:
         """The schema that the stored records of `model` have."""
-        row = self._point(f"SELECT {tables.DOC} FROM schemas WHERE model = ?", model)
-        return None if row is None else row[0]
+        row = self._point(f"{tables.SCHEMAS.select} WHERE model = ?", model)
+        return None if row is None else tables.SCHEMAS.checked(row)[-1]
+
+    async def _documents(
+        self, table: Table, type: type[T], sql: str, *key: str | int
+    ) -> Sequence[T]:
+        return await self._scan(
+            lambda db: [values.document(table, row, type) for row in db.execute(sql, key)]
+        )
+
+    def _fits(self, value: T, **asked: str) -> T:
+        """`value`, which must be what was `asked` for: an index can be damaged too."""
+        if all(getattr(value, name) == wanted for name, wanted in asked.items()):
+            return value
+        raise self._corrupt(f"an index leads to the wrong {type(value).__name__}")
 
     def _point(self, sql: str, *key: str) -> Any:
         """The one row that `key` names, read here and now."""
@@ -540,8 +543,8 @@ class SqliteStore:
             connections.append(self._connect(cache=16))
             self._writer = connections[0]
             self._prepare(self._writer, check=not released)
-            row = self._writer.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-            self._seq = row[0]
+            last = self._writer.execute(f"{tables.EVENTS.select} ORDER BY seq DESC LIMIT 1")
+            self._seq = max((values.entry(row).seq for row in last), default=0)
             connections.append(self._connect(cache=16, read_only=True))
             self._reader = connections[1]
             for _ in range(READERS):
@@ -578,12 +581,14 @@ class SqliteStore:
             self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         db.execute(f"PRAGMA cache_size = {-1024 * cache}")
+        db.execute("PRAGMA cell_size_check = ON")
         if read_only:
             db.execute("PRAGMA query_only = ON")
         return db
 
     def _prepare(self, db: sqlite3.Connection, *, check: bool) -> None:
         """Make the database ours and ready, or say why not."""
+        db.create_function("checksum", -1, checksum, deterministic=True)
         (found,) = db.execute("PRAGMA user_version").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (known,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -635,7 +640,7 @@ class SqliteStore:
 
     def _translated(self, error: Exception) -> StoreError:
         """`error` of SQLite or of decoding as one of ours."""
-        damaged = _code(error) in _DAMAGED or "malformed JSON" in str(error)
+        damaged = _code(error) in _DAMAGED or any(word in str(error) for word in _BROKEN)
         if damaged or isinstance(error, msgspec.MsgspecError):
             return self._corrupt(error)
         return StoreError(f"the store {self._path} failed: {error}")
@@ -667,15 +672,3 @@ def _folded(works: Iterable[Work]) -> Records:
                 raise _conflict(*key, expected, found)
             records[key] = (first, row)
     return records
-
-
-def _value(doc: bytes, type: type[T]) -> T:
-    return msgspec.json.decode(doc, type=type)
-
-
-def _flows(rows: Iterable[Row]) -> Flows:
-    return [
-        (_value(first[1], Flow), [_value(row[2], Step) for row in (first, *group) if row[2]])
-        for _, group in groupby(rows, lambda row: row[0])
-        for first in (next(group),)
-    ]

@@ -11,54 +11,77 @@ from typing import Any
 
 import msgspec
 
+from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
-from aegis.protocols import Commit
+from aegis.protocols import Commit, Entry
 
 FORMAT = 3
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
-Row = tuple[Any, ...]
 Key = tuple[str, str]  # model, id
 Records = dict[Key, tuple[int, Row | None]]  # the revision expected, the row or None to delete
 
 OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN_FLOWS)))
-TAKEN = """
-CREATE TABLE taken (key TEXT PRIMARY KEY, event TEXT NOT NULL, time TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE unclaimed (event TEXT PRIMARY KEY, type TEXT NOT NULL, time TEXT NOT NULL)
-    WITHOUT ROWID;
+
+RECORDS = Table("records", "model id", "revision created updated")
+EVENTS = Table("events", "seq", "id type subject flow time cause")
+FLOWS = Table("flows", "id", "component model record state created")
+STEPS = Table("steps", "flow n")
+ANSWERS = Table("answers", "key", "fingerprint status headers created", doc="body", blob=True)
+CURSORS = Table("cursors", "subscriber", "seq", doc=None)
+FAILED = Table("failed", "subscriber seq")
+DEPLOYMENTS = Table("deployments", "number")
+SOURCES = Table("sources", "digest")
+SCHEMAS = Table("schemas", "model")
+TAKEN = Table("taken", "key", "event time", doc=None)
+UNCLAIMED = Table("unclaimed", "event", "type time", doc=None)
+RECORDINGS = Table("recordings", "flow n attempt", "time", blob=True)
+OF_FORMAT_2 = (
+    *(RECORDS, EVENTS, FLOWS, STEPS, ANSWERS, CURSORS, FAILED),
+    *(DEPLOYMENTS, SOURCES, SCHEMAS),
+)
+ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS)
+
+_SUM = "sum INTEGER NOT NULL DEFAULT 0"
+_NEW_IN_3 = f"""
+CREATE TABLE taken (
+    key TEXT PRIMARY KEY, event TEXT NOT NULL, time TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
+CREATE TABLE unclaimed (
+    event TEXT PRIMARY KEY, type TEXT NOT NULL, time TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE TABLE recordings (
     flow TEXT NOT NULL, n INTEGER NOT NULL, attempt INTEGER NOT NULL, time TEXT NOT NULL,
-    doc BLOB NOT NULL, PRIMARY KEY (flow, n, attempt)) WITHOUT ROWID;
+    doc BLOB NOT NULL, {_SUM}, PRIMARY KEY (flow, n, attempt)) WITHOUT ROWID;
+CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
+CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
 """
 TABLES = f"""
 CREATE TABLE records (
     model TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, created TEXT NOT NULL,
-    updated TEXT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (model, id)) WITHOUT ROWID;
+    updated TEXT NOT NULL, doc TEXT NOT NULL, {_SUM}, PRIMARY KEY (model, id)) WITHOUT ROWID;
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, subject TEXT, flow TEXT,
-    time TEXT NOT NULL, doc TEXT NOT NULL, cause TEXT);
-CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
-CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
+    time TEXT NOT NULL, doc TEXT NOT NULL, cause TEXT, {_SUM});
 CREATE TABLE flows (
     id TEXT PRIMARY KEY, component TEXT NOT NULL, model TEXT NOT NULL, record TEXT NOT NULL,
-    state TEXT NOT NULL, created TEXT NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
+    state TEXT NOT NULL, created TEXT NOT NULL, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE INDEX flows_by_record ON flows (model, record);
 CREATE INDEX flows_open ON flows (created) WHERE {OPEN};
 CREATE TABLE steps (
-    flow TEXT NOT NULL, n INTEGER NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (flow, n)) WITHOUT ROWID;
+    flow TEXT NOT NULL, n INTEGER NOT NULL, doc TEXT NOT NULL, {_SUM},
+    PRIMARY KEY (flow, n)) WITHOUT ROWID;
 CREATE TABLE answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
-    body BLOB NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
+    body BLOB NOT NULL, created TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE INDEX answers_by_age ON answers (created);
-CREATE TABLE cursors (subscriber TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE cursors (subscriber TEXT PRIMARY KEY, seq INTEGER NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE TABLE failed (
-    subscriber TEXT NOT NULL, seq INTEGER NOT NULL, doc TEXT NOT NULL,
+    subscriber TEXT NOT NULL, seq INTEGER NOT NULL, doc TEXT NOT NULL, {_SUM},
     PRIMARY KEY (subscriber, seq)) WITHOUT ROWID;
 CREATE INDEX failed_by_seq ON failed (seq, subscriber);
-CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL);
-CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
-{TAKEN}
+CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL, {_SUM});
+CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
+CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
+{_NEW_IN_3}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -86,32 +109,30 @@ INSERT OR IGNORE INTO failed (subscriber, seq, doc)
     WHERE state = 'compensation failed' OR coalesce(error, '') NOT LIKE 'undone by %';
 PRAGMA user_version = 2;
 """,
-    # Format 2 did not know what caused an event, but its document does.
-    2: f"""
-ALTER TABLE events ADD COLUMN cause TEXT;
-UPDATE events SET cause = json_extract(doc, '$.cause') WHERE json_valid(doc);
-CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
-CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
-{TAKEN}
-PRAGMA user_version = 3;
-""",
+    # Format 2 had no checksums: what is found is taken to be what was written. Nor did it know what
+    # caused an event, but its document does.
+    2: "ALTER TABLE events ADD COLUMN cause TEXT;"
+    "UPDATE events SET cause = json_extract(doc, '$.cause') WHERE json_valid(doc);"
+    + "".join(
+        f"ALTER TABLE {table.name} ADD COLUMN {_SUM};UPDATE {table.name} SET sum = {table.sum};"
+        for table in OF_FORMAT_2
+    )
+    + f"{_NEW_IN_3} PRAGMA user_version = 3;",
 }
 
-# Documents are TEXT, which every version of SQLite reads as JSON, and leave as bytes.
-DOC = "CAST(doc AS BLOB)"
-GET = f"SELECT revision, created, updated, {DOC} FROM records WHERE model = ? AND id = ?"
 REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
-INSERT = (
-    "INSERT INTO records (model, id, revision, created, updated, doc) VALUES (?, ?, ?, ?, ?, ?)"
-)
 UPDATE = (
-    "UPDATE records SET revision = ?, created = ?, updated = ?, doc = ? "
+    "UPDATE records SET revision = ?, created = ?, updated = ?, doc = ?, sum = ? "
     "WHERE model = ? AND id = ? AND revision = ?"
 )
 DELETE = "DELETE FROM records WHERE model = ? AND id = ? AND revision = ?"
-ENTRY = "seq, id, type, subject, flow, time, doc, cause"
-EVENT = f"INSERT INTO events ({ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-ENTRIES = f"SELECT id, type, subject, flow, time, {DOC}, seq, cause FROM events"
+# A damaged record is left as it is: a checksum made anew would hide the damage.
+FILL = f"""
+UPDATE records SET
+    doc = json_set(doc, ?1, json(?2)),
+    sum = {RECORDS.sum.replace("CAST(doc", "CAST(json_set(doc, ?1, json(?2))")}
+WHERE model = ?3 AND CASE WHEN sum = {RECORDS.sum} THEN json_type(doc, ?1) IS NULL END
+"""
 # The ids are those of a tree: an event has one cause, and is stored after it.
 CAUSED = f"""
 WITH RECURSIVE led (seq, id) AS (
@@ -119,59 +140,51 @@ WITH RECURSIVE led (seq, id) AS (
     UNION ALL
     SELECT events.seq, events.id FROM led JOIN events ON events.cause = led.id
     ORDER BY 1 LIMIT ?)
-SELECT events.id, type, subject, flow, time, {DOC}, events.seq, cause
-FROM led JOIN events ON events.seq = led.seq ORDER BY events.seq
+SELECT {EVENTS.read()} FROM led JOIN events ON events.seq = led.seq ORDER BY events.seq
 """
-FLOWS = (
-    "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
+FLOWS_WHERE = (
+    f"SELECT {FLOWS.read('f')}, {STEPS.read('s')} "
     "FROM flows f LEFT JOIN steps s ON s.flow = f.id WHERE f.{} ORDER BY f.created, f.id, s.n"
 )
 RECENT = (
-    "SELECT f.id, CAST(f.doc AS BLOB), CAST(s.doc AS BLOB) "
-    "FROM (SELECT id, doc FROM flows ORDER BY id DESC LIMIT ?) f "
+    f"SELECT {FLOWS.read('f')}, {STEPS.read('s')} "
+    "FROM (SELECT * FROM flows ORDER BY id DESC LIMIT ?) f "
     "LEFT JOIN steps s ON s.flow = f.id ORDER BY f.id DESC, s.n"
 )
 
 
-def _upsert(table: str, key: str, *columns: str) -> str:
-    names = [*key.split(", "), *columns]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
-    return (
-        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-        f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
-    )
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
+_json = msgspec.json.Encoder().encode
 
 # What is inserted or replaced by its key: the member of Commit, the statement, the row of a value.
 UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], ...] = (
     (
         attrgetter("flows"),
-        _upsert("flows", "id", "component", "model", "record", "state", "created", "doc"),
-        lambda f: (f.id, f.component, f.model, f.record, f.state.value, f.created, _text(f)),
+        FLOWS.upsert,
+        lambda f: FLOWS.row(
+            f.id, f.component, f.model, f.record, f.state.value, f.created, doc=_json(f)
+        ),
     ),
     (
         attrgetter("steps"),
-        _upsert("steps", "flow, n", "doc"),
-        lambda step: (step.flow, step.n, _text(step)),
+        STEPS.upsert,
+        lambda step: STEPS.row(step.flow, step.n, doc=_json(step)),
     ),
     (
         attrgetter("answers"),
-        _upsert("answers", "key", "fingerprint", "status", "headers", "body", "created"),
-        lambda a: (a.key, a.fingerprint, a.status, _text(a.headers), a.body, a.created),
+        ANSWERS.upsert,
+        lambda a: ANSWERS.row(
+            a.key, a.fingerprint, a.status, _json(a.headers).decode(), a.created, doc=a.body
+        ),
     ),
     (
         attrgetter("cursors"),
-        _upsert("cursors", "subscriber", "seq"),
-        lambda cursor: (cursor.subscriber, cursor.seq),
+        CURSORS.upsert,
+        lambda cursor: CURSORS.row(cursor.subscriber, cursor.seq),
     ),
     (
         attrgetter("failed"),
-        _upsert("failed", "subscriber, seq", "doc"),
-        lambda failed: (failed.subscriber, failed.seq, _text(failed)),
+        FAILED.upsert,
+        lambda failed: FAILED.row(failed.subscriber, failed.seq, doc=_json(failed)),
     ),
     (
         attrgetter("cleared"),
@@ -180,36 +193,33 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
     ),
     (
         attrgetter("deployments"),
-        _upsert("deployments", "number", "doc"),
-        lambda deployment: (deployment.number, _text(deployment)),
+        DEPLOYMENTS.upsert,
+        lambda deployment: DEPLOYMENTS.row(deployment.number, doc=_json(deployment)),
     ),
     (
         attrgetter("sources"),
-        _upsert("sources", "digest", "doc"),
-        lambda source: (source.digest, _text(source)),
+        SOURCES.upsert,
+        lambda source: SOURCES.row(source.digest, doc=_json(source)),
     ),
     (
         attrgetter("schemas"),
-        _upsert("schemas", "model", "doc"),
-        lambda schema: (schema.model, schema.doc.decode()),
+        SCHEMAS.upsert,
+        lambda schema: SCHEMAS.row(schema.model, doc=schema.doc),
     ),
     (
         attrgetter("fills"),
-        (
-            "UPDATE records SET doc = json_set(doc, ?1, json(?2))"
-            " WHERE model = ?3 AND json_type(doc, ?1) IS NULL"
-        ),
+        FILL,
         lambda fill: (f'$."{fill.field}"', fill.value.decode(), fill.model),
     ),
     (
         attrgetter("taken"),
-        _upsert("taken", "key", "event", "time"),
-        lambda taken: (taken.key, taken.event, taken.time),
+        TAKEN.upsert,
+        lambda taken: TAKEN.row(taken.key, taken.event, taken.time),
     ),
     (
         attrgetter("unclaimed"),
-        _upsert("unclaimed", "event", "type", "time"),
-        lambda one: (one.event, one.type, one.time),
+        UNCLAIMED.upsert,
+        lambda one: UNCLAIMED.row(one.event, one.type, one.time),
     ),
     (
         attrgetter("claimed"),
@@ -218,10 +228,15 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
     ),
     (
         attrgetter("recordings"),
-        _upsert("recordings", "flow, n, attempt", "time", "doc"),
-        lambda one: (one.flow, one.n, one.attempt, one.time, one.doc),
+        RECORDINGS.upsert,
+        lambda one: RECORDINGS.row(one.flow, one.n, one.attempt, one.time, doc=one.doc),
     ),
 )
+
+
+def event(seq: int, e: Entry) -> Row:
+    """The row of an event that gets that seq."""
+    return EVENTS.row(seq, e.id, e.type, e.subject, e.flow, e.time, e.cause, doc=e.doc)
 
 
 class Work:
@@ -242,17 +257,14 @@ class Work:
             (
                 (r.model, r.id),
                 put.expected,
-                (r.model, r.id, r.revision, r.created, r.updated, r.doc.decode()),
+                RECORDS.row(r.model, r.id, r.revision, r.created, r.updated, doc=r.doc),
             )
             for put in commit.puts
             for r in (put.record,)
         ]
         for drop in commit.drops:
             self.changes.append(((drop.model, drop.id), drop.expected, None))
-        self.events: list[Row] = [
-            (e.id, e.type, e.subject, e.flow, e.time, e.doc.decode(), e.cause)
-            for e in commit.events
-        ]
+        self.events = list(commit.events)
         self.upserts = [
             (sql, [row(value) for value in values])
             for member, sql, row in UPSERTS
