@@ -19,7 +19,7 @@ from aegis.core.errors import AegisError
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
 from aegis.engine.host import HostStatus
-from aegis.engine.monitor import failed_line
+from aegis.engine.lines import failed_line
 from aegis.protocols import Failed
 from aegis_kernel.tables import BAD, DIM, ROWS, cell, codes, short, table
 

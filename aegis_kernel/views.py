@@ -32,7 +32,8 @@ from aegis.core.graph import Graph
 from aegis.core.trace import Call, sequence
 from aegis.core.wire import Figure
 from aegis.engine.context import CALLER
-from aegis.engine.monitor import Trace, flow_line
+from aegis.engine.lines import flow_line
+from aegis.engine.monitor import Trace
 from aegis_kernel.tables import BAD, BUSY, DIM, GOOD, QUIET, ROWS, cell, codes, table
 
 if TYPE_CHECKING:

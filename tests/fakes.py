@@ -1,9 +1,11 @@
 """Parts that misbehave on purpose: stores that fail or stall, each beside the real one."""
 
 import asyncio
+from types import SimpleNamespace
 
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import StoreError
+from aegis.core.errors import ConflictError, NotFoundError, StoreError
+from aegis.engine.host import Host
 
 
 class FailingStore(MemoryStore):
@@ -49,3 +51,55 @@ class GatedStore(MemoryStore):
         self.held.set()
         await self.gate.wait()
         return await super().commit(commit)
+
+
+class ToldHost(Host):
+    """A host that answers from `groups`, `stories` and `replays`, and remembers what it is told.
+
+    What is done to an id in `stuck` is refused, one in `gone` is not there any more.
+    """
+
+    def __init__(self, **parts):
+        super().__init__(**parts)
+        self.told = []
+        self.groups = []
+        self.stories = {}
+        self.replays = {}
+        self.stuck = set()
+        self.gone = set()
+
+    async def failed_groups(self):
+        return self.groups
+
+    async def retry(self, id, data=None):
+        return self._do("retry", id, data)
+
+    async def discard(self, id):
+        return self._do("discard", id)
+
+    async def continue_undo(self, flow):
+        self._do("continue", flow)
+
+    async def skip_undo(self, flow):
+        self._do("skip", flow)
+
+    async def why(self, id):
+        return self.stories[id]
+
+    async def replay(self, id):
+        return self.replays[id]
+
+    def _do(self, *what):
+        if what[1] in self.stuck:
+            raise ConflictError("it is being dealt with")
+        if what[1] in self.gone:
+            raise NotFoundError("it is not on the list")
+        self.told.append(what)
+        return "done"
+
+    @staticmethod
+    def group(error, *ids, kind="listener", what="order.created for shop.hear"):
+        """A group of failures."""
+        return SimpleNamespace(
+            kind=kind, what=what, error=error, count=len(ids), first="1", last="2", ids=ids
+        )

@@ -63,13 +63,23 @@ export interface Status {
 }
 
 /**
+ * A circuit breaker that is not closed: since when, and when its partner is asked again.
+ *
+ * `until` is None once a probe may be let through, or is on its way.
+ */
+export interface Breaker {
+  readonly since: string;
+  readonly until: string | null;
+}
+
+/**
  * The live figures of one node or edge of the graph, since the host started.
  *
  * `calls` counts events, deliveries or calls; `errors` those that failed; `running` those under
  * way. `p50` and `p99` are milliseconds over the last calls, None where nothing is timed.
  * `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed); or
  * that of a circuit breaker which is not closed: open (its partner is not asked), or half-open (a
- * probe is).
+ * probe is). `breaker` tells more of that one, of several the one that keeps waiting longest.
  */
 export interface Figure {
   readonly calls: number;
@@ -79,6 +89,7 @@ export interface Figure {
   readonly p99: number | null;
   readonly state: "failing" | "half-open" | "idle" | "ok" | "open";
   readonly error: string | null;
+  readonly breaker: Breaker | null;
 }
 
 /**
@@ -97,6 +108,9 @@ export interface EventLine {
 
 /**
  * A step of a flow. `state` as `StepState`; `cause` is the event that set it off.
+ *
+ * `waits` names what an open step waits for (`warehouse.picked`, `its next attempt`), `due` is
+ * when it waits no longer: the deadline of an answer, the time of an attempt.
  */
 export interface StepLine {
   readonly n: number;
@@ -108,10 +122,14 @@ export interface StepLine {
   readonly updated: string;
   readonly cause: string;
   readonly error: string | null;
+  readonly waits: string | null;
+  readonly due: string | null;
 }
 
 /**
  * A flow with its steps. `state` as `FlowState`; `waits` names what it waits for.
+ *
+ * `root` is the event that set it off, `canceled` says that its undo was asked for.
  */
 export interface FlowLine {
   readonly id: string;
@@ -125,6 +143,8 @@ export interface FlowLine {
   readonly steps: readonly StepLine[];
   readonly error: string | null;
   readonly waits: string | null;
+  readonly root: string;
+  readonly canceled: boolean;
 }
 
 /**
@@ -132,7 +152,7 @@ export interface FlowLine {
  *
  * `kind` is listener (an event that it could not take), answer (an event that no step waited for)
  * or flow (one that ended undone, or whose undo stopped). `held` waits behind an earlier failure
- * of its subject.
+ * of its subject. `event` is the id of the event that was not taken, or that set off the flow.
  */
 export interface FailedLine {
   readonly id: string;
@@ -143,6 +163,22 @@ export interface FailedLine {
   readonly attempts: number;
   readonly time: string;
   readonly held: boolean;
+  readonly event: string;
+}
+
+/**
+ * Failures of one kind with the same error. `first` and `last` are times.
+ *
+ * `ids` are those of its newest lines, 200 at most; `count` is how many there are.
+ */
+export interface FailedGroup {
+  readonly kind: "flow" | "listener";
+  readonly what: string;
+  readonly error: string;
+  readonly count: number;
+  readonly first: string;
+  readonly last: string;
+  readonly ids: readonly string[];
 }
 
 /**
@@ -240,6 +276,57 @@ export interface FlowDetail {
 }
 
 /**
+ * What failed, with its input: what a retry is given, and may be given otherwise.
+ *
+ * Of a listener that is the event's data, of a flow its record's. None where there is nothing to
+ * edit any more: the event has left the journal, the record is deleted, the undo has stopped.
+ */
+export interface FailedDetail {
+  readonly line: FailedLine;
+  readonly input: Readonly<Record<string, unknown>> | null;
+  readonly flow: FlowLine | null;
+}
+
+/**
+ * All that failed, by what failed and why; the largest group first.
+ */
+export interface Groups {
+  readonly groups: readonly FailedGroup[];
+}
+
+/**
+ * What led to an event or a flow, and what came of it: as text, and as a picture.
+ *
+ * `data` is the SVG as in a Picture.
+ */
+export interface Why {
+  readonly id: string;
+  readonly text: string;
+  readonly data: string;
+}
+
+/**
+ * Something that came out then and now; None where it did not come out at all.
+ */
+export interface ReplayRow {
+  readonly what: string;
+  readonly then: string | null;
+  readonly now: string | null;
+}
+
+/**
+ * How an event or a flow would go with the live code; `rows` are what is different.
+ *
+ * `stopped` says what kept it from going on to its end: an answer that was not recorded.
+ */
+export interface Replay {
+  readonly id: string;
+  readonly same: boolean;
+  readonly rows: readonly ReplayRow[];
+  readonly stopped: string | null;
+}
+
+/**
  * The OpenAPI document of the host's API.
  */
 export interface Description {
@@ -310,11 +397,59 @@ export interface DescriptionAsk {
 }
 
 /**
- * Try again what failed: a line of the failed list, by its id.
+ * What failed, with its input: a line of the failed list, by its id.
+ */
+export interface FailedAsk {
+  readonly verb: "failed";
+  readonly id: string;
+}
+
+/**
+ * The failed list, grouped by error.
+ */
+export interface GroupsAsk {
+  readonly verb: "groups";
+}
+
+/**
+ * What led to an event or a flow, by its id.
+ */
+export interface WhyAsk {
+  readonly verb: "why";
+  readonly id: string;
+}
+
+/**
+ * Run an event or a flow, by its id, again on a copy of the data; nothing real is touched.
+ */
+export interface ReplayAsk {
+  readonly verb: "replay";
+  readonly id: string;
+}
+
+/**
+ * Go on with the undo of a flow where it stopped.
+ */
+export interface ContinueAsk {
+  readonly verb: "continue";
+  readonly id: string;
+}
+
+/**
+ * Leave the step as it is whose undo stopped, and go on with the earlier ones.
+ */
+export interface SkipAsk {
+  readonly verb: "skip";
+  readonly id: string;
+}
+
+/**
+ * Try again what failed, a line of the failed list by its id: with its input or with `data`.
  */
 export interface RetryAsk {
   readonly verb: "retry";
   readonly id: string;
+  readonly data?: Readonly<Record<string, unknown>> | null;
 }
 
 /**
@@ -323,6 +458,26 @@ export interface RetryAsk {
 export interface DiscardAsk {
   readonly verb: "discard";
   readonly id: string;
+}
+
+/**
+ * Try again all failures of a group.
+ */
+export interface RetryGroupAsk {
+  readonly verb: "retry_group";
+  readonly kind: "flow" | "listener";
+  readonly what: string;
+  readonly error: string;
+}
+
+/**
+ * Take all failures of a group off the failed list for good.
+ */
+export interface DiscardGroupAsk {
+  readonly verb: "discard_group";
+  readonly kind: "flow" | "listener";
+  readonly what: string;
+  readonly error: string;
 }
 
 /**
@@ -373,8 +528,16 @@ export type Verb =
   | EventAsk
   | FlowAsk
   | DescriptionAsk
+  | FailedAsk
+  | GroupsAsk
+  | WhyAsk
+  | ReplayAsk
+  | ContinueAsk
+  | SkipAsk
   | RetryAsk
   | DiscardAsk
+  | RetryGroupAsk
+  | DiscardGroupAsk
   | ResumeAsk
   | RollbackAsk
   | UndeployAsk
@@ -399,8 +562,16 @@ export interface Answers {
   readonly event: EventDetail;
   readonly flow: FlowDetail;
   readonly description: Description;
+  readonly failed: FailedDetail;
+  readonly groups: Groups;
+  readonly why: Why;
+  readonly replay: Replay;
+  readonly continue: Done;
+  readonly skip: Done;
   readonly retry: Done;
   readonly discard: Done;
+  readonly retry_group: Done;
+  readonly discard_group: Done;
   readonly resume: Done;
   readonly rollback: Done;
   readonly undeploy: Done;
@@ -415,8 +586,16 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   event: "view",
   flow: "view",
   description: "view",
+  failed: "view",
+  groups: "view",
+  why: "view",
+  replay: "steer",
+  continue: "steer",
+  skip: "steer",
   retry: "steer",
   discard: "steer",
+  retry_group: "steer",
+  discard_group: "steer",
   resume: "steer",
   rollback: "steer",
   undeploy: "steer",

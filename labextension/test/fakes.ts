@@ -13,6 +13,7 @@ import type {
   Hello,
   LogLine,
   Status,
+  StepLine,
 } from '../src/protocol';
 import type { Carrier } from '../src/session';
 
@@ -78,6 +79,30 @@ export function flow(id: string, updated: number, change: Partial<FlowLine> = {}
     steps: [],
     error: null,
     waits: null,
+    root: `event of ${id}`,
+    canceled: false,
+    ...change,
+  };
+}
+
+export function step(
+  n: number,
+  port: string,
+  state: string,
+  change: Partial<StepLine> = {},
+): StepLine {
+  return {
+    n,
+    model: 'orders.Order',
+    port,
+    record: 'a1',
+    state,
+    attempts: n,
+    updated: stamp(n * 10),
+    cause: 'e',
+    error: null,
+    waits: null,
+    due: null,
     ...change,
   };
 }

@@ -10,7 +10,7 @@ import { LogSection } from '../src/sections/log';
 import type { Deed, Desk, Section } from '../src/sections/section';
 import { EMPTY, reduce, type State } from '../src/state';
 import type { Target } from '../src/views/view';
-import { component, event, flow, frame, hello, line, stamp, status } from './fakes';
+import { component, event, flow, frame, hello, line, stamp, status, step } from './fakes';
 
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>alert(1)</script>';
 
@@ -95,6 +95,7 @@ function failure(id: string, change: Partial<FailedLine> = {}): FailedLine {
     attempts: 3,
     time: stamp(0),
     held: false,
+    event: `event of ${id}`,
     ...change,
   };
 }
@@ -227,11 +228,6 @@ describe('events', () => {
 });
 
 describe('flows', () => {
-  const step = (n: number, port: string, state: string, error: string | null = null) => ({
-    ...{ n, model: 'Order', port, record: 'o1', state, error },
-    ...{ attempts: 2, updated: stamp(n), cause: 'e' },
-  });
-
   beforeEach(() => {
     desk.seat(new FlowsSection(desk));
     desk.see({
@@ -246,7 +242,10 @@ describe('flows', () => {
         flow('undone', 3, {
           state: 'compensated',
           error: 'pay: declined',
-          steps: [step(1, 'check', 'undone'), step(2, 'pay', 'refused', 'declined')],
+          steps: [
+            step(1, 'check', 'undone', { attempts: 2 }),
+            step(2, 'pay', 'refused', { error: 'declined' }),
+          ],
         }),
       ],
     });

@@ -3,6 +3,7 @@
 import type { EventLine, Figure, FlowLine, Frame, LogLine } from '../src/protocol';
 import { EMPTY, EVENTS, FLOWS, LOG, gap, problems, reduce, type State } from '../src/state';
 import { component, dice, event, flow, frame, hello, line, stamp, status } from './fakes';
+import { IDLE } from '../src/views/graph-figures';
 
 type Change =
   | { readonly kind: 'event'; readonly line: EventLine }
@@ -12,7 +13,7 @@ type Change =
   | { readonly kind: 'status'; readonly events: number };
 
 function figure(calls: number): Figure {
-  return { calls, errors: 0, running: 0, p50: null, p99: null, state: 'ok', error: null };
+  return { ...IDLE, calls, state: 'ok' };
 }
 
 /** A life of a host: changes in their order, numbered from one. */

@@ -10,7 +10,7 @@ import { GraphView } from '../src/views/graph';
 import { compact, explained, IDLE, latency, told } from '../src/views/graph-figures';
 import { BadPicture, nodes, picture, wires } from '../src/views/graph-picture';
 import { portsOf, PortsView } from '../src/views/ports';
-import { event, flow, stamp, status } from './fakes';
+import { event, flow, stamp, status, step } from './fakes';
 import cases from './figures.json';
 
 const NASTY = '<img src=x onerror=alert(1)>\u{1f600}';
@@ -307,17 +307,6 @@ describe('events', () => {
 });
 
 describe('a flow', () => {
-  const step = (n: number, port: string, state: string, error: string | null = null) => ({
-    n,
-    model: 'orders.Order',
-    port,
-    record: 'a1',
-    state,
-    attempts: n,
-    updated: stamp(n * 10),
-    cause: 'e',
-    error,
-  });
   const undone: FlowLine = {
     ...flow('f', 30),
     created: stamp(0),
@@ -326,7 +315,7 @@ describe('a flow', () => {
     steps: [
       step(0, 'reserve', 'undone'),
       step(1, 'pay', 'undone'),
-      step(2, 'ship', 'failed', NASTY),
+      step(2, 'ship', 'failed', { error: NASTY }),
       step(3, 'close', 'dropped'),
     ],
   };

@@ -117,10 +117,13 @@ async def test_it_opens_waits_probes_and_everything_completes_once(host, depot):
     figures = host.monitor.figures()
     assert figures[EDGE].state == "open"
     assert figures["port:orders.Order.ship"].state == "open"
+    shown = figures[EDGE].breaker
+    assert shown.since < shown.until
     steps = [s for o in orders for _, ss in await host.flows(o) for s in ss]
     assert max(step.attempts for step in steps) < 30
     depot.gate = asyncio.Event()  # a probe that is answered at once would be over unseen
     await until(lambda: host.monitor.figures()[EDGE].state == "half-open")
+    assert host.monitor.figures()[EDGE].breaker.until is None
     depot.down = False
     depot.gate.set()
     for order in orders:
@@ -128,6 +131,7 @@ async def test_it_opens_waits_probes_and_everything_completes_once(host, depot):
         assert flow.state is FlowState.COMPLETED
     assert len(depot.sent) == len(set(depot.sent)) == 30
     assert host.monitor.figures()[EDGE].state == "ok"
+    assert host.monitor.figures()[EDGE].breaker is None
     heard = await types(host)
     assert heard[:2] == ["breaker.opened", "breaker.probed"]
     assert heard[-2:] == ["breaker.probed", "breaker.closed"]

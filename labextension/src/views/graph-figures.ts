@@ -28,6 +28,7 @@ export const IDLE: Figure = {
   p99: null,
   state: 'idle',
   error: null,
+  breaker: null,
 };
 
 const SIZES: readonly (readonly [number, string])[] = [

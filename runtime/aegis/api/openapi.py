@@ -368,7 +368,18 @@ def _host_paths() -> Json:
             parameters=[_ref("Id", "parameters")],
             responses=problem,
         ),
-        f"{PREFIX}/events": get(
+        f"{PREFIX}/flows/{{id}}/undo": {
+            "post": {
+                "operationId": "host.undo",
+                "tags": ["host"],
+                "summary": "Undo a flow that is under way, or go on with an undo that stopped.",
+                "parameters": [_ref("Id", "parameters")],
+                "requestBody": _body(_ref("Undoing"), required=False),
+                "responses": {"202": _json("It begins.", _ref("Flow")), **problem},
+            }
+        },
+        f"{PREFIX}/events": _told(problem)
+        | get(
             "events",
             "A page of the journal, or what comes as server-sent events.",
             _streamed(
@@ -395,6 +406,37 @@ def _host_paths() -> Json:
             "graph", "The graph as nodes and edges.", _json("It.", anything), responses=problem
         ),
         f"{PREFIX}/graph.svg": get("picture", "The graph as SVG.", svg, responses=problem),
+    }
+
+
+def _body(schema: Json, *, required: bool = True) -> Json:
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def _told(problem: Json) -> Json:
+    """How an event from outside comes in."""
+    body = _body(_ref("Told"))
+    body["content"]["application/cloudevents+json"] = body["content"]["application/json"]
+    taken = {
+        "type": "object",
+        "description": "The id that the event has here.",
+        "properties": {"id": _TEXT},
+        "required": ["id"],
+    }
+    return {
+        "post": {
+            "operationId": "host.tell",
+            "tags": ["host"],
+            "summary": "An event from outside, as a partner's answer.",
+            "description": "A CloudEvent, structured or binary. Told again with the same `source` "
+            "and `id` it has no further effect.",
+            "requestBody": body,
+            "responses": {
+                "201": _json("It is durable.", taken),
+                "200": _json("It was told before.", taken),
+                **problem,
+            },
+        }
     }
 
 
@@ -444,6 +486,23 @@ _SHARED: Json = {
             "steps": {"type": "array", "items": {"type": "object"}},
         },
         "required": ["id", "state", "model", "record", "steps"],
+    },
+    "Undoing": {
+        "type": "object",
+        "description": "With `skip` the undo goes on behind the step that it stopped at.",
+        "properties": {"skip": {"type": "boolean", "default": False}},
+        "additionalProperties": False,
+    },
+    "Told": {
+        "type": "object",
+        "properties": {
+            "type": _TEXT,
+            "source": {**_TEXT, "default": "/aegis/api"},
+            "id": {**_TEXT, "description": "The sender's id of it."},
+            "subject": _TEXT,
+            "data": {"type": "object"},
+        },
+        "required": ["type"],
     },
     "Flows": {
         "type": "object",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -193,7 +193,7 @@ class Records:
         return record_response(record, *kept, status=response.status)
 
 
-def flow_document(flow: Flow, steps: list[Step]) -> dict[str, Any]:
+def flow_document(flow: Flow, steps: Sequence[Step]) -> dict[str, Any]:
     """A flow with its steps, as JSON shows it."""
     document: dict[str, Any] = msgspec.to_builtins(flow)
     document["steps"] = msgspec.to_builtins(steps)

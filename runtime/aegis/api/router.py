@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from aegis.api.body import located
+from aegis.api.inbox import Inbox
 from aegis.api.policy import Access, Gate
 from aegis.api.records import Records
 from aegis.api.request import Request
@@ -74,7 +75,7 @@ class Router:
         self.max_body = max_body
         self._host = host
         self._gate = Gate(token=token, hosts=hosts)
-        self.routes = (*_routes(Records(host, PREFIX), State(host, render)), *routes)
+        self.routes = (*_routes(Records(host, PREFIX), State(host, render), Inbox(host)), *routes)
         self._fixed: dict[str, Route] = {}
         self._shaped: dict[_Shape, tuple[Route, tuple[int, ...]]] = {}
         for route in self.routes:
@@ -195,7 +196,7 @@ def _shape(parts: list[str]) -> _Shape:
     return (count, parts[3], parts[6] if count > 6 else "")
 
 
-def _routes(records: Records, state: State) -> tuple[Route, ...]:
+def _routes(records: Records, state: State, inbox: Inbox) -> tuple[Route, ...]:
     """Every route there is, each with who may call it."""
     return (
         Route(path="/healthz", access=Access.PUBLIC, methods={"GET": state.health}),
@@ -226,7 +227,14 @@ def _routes(records: Records, state: State) -> tuple[Route, ...]:
             methods={"POST": records.port},
         ),
         Route(path=f"{PREFIX}/flows/{{id}}", access=Access.TOKEN, methods={"GET": state.flow}),
-        Route(path=f"{PREFIX}/events", access=Access.TOKEN, methods={"GET": state.events}),
+        Route(
+            path=f"{PREFIX}/flows/{{id}}/undo", access=Access.TOKEN, methods={"POST": inbox.undo}
+        ),
+        Route(
+            path=f"{PREFIX}/events",
+            access=Access.TOKEN,
+            methods={"GET": state.events, "POST": inbox.tell},
+        ),
         Route(path=f"{PREFIX}/components", access=Access.TOKEN, methods={"GET": state.components}),
         Route(
             path=f"{PREFIX}/openapi.json",

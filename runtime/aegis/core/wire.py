@@ -68,6 +68,16 @@ class Status(_Value, frozen=True):
     failed: int
 
 
+class Breaker(_Value, frozen=True):
+    """A circuit breaker that is not closed: since when, and when its partner is asked again.
+
+    `until` is None once a probe may be let through, or is on its way.
+    """
+
+    since: str
+    until: str | None = None
+
+
 class Figure(_Value, frozen=True):
     """The live figures of one node or edge of the graph, since the host started.
 
@@ -75,7 +85,7 @@ class Figure(_Value, frozen=True):
     way. `p50` and `p99` are milliseconds over the last calls, None where nothing is timed.
     `state` is what the last calls say: idle (none yet), ok, or failing (the newest all failed); or
     that of a circuit breaker which is not closed: open (its partner is not asked), or half-open (a
-    probe is).
+    probe is). `breaker` tells more of that one, of several the one that keeps waiting longest.
     """
 
     calls: int = 0
@@ -85,6 +95,7 @@ class Figure(_Value, frozen=True):
     p99: float | None = None
     state: Literal["idle", "ok", "failing", "open", "half-open"] = "idle"
     error: str | None = None
+    breaker: Breaker | None = None
 
 
 class EventLine(_Value, frozen=True):
@@ -101,7 +112,11 @@ class EventLine(_Value, frozen=True):
 
 
 class StepLine(_Value, frozen=True):
-    """A step of a flow. `state` as `StepState`; `cause` is the event that set it off."""
+    """A step of a flow. `state` as `StepState`; `cause` is the event that set it off.
+
+    `waits` names what an open step waits for (`warehouse.picked`, `its next attempt`), `due` is
+    when it waits no longer: the deadline of an answer, the time of an attempt.
+    """
 
     n: int
     model: str
@@ -112,10 +127,15 @@ class StepLine(_Value, frozen=True):
     updated: str
     cause: str
     error: str | None = None
+    waits: str | None = None
+    due: str | None = None
 
 
 class FlowLine(_Value, frozen=True):
-    """A flow with its steps. `state` as `FlowState`; `waits` names what it waits for."""
+    """A flow with its steps. `state` as `FlowState`; `waits` names what it waits for.
+
+    `root` is the event that set it off, `canceled` says that its undo was asked for.
+    """
 
     id: str
     component: str
@@ -128,6 +148,8 @@ class FlowLine(_Value, frozen=True):
     steps: tuple[StepLine, ...]
     error: str | None = None
     waits: str | None = None
+    root: str = ""
+    canceled: bool = False
 
 
 class FailedLine(_Value, frozen=True):
@@ -135,7 +157,7 @@ class FailedLine(_Value, frozen=True):
 
     `kind` is listener (an event that it could not take), answer (an event that no step waited for)
     or flow (one that ended undone, or whose undo stopped). `held` waits behind an earlier failure
-    of its subject.
+    of its subject. `event` is the id of the event that was not taken, or that set off the flow.
     """
 
     id: str
@@ -146,6 +168,22 @@ class FailedLine(_Value, frozen=True):
     attempts: int
     time: str
     held: bool = False
+    event: str = ""
+
+
+class FailedGroup(_Value, frozen=True):
+    """Failures of one kind with the same error. `first` and `last` are times.
+
+    `ids` are those of its newest lines, 200 at most; `count` is how many there are.
+    """
+
+    kind: Literal["listener", "flow"]
+    what: str
+    error: str
+    count: int
+    first: str
+    last: str
+    ids: tuple[str, ...]
 
 
 class LogLine(_Value, frozen=True):
@@ -238,6 +276,55 @@ class FlowDetail(_Value, frozen=True):
     events: tuple[EventLine, ...]
 
 
+class FailedDetail(_Value, frozen=True):
+    """What failed, with its input: what a retry is given, and may be given otherwise.
+
+    Of a listener that is the event's data, of a flow its record's. None where there is nothing to
+    edit any more: the event has left the journal, the record is deleted, the undo has stopped.
+    """
+
+    line: FailedLine
+    input: dict[str, Any] | None
+    flow: FlowLine | None = None
+
+
+class Groups(_Value, frozen=True):
+    """All that failed, by what failed and why; the largest group first."""
+
+    groups: tuple[FailedGroup, ...]
+
+
+class Why(_Value, frozen=True):
+    """What led to an event or a flow, and what came of it: as text, and as a picture.
+
+    `data` is the SVG as in a Picture.
+    """
+
+    id: str
+    text: str
+    data: str
+
+
+class ReplayRow(_Value, frozen=True):
+    """Something that came out then and now; None where it did not come out at all."""
+
+    what: str
+    then: str | None
+    now: str | None
+
+
+class Replay(_Value, frozen=True):
+    """How an event or a flow would go with the live code; `rows` are what is different.
+
+    `stopped` says what kept it from going on to its end: an answer that was not recorded.
+    """
+
+    id: str
+    same: bool
+    rows: tuple[ReplayRow, ...]
+    stopped: str | None = None
+
+
 class Description(_Value, frozen=True):
     """The OpenAPI document of the host's API."""
 
@@ -307,12 +394,60 @@ class DescriptionAsk(_Value, frozen=True, tag_field="verb", tag="description"):
     answer: ClassVar[type] = Description
 
 
-class RetryAsk(_Value, frozen=True, tag_field="verb", tag="retry"):
-    """Try again what failed: a line of the failed list, by its id."""
+class FailedAsk(_Value, frozen=True, tag_field="verb", tag="failed"):
+    """What failed, with its input: a line of the failed list, by its id."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = FailedDetail
+    id: str
+
+
+class GroupsAsk(_Value, frozen=True, tag_field="verb", tag="groups"):
+    """The failed list, grouped by error."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = Groups
+
+
+class WhyAsk(_Value, frozen=True, tag_field="verb", tag="why"):
+    """What led to an event or a flow, by its id."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = Why
+    id: str
+
+
+class ReplayAsk(_Value, frozen=True, tag_field="verb", tag="replay"):
+    """Run an event or a flow, by its id, again on a copy of the data; nothing real is touched."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Replay
+    id: str
+
+
+class ContinueAsk(_Value, frozen=True, tag_field="verb", tag="continue"):
+    """Go on with the undo of a flow where it stopped."""
 
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = Done
     id: str
+
+
+class SkipAsk(_Value, frozen=True, tag_field="verb", tag="skip"):
+    """Leave the step as it is whose undo stopped, and go on with the earlier ones."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    id: str
+
+
+class RetryAsk(_Value, frozen=True, tag_field="verb", tag="retry"):
+    """Try again what failed, a line of the failed list by its id: with its input or with `data`."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    id: str
+    data: dict[str, Any] | None = None
 
 
 class DiscardAsk(_Value, frozen=True, tag_field="verb", tag="discard"):
@@ -321,6 +456,26 @@ class DiscardAsk(_Value, frozen=True, tag_field="verb", tag="discard"):
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = Done
     id: str
+
+
+class RetryGroupAsk(_Value, frozen=True, tag_field="verb", tag="retry_group"):
+    """Try again all failures of a group."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    kind: Literal["listener", "flow"]
+    what: str
+    error: str
+
+
+class DiscardGroupAsk(_Value, frozen=True, tag_field="verb", tag="discard_group"):
+    """Take all failures of a group off the failed list for good."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    kind: Literal["listener", "flow"]
+    what: str
+    error: str
 
 
 class ResumeAsk(_Value, frozen=True, tag_field="verb", tag="resume"):
@@ -361,8 +516,16 @@ Verb = (
     | EventAsk
     | FlowAsk
     | DescriptionAsk
+    | FailedAsk
+    | GroupsAsk
+    | WhyAsk
+    | ReplayAsk
+    | ContinueAsk
+    | SkipAsk
     | RetryAsk
     | DiscardAsk
+    | RetryGroupAsk
+    | DiscardGroupAsk
     | ResumeAsk
     | RollbackAsk
     | UndeployAsk

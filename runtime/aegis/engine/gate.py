@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aegis.core.breaker import Breaker, Breaking, State
 from aegis.core.errors import BreakerOpenError
 from aegis.core.event import Emission
+from aegis.core.wire import Breaker as Standing
 from aegis.engine.work import Work
 
 if TYPE_CHECKING:
@@ -37,10 +38,17 @@ class Gate:
         self._label = label
         self._monitor = monitor
         self._since = ""
+        self._until = ""
         self._closed = False
         self._shown = True
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def standing(self) -> Standing:
+        """Since when it is not closed, and until when it asks nothing, as views show it."""
+        is_open = self.breaker.state is State.OPEN
+        return Standing(since=self._since, until=self._until if is_open else None)
 
     def refused(self) -> BreakerOpenError:
         """What a call gets that is not let through."""
@@ -69,6 +77,7 @@ class Gate:
             self._wake()
             return
         self._since = self._monitor.stamp()
+        self._until = self._monitor.stamp(self.breaker.pause)
         self._tell("opened", error)
         self._wait()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from aegis.core.breaker import State
 from aegis.core.errors import AegisError, Refused
-from aegis.core.wire import Figure
+from aegis.core.wire import Breaker, Figure
 from aegis.engine.context import WORK
 
 if TYPE_CHECKING:
@@ -127,7 +127,14 @@ class Meter:
             p99=p99,
             state=self._state(),
             error=self.error,
+            breaker=self._breaker(),
         )
+
+    def _breaker(self) -> Breaker | None:
+        """What keeps callers of this waiting longest, of the breakers that are not closed."""
+        if not self.guards:
+            return None
+        return max((gate.standing for gate in self.guards), key=lambda known: known.until or "")
 
     def _state(self) -> Literal["idle", "ok", "failing", "open", "half-open"]:
         if self.guards:

@@ -9,11 +9,10 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
-
-import msgspec
 
 from aegis.core.component import CommandSpec, ListenerSpec, ModelSpec, PortSpec, Revision
 from aegis.core.errors import StoreError
@@ -42,10 +41,10 @@ from aegis.core.wire import (
     LogLine,
     Problem,
     Status,
-    StepLine,
     Topic,
 )
 from aegis.engine.context import CALLER, SOURCE
+from aegis.engine.lines import event_line, failed_line, flow_line
 from aegis.engine.log import Log
 from aegis.engine.meter import TIMED, Meter, Span
 from aegis.engine.run import Run
@@ -417,9 +416,12 @@ class Monitor:
         """Publish an event of the host itself about what the code `label` does, in no flow."""
         self._deploys.flows.steps.announce(label, emission)
 
-    def stamp(self) -> str:
-        """The time now, as events have it."""
-        return self._clock.stamp()
+    def stamp(self, ahead: float = 0.0) -> str:
+        """The time now, or so many seconds ahead, as events have it."""
+        if not ahead:
+            return self._clock.stamp()
+        when = self._clock.now() + timedelta(seconds=ahead)
+        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     # Opening and closing
 
@@ -626,13 +628,14 @@ class Monitor:
         for changed, run in reversed(self._flows.values()):
             if changed <= since or len(found) == SHOWN_FLOWS:
                 break
-            found.append(flow_line(run.flow, run.steps.values(), run.blocked))
+            found.append(self.flow_line(run.flow, run.steps.values()))
         return tuple(reversed(found))
 
-    def waits(self, flow: str) -> str | None:
-        """What an open flow waits for, by its id."""
+    def flow_line(self, flow: Flow, steps: Iterable[Step]) -> FlowLine:
+        """A flow as views show it, with what it waits for when it is open."""
         flows = self._deploys.flows
-        return flows.run(flow).blocked if flows.is_open(flow) else None
+        waits = flows.run(flow.id).blocked if flows.is_open(flow.id) else None
+        return flow_line(flow, steps, waits, flows.locate)
 
     def failed(self) -> tuple[FailedLine, ...]:
         """The newest failures, oldest first."""
@@ -660,83 +663,6 @@ class _Scene:
         self.globs = tuple(
             node.label for node in graph.nodes if node.kind == "event" and is_glob(node.label)
         )
-
-
-class _Head(msgspec.Struct):
-    """What of an event's document is shown; the rest is passed over."""
-
-    source: str
-    cause: str | None = None
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-
-
-def event_line(entry: Entry, seq: int) -> EventLine:
-    """An entry of the journal as views show it."""
-    try:
-        head = _HEAD.decode(entry.doc)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # damaged: its row says what is left of it
-        head = _Head("")
-    place = head.source.split("/")
-    return EventLine(
-        seq=seq,
-        id=entry.id,
-        type=entry.type,
-        subject=entry.subject,
-        time=entry.time,
-        component=place[3] if len(place) > 3 else "",
-        flow=entry.flow,
-        cause=head.cause,
-    )
-
-
-def flow_line(flow: Flow, steps: Iterable[Step], waits: str | None = None) -> FlowLine:
-    """A flow as views show it."""
-    return FlowLine(
-        id=flow.id,
-        component=flow.component,
-        version=flow.version,
-        model=flow.model,
-        record=flow.record,
-        state=flow.state.value,
-        created=flow.created,
-        updated=flow.updated,
-        steps=tuple(
-            StepLine(
-                n=step.n,
-                model=step.model,
-                port=step.port,
-                record=step.record,
-                state=step.state.value,
-                attempts=step.attempts,
-                updated=step.updated,
-                cause=step.cause,
-                error=step.error,
-            )
-            for step in sorted(steps, key=lambda step: step.n)
-        ),
-        error=flow.error,
-        waits=waits,
-    )
-
-
-def failed_line(failed: Failed) -> FailedLine:
-    """A failure as views show it."""
-    what = failed.what
-    if failed.kind == "listener":
-        listener = failed.subscriber.replace(":", ".")
-        what = f"{what} for {listener}" if what else listener
-    return FailedLine(
-        id=failed.id,
-        kind=failed.kind,
-        what=what,
-        subject=failed.subject,
-        error=failed.error,
-        attempts=failed.attempts,
-        time=failed.time,
-        held=failed.held,
-    )
 
 
 def _published(entry: Entry, actor: str | None, now: float) -> Call:
