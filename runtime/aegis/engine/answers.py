@@ -111,7 +111,7 @@ class Answers:
             return
         except Exception:
             _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
-            run.blocked = f"someone to look at step {step.port}: see the log"
+            run.give_up(f"someone to look at step {step.port}: see the log")
         finally:
             run.tasks.pop(step.n, None)
             if ready is None:

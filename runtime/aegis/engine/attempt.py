@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Any
 
 from aegis.core.component import Call, ModelSpec
@@ -15,6 +16,9 @@ from aegis.engine.work import Work
 
 # An adapter that swallows its cancellation for so long has parked its flow; someone must look.
 STUBBORN = 5.0
+
+# A timer that is cancelled stays in the loop until it is due: it must not keep what ran meanwhile.
+_NO_CONTEXT = Context()
 
 _log = logging.getLogger("aegis.host")
 
@@ -62,7 +66,7 @@ async def attempt(
                     alarm()
 
         ended = False
-        timer = loop.call_later(timeout, expire)
+        timer = loop.call_later(timeout, expire, context=_NO_CONTEXT)
         try:
             return await result
         except SystemExit as error:

@@ -27,6 +27,7 @@ from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Ledger
 from aegis.engine.monitor import Monitor
+from aegis.engine.patrol import Patrol
 from aegis.engine.plan import Change, Plan, plan, rebound
 from aegis.engine.resident import Lookup, Resident, settings_of, stage
 from aegis.engine.run import Located
@@ -42,13 +43,15 @@ _log = logging.getLogger("aegis.host")
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a host: records cached, flows attempted at a time, seconds to drain at close.
 
-    `lag` (seconds) is how long component code may hold the loop before it is named.
+    `lag` (seconds) is how long component code may hold the loop before it is named; every `look`
+    seconds the open flows are looked at, whether one is stranded.
     """
 
     cached: int = 50_000
     flows: int = 512
     grace: float = 10.0
     lag: float = 0.1
+    look: float = 15.0
 
 
 class Deploys:
@@ -82,6 +85,7 @@ class Deploys:
         self.engine = Engine(Registry(bindings=bindings or {}), {}, self._ledger, self.flows)
         self.failures = Failures(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
+        self.patrol = Patrol(self.flows, limits.look)
         self.previous: dict[str, Revision] = {}
         self._deploying = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
@@ -113,6 +117,7 @@ class Deploys:
             await self._store.close()
             raise
         self.watchdog.start()
+        self.patrol.start()
         self._opened = True
         self._tidy_answers()
 
@@ -122,6 +127,7 @@ class Deploys:
             return
         self._closed = True
         self.watchdog.stop()
+        self.patrol.stop()
         if self._tidying is not None:
             self._tidying.cancel()
         self.engine.closing = True

@@ -99,7 +99,7 @@ class Flows:
         for run in list(self._runs.values()):
             if run.tasks or run.compensator is not None:
                 continue
-            run.blocked = None
+            run.blocked = run.stuck = None
             if run.flow.state is FlowState.COMPENSATING:
                 self.undoing.start(run)
                 continue
@@ -408,9 +408,16 @@ class Flows:
         if located is None:
             run.blocked = run.needs(step)
             return
-        value = self._read(located.model, step.record)
-        if value is not None and _is_joined(located.port, step) and _passes(located.port, value):
+        if self.may_go(run, step):
             run.tasks[step.n] = asyncio.create_task(self._let_go(run, step))
+
+    def may_go(self, run: Run, step: Step) -> bool:
+        """Whether nothing keeps a waiting step waiting any more."""
+        located = self.locate(run.flow, step)
+        if located is None or not _is_joined(located.port, step):
+            return False
+        value = self._read(located.model, step.record)
+        return value is not None and _passes(located.port, value)
 
     async def _let_go(self, run: Run, step: Step) -> None:
         try:
@@ -422,7 +429,7 @@ class Flows:
             return
         except Exception:
             _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
-            run.blocked = f"someone to look at step {step.port}: see the log"
+            run.give_up(f"someone to look at step {step.port}: see the log")
             return
         finally:
             run.tasks.pop(step.n, None)

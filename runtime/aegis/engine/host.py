@@ -447,7 +447,9 @@ class Host:
         """What keeps the host from being ready; empty when it is."""
         if not self._deploys.is_open:
             return ["the host"]
-        return sorted({*self._starting, *self._deploys.flows.waiting()})
+        waiting = self._deploys.flows.waiting()
+        stranded = (f"flow {id}: {why}" for id, why in self._deploys.patrol.stranded.items())
+        return sorted({*self._starting, *waiting, *stranded})
 
 
 def _id(failed: Failed | str) -> str:

@@ -44,6 +44,7 @@ class Run:
         "heirs",
         "next",
         "steps",
+        "stuck",
         "tasks",
         "touched",
         "waiters",
@@ -65,6 +66,8 @@ class Run:
         self.watch: Callable[[Run], None] | None = None
         self.caller = CALLER.get()  # who set the flow off
         self.compensator: asyncio.Task[None] | None = None
+        # What only a person can see to.
+        self.stuck: str | None = None
         self.waiters: list[asyncio.Future[Flow]] = []
 
     @property
@@ -78,6 +81,10 @@ class Run:
             self._blocked = reason
             if self.watch is not None:
                 self.watch(self)
+
+    def give_up(self, why: str) -> None:
+        """Something broke that the host cannot mend; it stands still until a `resume`."""
+        self.stuck = self.blocked = why
 
     def about(self) -> Iterator[Key]:
         """The records this flow is about."""

@@ -113,7 +113,7 @@ class Steps:
             pass
         except Exception:
             _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
-            run.blocked = f"someone to look at step {step.port}: see the log"
+            run.give_up(f"someone to look at step {step.port}: see the log")
         finally:
             self.turns.ended()
             self.active -= 1

@@ -145,7 +145,7 @@ class Undo:
             pass
         except Exception:
             _log.exception("the undo of flow %s stands still", run.flow.id)
-            run.blocked = "someone to look at its undo: see the log"
+            run.give_up("someone to look at its undo: see the log")
         finally:
             run.compensator = None
 
