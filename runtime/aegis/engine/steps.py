@@ -12,7 +12,7 @@ from aegis.core.errors import BreakerOpenError, ConflictError, Refused, StoreErr
 from aegis.core.event import Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.policy import Policy
-from aegis.engine.attempt import STUBBORN, attempt, returned, said
+from aegis.engine.attempt import STUBBORN, attempt, pause_after, returned, said
 from aegis.engine.context import CALLER
 from aegis.engine.gate import Gate, admit, shut
 from aegis.engine.ledger import Draft
@@ -117,7 +117,7 @@ class Steps:
                 self.turns.ended()
                 try:
                     async with self._slots:
-                        work = await self.call(run, step, located, call, port.policy, port)
+                        work = await self.call(run, step, located, call, located.policy, port)
                 finally:
                     self.turns.began()
                     run.attempting.discard(step.n)
@@ -156,7 +156,7 @@ class Steps:
     ) -> tuple[Step, float] | None:
         """Count a failed attempt; the step and the pause before the next, None when exhausted."""
         attempts = step.attempts + 1
-        pause = located.port.policy.pause(attempts)
+        pause = pause_after(error, attempts, located.policy, self._flows.ledger.clock, step.port)
         if pause is None:
             # Whatever an adapter raised, its partner may have acted; without one nothing did.
             unknown = bool(located.port.call.adapters) and located.port.effect
