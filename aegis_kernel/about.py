@@ -27,7 +27,7 @@ from aegis.core.errors import NotFoundError, closest
 from aegis.core.event import is_glob, matches
 from aegis.core.graph import command_id, event_id, listener_id, part_id, port_id
 from aegis.core.model import Model
-from aegis.core.policy import Policy
+from aegis.core.policy import Policies, Policy
 from aegis.core.port import Command, Port
 from aegis.core.registry import Registry
 from aegis.core.wire import Figure
@@ -129,6 +129,9 @@ class Knowledge:
                 return found
         return None
 
+    def _policy(self, said: Policies) -> Policy:
+        return self._thread.host.engine.policy(said)
+
     def _in(self, registry: Registry, revision: Revision, thing: Any) -> Sections | None:
         fn = thing.fn if isinstance(thing, Port | Command) else getattr(thing, "__func__", thing)
         cls = type(thing) if isinstance(thing, Model) else thing
@@ -190,7 +193,7 @@ class Knowledge:
     def _port(self, revision: Revision, spec: ModelSpec, port: PortSpec) -> Sections:
         undo = ""
         if port.undo is not None:
-            undo = f"{port.undo.fn.__name__}, {_pace(port.undo_policy)}"
+            undo = f"{port.undo.fn.__name__}, {_pace(self._policy(port.undo_policies))}"
         return _told(
             ("Port", f"{spec.name}.{port.name} of {_component(revision)}"),
             ("Signature", _signature(port.call)),
@@ -200,7 +203,7 @@ class Knowledge:
             ("By", f"the field {port.by} of the event" if port.by is not None else ""),
             ("When", "its condition on the record is true" if port.when is not None else ""),
             ("Adapters", _slots(port.call)),
-            ("Policy", _pace(port.policy)),
+            ("Policy", _pace(self._policy(port.policies))),
             ("Effect", "" if port.effect else "none: its adapters change nothing outside"),
             ("Undo", undo),
             ("Now", self._figures(port_id(spec, port))),
@@ -225,7 +228,7 @@ class Knowledge:
             ("Docstring", listener.doc),
             ("Consumes", ", ".join(listener.patterns)),
             ("Adapters", _slots(listener.call)),
-            ("Policy", _pace(listener.policy)),
+            ("Policy", _pace(self._policy(listener.policies))),
             ("Now", self._figures(listener_id(revision, listener))),
             ("Defined in", _place(revision, listener.name, listener.call)),
         )
@@ -381,7 +384,10 @@ def _pace(policy: Policy) -> str:
     if not policy.retries:
         return f"timeout {policy.timeout:g} s, no retry"
     again = "retry" if policy.retries == 1 else "retries"
-    return f"timeout {policy.timeout:g} s, {policy.retries} {again}, {policy.backoff:g} s apart"
+    pauses = f"{policy.backoff:g} s apart"
+    if policy.retries > 1 and policy.factor > 1:
+        pauses = f"after {policy.backoff:g} s, then {policy.factor:g} times that and so on"
+    return f"timeout {policy.timeout:g} s, {policy.retries} {again}, {pauses}"
 
 
 def _said(figure: Figure) -> str:

@@ -21,7 +21,7 @@ def build_host(config: Config) -> Host:
     return Host(
         store=_store(config),
         clock=SystemClock(),
-        loader=PythonLoader(config.defaults),
+        loader=PythonLoader(),
         lookup=config.lookup,
         bindings=config.bindings,
     )

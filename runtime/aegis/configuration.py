@@ -12,21 +12,12 @@ from typing import Any
 
 import msgspec
 
-from aegis.core.breaker import Breaking
-from aegis.core.errors import ConfigError, InvalidError, closest
-from aegis.core.policy import Policy
+from aegis.core.errors import ConfigError, closest
+from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.engine.resident import defaults_of
 
 FILE = "aegis.toml"
-
-
-class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Table `[ports]` of aegis.toml: what ports get that say nothing themselves; seconds."""
-
-    timeout: float = 30.0
-    retries: int = 3
-    backoff: float = 1.0
-    breaker: bool | dict[str, float] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +36,15 @@ class Config:
     port: int = 0
     token: str | None = None
     names: tuple[str, ...] = ()
-    defaults: Policy = Policy()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def defaults(self) -> Policy:
+        """How ports are attempted that say nothing themselves. Raises ConfigError."""
+        return defaults_of(self.lookup, Policy())
 
     def lookup(self, key: str) -> Any:
         """The value of a component's `config(key)`; REQUIRED itself when nothing says it.
@@ -74,8 +69,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff, breaker), `[bind]` (Protocol = adapter) and `[server]` (host, port, names) are the
-    host's own, every other table is for components.
+    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter) and `[server]`
+    (host, port, names) are the host's own, every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -85,11 +80,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{path.name} cannot be read: {error}") from error
     try:
-        ports = msgspec.convert(content.pop("ports", {}), Defaults)
-        breaker = Breaking.of(said=ports.breaker)
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
-    except (msgspec.ValidationError, InvalidError) as error:
+        spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
+    except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
     allowed = {"host", "port", "names"}
     for key in server:
@@ -99,16 +93,16 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         server["names"] = tuple(server["names"])
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
-        "defaults": Policy(
-            timeout=ports.timeout, retries=ports.retries, backoff=ports.backoff, breaker=breaker
-        ),
         "bindings": MappingProxyType(bindings),
         "environment": MappingProxyType(environment),
         **server,
         **given,
         "values": MappingProxyType(content),
     }
-    return Config(**settings)
+    config = Config(**settings)
+    spelled(config.overrides)
+    _ = config.defaults  # a value that is wrong is told now
+    return config
 
 
 def environment() -> dict[str, Any]:

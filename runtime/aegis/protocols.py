@@ -317,7 +317,7 @@ class Store(Protocol):
 
 
 class Clock(Protocol):
-    """Time and ids. Nothing else in the host reads a clock or makes an id."""
+    """Time, ids and chance. Nothing else in the host reads a clock, makes an id or throws dice."""
 
     def now(self) -> datetime:
         """Wall time, timezone UTC."""
@@ -329,6 +329,10 @@ class Clock(Protocol):
 
     def id(self) -> str:
         """A new UUIDv7, rising within this process."""
+        ...
+
+    def dice(self) -> float:
+        """A random number from 0 up to 1."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -19,11 +19,19 @@ from aegis.protocols import Store
 
 
 class EagerClock(SystemClock):
-    """Real ids and times; a sleep returns at once and is written down in `slept` (seconds)."""
+    """Real ids and times; a sleep returns at once and is written down in `slept` (seconds).
+
+    Its dice always show `shown`: 0, so that jitter takes nothing off a pause.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.slept: list[float] = []
+        self.shown = 0.0
+
+    def dice(self) -> float:
+        """What it always shows."""
+        return self.shown
 
     async def sleep(self, seconds: float) -> None:
         """Return in the loop's next turn."""
@@ -40,14 +48,19 @@ async def memory_host(
     bindings: Mapping[str, str] | None = None,
     defaults: Policy | None = None,
 ) -> AsyncGenerator[Host]:
-    """An open host that keeps everything in memory and closes at the end."""
+    """An open host that keeps everything in memory and closes at the end.
+
+    `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
+    something.
+    """
     known = values or {}
     host = Host(
         store=store or MemoryStore(),
         clock=clock or EagerClock(),
-        loader=PythonLoader(defaults),
+        loader=PythonLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
+        defaults=defaults,
     )
     async with host:
         yield host

@@ -90,7 +90,7 @@ async def test_a_waiting_step_survives_a_redeploy_and_hears_the_new_condition(sh
     assert desk.told == ["pay", "pack", "ship"]
 
 
-async def test_a_failing_attempt_is_repeated_after_the_fixed_pause_with_the_same_key(
+async def test_a_failing_attempt_is_repeated_after_growing_pauses_with_the_same_key(
     shop, desk, clock
 ):
     async def twice(number):
@@ -99,7 +99,7 @@ async def test_a_failing_attempt_is_repeated_after_the_fixed_pause_with_the_same
     desk.replies["pay"] = twice
     order = await shop.create("Order")
     assert (await shop.wait(order, 5)).state is FlowState.COMPLETED
-    assert clock.slept == [7, 7]
+    assert clock.slept == [7, 14]
     assert desk.calls[:3] == [("pay", "1")] * 3
     assert (await shop.get("Order", order.id)).paid == "third"
 

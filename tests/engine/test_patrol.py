@@ -8,6 +8,7 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.flow import StepState
+from aegis.core.port import REQUIRED
 from aegis.engine.deploys import Limits
 from aegis.engine.host import Host
 from tests.engine.shop import TEXT, Desk, never, quiet, until
@@ -18,7 +19,9 @@ async def shop():
     desk = Desk()
     parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
     limits = Limits(grace=0.1, look=0.02)
-    async with Host(**parts, limits=limits, lookup=lambda key: desk) as host:
+    async with Host(
+        **parts, limits=limits, lookup=lambda key: {"say": desk}.get(key, REQUIRED)
+    ) as host:
         await host.deploy("orders", "1.0.0", TEXT)
         yield host, desk
 

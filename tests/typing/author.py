@@ -53,11 +53,20 @@ class Order(Model, endpoint="orders"):
         log("picked", cause=event.id)
         return None
 
-    @pick.undo(retries=5, backoff=0.1)
+    @pick.undo(retries=5, backoff=0.1, backoff_most=20, retry_if=ConnectionError)
     def unpick(self) -> "Order":
         return self
 
-    @port(consumes=[pick, "inventory.*"], by="order_id", effect=False)
+    @port(
+        consumes=[pick, "inventory.*"],
+        by="order_id",
+        effect=False,
+        backoff=1,
+        factor=3,
+        jitter=0.5,
+        retry_if=lambda error: "busy" in str(error),
+        breaker={"pause": 2},
+    )
     def count(self) -> None:
         emit("order.counted", self.id, total=self.total)
 
@@ -67,7 +76,7 @@ class Order(Model, endpoint="orders"):
             raise Refused("too late", emit=event("cancel.refused", reason=reason))
         return self.update(status="CANCELED")
 
-    @command
+    @command(timeout=5, breaker=False)
     async def decrypt(self) -> "Order":
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 import time
 from datetime import UTC, datetime
@@ -69,6 +70,10 @@ class SystemClock:
             f"7{rest >> 68:03x}-{rest >> 52 & 0x3FFF | 0x8000:04x}-"
         )
         self._tail = rest & 0x7FFF_FFFF_FFFF  # half of the room is left to count
+
+    def dice(self) -> float:
+        """A random number from 0 up to 1."""
+        return random.random()  # noqa: S311 -- it spreads retries, and guards nothing
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""

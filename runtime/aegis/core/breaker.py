@@ -63,18 +63,30 @@ class Breaker:
     """The breaker of one partner. `who` is whatever stands for one attempt.
 
     Only attempts that it let through are heard: one that began before it opened says nothing of
-    how the partner is since.
+    how the partner is since. Without `numbers` it lets every attempt through.
     """
 
     __slots__ = ("numbers", "outcomes", "pause", "probe", "since", "state")
 
-    def __init__(self, numbers: Breaking) -> None:
-        self.numbers = numbers
+    def __init__(self, numbers: Breaking | None) -> None:
         self.state = State.CLOSED
-        self.outcomes: deque[tuple[float, bool]] = deque(maxlen=numbers.window)
-        self.pause = numbers.pause
+        self.outcomes: deque[tuple[float, bool]] = deque()
+        self.tune(numbers)
         self.since = 0.0  # when it opened last
         self.probe: Any = None
+
+    def tune(self, numbers: Breaking | None) -> bool:
+        """Go by other numbers from now on; whether that closed it.
+
+        An open one begins its pause, since it opened, by the new ones.
+        """
+        self.numbers = numbers
+        self.outcomes = deque(self.outcomes, maxlen=0 if numbers is None else numbers.window)
+        self.pause = 0.0 if numbers is None else numbers.pause
+        closes = numbers is None and self.state is not State.CLOSED
+        if closes:
+            self.state, self.probe = State.CLOSED, None
+        return closes
 
     def left(self, now: float) -> float:
         """Seconds until it may let a probe through."""
@@ -97,17 +109,19 @@ class Breaker:
 
     def heard(self, now: float, who: Any, *, failed: bool) -> bool:
         """The partner answered or failed; whether that opened or closed the breaker."""
+        if self.numbers is None:
+            return False
         if self.state is State.CLOSED:
             self.outcomes.append((now, failed))
-            if not failed or not self._tripped(now):
+            if not failed or not self._tripped(now, self.numbers):
                 return False
-            self.pause = self.numbers.pause
         elif self.state is State.OPEN or who is not self.probe:
             return False
         elif failed:
             self.pause = min(2 * self.pause, self.numbers.longest)
         else:
             self.state, self.probe = State.CLOSED, None
+            self.pause = self.numbers.pause
             self.outcomes.clear()
             return True
         self.state, self.since, self.probe = State.OPEN, now, None
@@ -120,8 +134,6 @@ class Breaker:
         self.probe = None
         return True
 
-    def _tripped(self, now: float) -> bool:
-        recent = [failed for time, failed in self.outcomes if now - time <= self.numbers.memory]
-        return len(recent) >= self.numbers.volume and (
-            sum(recent) >= self.numbers.threshold * len(recent)
-        )
+    def _tripped(self, now: float, numbers: Breaking) -> bool:
+        recent = [failed for time, failed in self.outcomes if now - time <= numbers.memory]
+        return len(recent) >= numbers.volume and sum(recent) >= numbers.threshold * len(recent)

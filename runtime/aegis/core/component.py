@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 
-from aegis.core.breaker import Breaking
 from aegis.core.constraint import Check, check_of
-from aegis.core.policy import Policy
+from aegis.core.policy import UNSAID, Policies
 from aegis.core.record import Record, damaged
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
@@ -131,14 +130,15 @@ class Call:
 class PortSpec:
     """A port of a model. `consumes` are event names and globs, ports already resolved to theirs.
 
-    `awaits` are the names of events that its code spells in calls of `waiting`.
+    `awaits` are the names of events that its code spells in calls of `waiting`. `policies` are what
+    the author said of its attempts, and those of its undo: `over` the registry's defaults.
     """
 
     name: str
     call: Call
     consumes: tuple[str, ...] = ()
     produces: str | None = None
-    policy: Policy
+    policies: Policies = UNSAID
     when: Callable[[Any], bool] | None = None
     by: str | None = None
     join: bool = False
@@ -146,7 +146,7 @@ class PortSpec:
     was: tuple[str, ...] = ()
     effect: bool = True
     undo: Call | None = None
-    undo_policy: Policy
+    undo_policies: Policies = UNSAID
     answer: Call | None = None
     awaits: frozenset[str] = frozenset()
     doc: str = ""
@@ -165,7 +165,7 @@ class CommandSpec:
     call: Call
     produces: str
     undo: bool = False
-    breaker: Breaking | None = None
+    policies: Policies = UNSAID
     doc: str = ""
 
 
@@ -176,7 +176,7 @@ class ListenerSpec:
     name: str
     call: Call
     patterns: tuple[str, ...]
-    policy: Policy
+    policies: Policies = UNSAID
     doc: str = ""
 
 

@@ -138,7 +138,7 @@ class PortError(AegisError):
     title = "Port failed"
 
 
-class PortTimeoutError(PortError):
+class PortTimeoutError(PortError, TimeoutError):
     """A port's attempt was cancelled at its timeout; whether the partner acted is unknown."""
 
     status = 504

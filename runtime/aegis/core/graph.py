@@ -90,7 +90,11 @@ def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]
             yield Node(model_id(model), "model", model.name, revision.name, _model_detail(model))
             for port in model.ports.values():
                 yield Node(
-                    port_id(model, port), "port", port.name, revision.name, _port_detail(port)
+                    port_id(model, port),
+                    "port",
+                    port.name,
+                    revision.name,
+                    _port_detail(port, registry.defaults),
                 )
             for command in model.commands.values():
                 detail = _join(command.doc, "undoes the open flow" if command.undo else "")
@@ -98,7 +102,7 @@ def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]
                     command_id(model, command), "command", command.name, revision.name, detail
                 )
         for listener in revision.listeners:
-            detail = _join(listener.doc, _pace(listener.policy))
+            detail = _join(listener.doc, _pace(listener.policies.over(registry.defaults)))
             yield Node(
                 listener_id(revision, listener), "listener", listener.name, revision.name, detail
             )
@@ -225,9 +229,9 @@ def _model_detail(model: ModelSpec) -> str:
     )
 
 
-def _port_detail(port: PortSpec) -> str:
+def _port_detail(port: PortSpec, defaults: Policy) -> str:
     return _join(
-        _pace(port.policy),
+        _pace(port.policies.over(defaults)),
         "" if port.when is None else "when its condition holds",
         "" if port.by is None else f"by {port.by}",
         "all of its events" if port.join else "",

@@ -10,37 +10,18 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
-from aegis.core.breaker import Breaking
 from aegis.core.errors import AegisError, InvalidError
 from aegis.core.event import NAME, PATTERN
+from aegis.core.policy import Attempts, Policies, RetryIf
 
 M = TypeVar("M")
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """What the author said of how it is attempted; None leaves it to the configuration."""
-
-    timeout: float | None = None
-    retries: int | None = None
-    backoff: float | None = None
-    breaker: bool | Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        if self.breaker is not None:
-            Breaking.of(said=self.breaker)
-        if self.timeout is not None and self.timeout <= 0:
-            raise InvalidError(f"timeout must be above 0 seconds, not {self.timeout}")
-        if self.retries is not None and self.retries < 0:
-            raise InvalidError(f"retries must be 0 or more, not {self.retries}")
-        if self.backoff is not None and self.backoff < 0:
-            raise InvalidError(f"backoff must be 0 seconds or more, not {self.backoff}")
 
 
 class _Method(Generic[M, P, R]):
@@ -98,25 +79,13 @@ class Port(_Method[M, P, R]):
     @overload
     def undo(self, fn: F, /) -> F: ...
     @overload
-    def undo(
-        self,
-        /,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        backoff: float | None = None,
-    ) -> Callable[[F], F]: ...
-    def undo(
-        self,
-        fn: F | None = None,
-        /,
-        *,
-        timeout: float | None = None,
-        retries: int | None = None,
-        backoff: float | None = None,
-    ) -> F | Callable[[F], F]:
-        """Mark the method that undoes this port; it may run although the port never answered."""
-        policies = Policies(timeout=timeout, retries=retries, backoff=backoff)
+    def undo(self, /, **policy: Unpack[Attempts]) -> Callable[[F], F]: ...
+    def undo(self, fn: F | None = None, /, **policy: Unpack[Attempts]) -> F | Callable[[F], F]:
+        """Mark the method that undoes this port; it may run although the port never answered.
+
+        `policy` says how it is attempted, as in `port`; the breakers are those of the port.
+        """
+        policies = Policies(**policy)
 
         def mark(fn: F) -> F:
             if self.undo_fn is not None:
@@ -139,11 +108,17 @@ class Command(_Method[M, P, R]):
     """A named change of a record that the API offers; with `undo` it also undoes the open flow."""
 
     def __init__(
-        self, fn: Callable[Concatenate[M, P], R], *, produces: str | None, undo: bool
+        self,
+        fn: Callable[Concatenate[M, P], R],
+        *,
+        produces: str | None,
+        undo: bool,
+        policies: Policies,
     ) -> None:
         super().__init__(fn)
         self.produces = produces
         self.undo = undo
+        self.policies = policies
 
 
 def port(
@@ -153,6 +128,10 @@ def port(
     timeout: float | None = None,
     retries: int | None = None,
     backoff: float | None = None,
+    factor: float | None = None,
+    backoff_most: float | None = None,
+    jitter: float | None = None,
+    retry_if: RetryIf | None = None,
     breaker: bool | Mapping[str, float] | None = None,
     when: Callable[[Any], bool] | None = None,
     by: str | None = None,
@@ -164,20 +143,35 @@ def port(
     """Mark a method of a Model as a port.
 
     `consumes`: the ports, event names or globs any of which sets it off; `produces`: the event
-    that follows it. `timeout` and `backoff` in seconds, `retries` beyond the first attempt; what
-    is left out comes from the configuration. `when(record)` must be true before the step runs,
+    that follows it. `when(record)` must be true before the step runs,
     until then it waits. `by` names the field of the event's data that holds the record's id. With
     `join` all of what it consumes must have come in a flow, not just any. With `undo` its commit
     undoes, newest step first, whatever flow of the record was open. `was` are earlier names of the
     port: steps that wait under one of them go on here.
-    `effect=False` declares that its adapters change nothing outside. `breaker=False` goes on asking
-    a partner that keeps failing; `breaker={"pause": 10}` changes numbers of its circuit breaker.
+    `effect=False` declares that its adapters change nothing outside.
+
+    An attempt is cancelled after `timeout` seconds; up to `retries` more follow. The first pause is
+    `backoff` seconds, each further one `factor` times as long, up to `backoff_most`; chance takes
+    up to the share `jitter` off. `retry_if` says after which exceptions: a function of the
+    exception, or types of them (`(ConnectionError, TimeoutError)`); after any other the step has
+    failed at once. `breaker=False` goes on asking a partner that keeps failing;
+    `breaker={"pause": 10}` changes numbers of its circuit breaker. What is left out comes from the
+    configuration, as it is at each attempt.
     """
     several = (consumes,) if isinstance(consumes, str | Port) else tuple(consumes)
     for pattern in several:
         if isinstance(pattern, str) and not PATTERN.match(pattern):
             raise InvalidError(f"{pattern!r} is no event name", hint="use the form 'noun.verbed'")
-    policies = Policies(timeout=timeout, retries=retries, backoff=backoff, breaker=breaker)
+    policies = Policies(
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+        factor=factor,
+        backoff_most=backoff_most,
+        jitter=jitter,
+        retry_if=retry_if,
+        breaker=breaker,
+    )
 
     def mark(fn: Callable[Concatenate[M, P], R]) -> Port[M, P, R]:
         return Port(
@@ -229,7 +223,11 @@ def waiting(
 def command(fn: Callable[Concatenate[M, P], R], /) -> Command[M, P, R]: ...
 @overload
 def command(
-    *, produces: str | None = None, undo: bool = False
+    *,
+    produces: str | None = None,
+    undo: bool = False,
+    timeout: float | None = None,
+    breaker: bool | Mapping[str, float] | None = None,
 ) -> Callable[[Callable[Concatenate[M, P], R]], Command[M, P, R]]: ...
 def command(
     fn: Callable[Concatenate[M, P], R] | None = None,
@@ -237,15 +235,19 @@ def command(
     *,
     produces: str | None = None,
     undo: bool = False,
+    timeout: float | None = None,
+    breaker: bool | Mapping[str, float] | None = None,
 ) -> Command[M, P, R] | Callable[[Callable[Concatenate[M, P], R]], Command[M, P, R]]:
     """Mark a method of a Model as a command of its API.
 
     `produces` names the event of its change (default `<model>.updated`); `undo=True` makes it
-    undo, newest step first, whatever flow of the record is open.
+    undo, newest step first, whatever flow of the record is open. `timeout` (seconds) and `breaker`
+    as in `port`; a command is never retried.
     """
+    policies = Policies(timeout=timeout, breaker=breaker)
 
     def mark(fn: Callable[Concatenate[M, P], R]) -> Command[M, P, R]:
-        return Command(fn, produces=produces, undo=undo)
+        return Command(fn, produces=produces, undo=undo, policies=policies)
 
     return mark if fn is None else mark(fn)
 

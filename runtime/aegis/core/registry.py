@@ -10,6 +10,7 @@ from types import MappingProxyType
 from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
+from aegis.core.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,12 +30,14 @@ class Consumer:
 class Registry:
     """The live revision of each component, and those still loaded besides.
 
-    `bindings` chooses among several adapters: `{"orders.Payments": "CardPayments"}`.
+    `bindings` chooses among several adapters: `{"orders.Payments": "CardPayments"}`. `defaults` is
+    how ports are attempted that say nothing themselves.
     """
 
     live: Mapping[str, Revision] = field(default_factory=lambda: MappingProxyType({}))
     retained: tuple[Revision, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    defaults: Policy = Policy()
 
     def with_component(self, revision: Revision) -> Registry:
         """This registry with `revision` live; the one it replaces is retained."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from aegis.core.component import Call, ModelSpec
 from aegis.core.errors import AegisError, PortError, PortTimeoutError
+from aegis.core.policy import Policy
 from aegis.engine.context import WORK
 from aegis.engine.work import Work
+from aegis.protocols import Clock
 
 # An adapter that swallows its cancellation for so long has parked its flow; someone must look.
 STUBBORN = 5.0
@@ -90,6 +92,23 @@ async def attempt(
         if unpin is not None:
             unpin()
         WORK.reset(token)
+
+
+def pause_after(
+    error: Exception, attempts: int, policy: Policy, clock: Clock, name: str
+) -> float | None:
+    """Seconds to wait after `attempts` failed ones, the last with `error`; None: no more of them.
+
+    A `retry_if` that raises says nothing, so it keeps nobody from trying again.
+    """
+    pause = policy.pause(attempts, clock.dice)
+    if pause is None:
+        return None
+    try:
+        return pause if policy.may_retry(error) else None
+    except Exception:
+        _log.exception("retry_if of %s failed on %s", name, type(error).__name__)
+        return pause
 
 
 def _gave_up(name: str, error: BaseException) -> PortError:

@@ -15,7 +15,7 @@ from aegis.core.component import ListenerSpec, Revision
 from aegis.core.errors import BreakerOpenError, ConflictError, NotFoundError, Refused, StoreError
 from aegis.core.event import Event, decode_event, matches
 from aegis.core.graph import event_id, listener_id
-from aegis.engine.attempt import attempt
+from aegis.engine.attempt import attempt, pause_after
 from aegis.engine.context import CALLER
 from aegis.engine.engine import Engine
 from aegis.engine.gate import admit, shut
@@ -236,7 +236,8 @@ class Broker:
                 continue
             except Exception as error:
                 attempts += 1
-                pause = spec.policy.pause(attempts)
+                policy = self._engine().policy(spec.policies)
+                pause = pause_after(error, attempts, policy, self._ledger.clock, name)
                 if pause is None or isinstance(error, Refused):
                     _log.exception("listener %s gave up on event %s", name, entry.type)
                     held.add(entry.subject)
@@ -271,7 +272,8 @@ class Broker:
             monitor.heard(next(p for p in spec.patterns if matches(p, entry.type)), node)
             span = monitor.listener(revision, spec).begin(event_id(entry.type), about=entry.subject)
             try:
-                await attempt(spec.call, None, arguments, spec.policy.timeout, work, name)
+                timeout = engine.policy(spec.policies).timeout
+                await attempt(spec.call, None, arguments, timeout, work, name)
             except BaseException as error:
                 span.end(error)
                 raise

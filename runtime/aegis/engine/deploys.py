@@ -17,6 +17,7 @@ from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ClosedError, ComponentError, NotFoundError, StoreError, closest
 from aegis.core.flow import Flow, Step
+from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
 from aegis.engine.absence import Absence
@@ -29,7 +30,7 @@ from aegis.engine.ledger import Ledger
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
 from aegis.engine.plan import Change, Plan, plan, rebound
-from aegis.engine.resident import Lookup, Resident, settings_of, stage
+from aegis.engine.resident import Lookup, Resident, defaults_of, settings_of, stage
 from aegis.engine.run import Located
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Clock, Commit, Loader, Schema, Store
@@ -65,6 +66,7 @@ class Deploys:
         loader: Loader,
         lookup: Lookup | None,
         bindings: Mapping[str, str] | None,
+        defaults: Policy | None,
         limits: Limits,
     ) -> None:
         self._limits = limits
@@ -73,6 +75,7 @@ class Deploys:
         self._loader = loader
         self._fallback = lookup or _nothing
         self._values: dict[str, Any] = {}
+        self._base = defaults or Policy()
         self.outlet: Outlet | None = None
         self.monitor = Monitor(self, store, clock)
         self._ledger = Ledger(store, clock, cached=limits.cached)
@@ -82,7 +85,10 @@ class Deploys:
         )
         self.flows.on_end = self._flow_ended
         self.broker = Broker(self._ledger, lambda: self.engine)
-        self.engine = Engine(Registry(bindings=bindings or {}), {}, self._ledger, self.flows)
+        registry = Registry(
+            bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
+        )
+        self.engine = Engine(registry, {}, self._ledger, self.flows)
         self.failures = Failures(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
@@ -188,7 +194,8 @@ class Deploys:
         port = None if model is None else model.port(step.port)
         if model is None or port is None:
             return None
-        return Located(self.engine.residents[revision], model, port, self.monitor)
+        resident = self.engine.residents[revision]
+        return Located(resident, model, port, self.monitor, registry.defaults)
 
     def _lookup_in(self, values: Mapping[str, Any]) -> Lookup:
         """Finds configuration in `values`, else where the host was told to look."""
@@ -287,15 +294,16 @@ class Deploys:
             locate=self.locate,
             back=loaded.keys(),
         )
-        registry = planned.registry
         values = self._values if change.values is None else change.values
         lookup = self._lookup_in(values)
+        registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
         again = [
             revision
             for revision in registry.live.values()
             if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
         ]
-        if not (revisions or again or change.gone or rebound(before, registry)):
+        tuned = registry.defaults != before.defaults
+        if not (revisions or again or change.gone or rebound(before, registry) or tuned):
             self._values = dict(values)
             return []
         opened: dict[Revision, Resident] = {}
@@ -403,12 +411,16 @@ class Deploys:
             (kept if self._needed(registry, revision) else given_up).append(revision)
         registry = registry.retaining(*kept)
         loaded = set(registry.revisions())
+        tuned = registry.defaults != self.engine.registry.defaults
         self.engine = Engine(
             registry,
             {revision: resident for revision, resident in residents.items() if revision in loaded},
             self._ledger,
             self.flows,
         )
+        if tuned:
+            for resident in self.engine.residents.values():
+                resident.tune(registry.defaults)
         self.monitor.swapped()
         for revision in given_up:
             self._spawn(self._drain(residents[revision]))
@@ -559,9 +571,13 @@ class Deploys:
             return resumed
 
     async def configure(self, values: Mapping[str, Any]) -> None:
-        """Set configuration values by dotted key; components that use a changed one re-open."""
+        """Set configuration values by dotted key; components that use a changed one re-open.
+
+        Those of table `ports` count from the next attempt on. Raises ConfigError for one of these
+        that is wrong, ComponentError for another; then nothing has changed.
+        """
         async with self._deploying:
-            await self._make(Change(values={**self._values, **values}))
+            await self._make(Change(values={**self._values, **spelled(values)}))
 
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""

@@ -20,7 +20,7 @@ from aegis.core.errors import (
 )
 from aegis.core.event import Emission
 from aegis.core.graph import model_id
-from aegis.core.policy import Policy
+from aegis.core.policy import Policies, Policy
 from aegis.core.query import Page, Query
 from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
@@ -35,8 +35,6 @@ from aegis.engine.run import Located
 from aegis.engine.steps import REREADS
 from aegis.engine.work import Change, Work
 from aegis.protocols import Answer, Taken
-
-COMMANDS = Policy(retries=0)
 
 # Where events come from that were told from outside and do not say it themselves.
 OUTSIDE = "/aegis/api"
@@ -75,6 +73,14 @@ class Engine:
         self.closing = False
         # Where steps find their code: (component, version, model, port), filled in as they ask.
         self.places: dict[tuple[str, str, str, str], Located | None] = {}
+        self._policies: dict[int, tuple[Policies, Policy]] = {}  # by the id of what was said
+
+    def policy(self, said: Policies) -> Policy:
+        """What somebody goes by who `said` this of attempts."""
+        known = self._policies.get(id(said))
+        if known is None:
+            known = self._policies[id(said)] = (said, said.over(self.registry.defaults))
+        return known[1]
 
     def resident(self, spec: ModelSpec) -> Resident:
         """The loaded live revision of a model. Raises ClosedError when it does not serve."""
@@ -292,7 +298,7 @@ class Engine:
             self._ledger.monitor.command(home, command),
             command.call,
             arguments,
-            COMMANDS,
+            self.policy(command.policies),
             command.produces,
             always=False,
             mark=undo if command.undo else None,
@@ -320,7 +326,7 @@ class Engine:
             self._ledger.monitor.port(home, port),
             port.call,
             arguments,
-            port.policy,
+            self.policy(port.policies),
             port.produces or spec.updated,
             always=port.produces is not None,
             mark=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ from aegis.engine.work import Work
 if TYPE_CHECKING:
     from aegis.engine.monitor import Monitor
 
+# What an author says of a port's breaker: None leaves it to the configuration.
+Said = bool | Mapping[str, Any] | None
+
 _log = logging.getLogger("aegis.host")
 
 
@@ -28,9 +31,10 @@ class Gate:
     """
 
     def __init__(
-        self, monitor: Monitor, numbers: Breaking, label: str, user: str, part: str, edge: str
+        self, monitor: Monitor, said: Said, label: str, user: str, part: str, edge: str
     ) -> None:
-        self.breaker = Breaker(numbers)
+        self.breaker = Breaker(None)
+        self._said = said
         self.name = f"{_short(user)} -> {_short(part).rpartition('.')[2]}"
         self.edge = edge
         self._user = user
@@ -49,6 +53,17 @@ class Gate:
         """Since when it is not closed, and until when it asks nothing, as views show it."""
         is_open = self.breaker.state is State.OPEN
         return Standing(since=self._since, until=self._until if is_open else None)
+
+    def tune(self, usual: Breaking | None) -> None:
+        """Go by the `usual` numbers from now on, where the author said no other."""
+        numbers = usual if self._said is None else Breaking.of(said=self._said, usual=usual)
+        if numbers == self.breaker.numbers:
+            return
+        if self.breaker.tune(numbers):
+            self._tell("closed", "the configuration turned it off")
+            self._wake()
+        elif self.breaker.state is State.OPEN and not self._closed:
+            self._wait()
 
     def refused(self) -> BreakerOpenError:
         """What a call gets that is not let through."""
@@ -113,6 +128,8 @@ class Gate:
 
     def _wait(self) -> None:
         """Let the waiters try as soon as the pause is over."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self.breaker.ready(perf_counter()):
             self._show(self.breaker.state)
             self._wake()

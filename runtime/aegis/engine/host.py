@@ -24,6 +24,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
+from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
 from aegis.engine.broker import Subscription
 from aegis.engine.context import Outlet
@@ -78,6 +79,7 @@ class Host:
         loader: Loader,
         lookup: Lookup | None = None,
         bindings: Mapping[str, str] | None = None,
+        defaults: Policy | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.store = store
@@ -88,6 +90,7 @@ class Host:
             loader=loader,
             lookup=lookup,
             bindings=bindings,
+            defaults=defaults,
             limits=limits or Limits(),
         )
         self._starting: set[str] = set()
@@ -184,7 +187,13 @@ class Host:
         return await self._deploys.resume()
 
     async def configure(self, values: Mapping[str, Any]) -> None:
-        """Set configuration values by dotted key; components that use a changed one re-open."""
+        """Set configuration values by dotted key; components that use a changed one re-open.
+
+        Those of table `ports` (`{"ports.timeout": 5, "ports.breaker": {"pause": 2}}`) are for ports
+        that say nothing themselves, from their next attempt on; nothing is deployed for it. Raises
+        ConfigError for one of these that is wrong, ComponentError for another; then nothing has
+        changed.
+        """
         await self._deploys.configure(values)
 
     async def bind(self, slot: str, part: str) -> None:

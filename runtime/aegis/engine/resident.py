@@ -15,10 +15,11 @@ from aegis.core.breaker import Breaking
 from aegis.core.component import Call, ModelSpec, Part, Revision, Slot
 from aegis.core.errors import ComponentError
 from aegis.core.graph import Edge, command_id, listener_id, part_id, port_id
+from aegis.core.policy import KEYS, TABLE, Policy, usual
 from aegis.core.port import REQUIRED, Secret
 from aegis.core.registry import Registry
 from aegis.engine.context import CALLER, Outlet
-from aegis.engine.gate import Gate
+from aegis.engine.gate import Gate, Said
 from aegis.engine.meter import metered
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Resident:
     def gates(self, call: Call) -> tuple[Gate, ...]:
         """The circuit breakers of `call`, one for each partner."""
         return self._gates[id(call)]
+
+    def tune(self, defaults: Policy) -> None:
+        """Let the breakers go by the numbers of `defaults` where the author said no other."""
+        for gate in {gate for gates in self._gates.values() for gate in gates}:
+            gate.tune(defaults.breaker)
 
     def keep(self, spec: ModelSpec, doc: bytes | None) -> bytes | None:
         """`doc` when newer code may have put fields in it that this code does not know."""
@@ -115,19 +121,19 @@ class Resident:
             _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
 
 
-def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Breaking | None]]:
+def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Said]]:
     """Every call of `revision`: its node of the graph, the kind of its edges, their breakers."""
     for listener in revision.listeners:
-        yield listener.call, listener_id(revision, listener), "uses", listener.policy.breaker
+        yield listener.call, listener_id(revision, listener), "uses", listener.policies.breaker
     for model in revision.models:
         for port in model.ports.values():
-            yield port.call, port_id(model, port), "uses", port.policy.breaker
+            yield port.call, port_id(model, port), "uses", port.policies.breaker
             if port.answer is not None:
-                yield port.answer, port_id(model, port), "uses", port.policy.breaker
+                yield port.answer, port_id(model, port), "uses", port.policies.breaker
             if port.undo is not None:
-                yield port.undo, port_id(model, port), "undo", port.policy.breaker
+                yield port.undo, port_id(model, port), "undo", port.policies.breaker
         for command in model.commands.values():
-            yield command.call, command_id(model, command), "uses", command.breaker
+            yield command.call, command_id(model, command), "uses", command.policies.breaker
 
 
 def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
@@ -164,22 +170,33 @@ def settings_of(revision: Revision, lookup: Lookup) -> dict[str, Any]:
     return values
 
 
+def defaults_of(lookup: Lookup, base: Policy) -> Policy:
+    """How ports are attempted that say nothing themselves: `base` with what `ports.*` say.
+
+    Raises ConfigError naming the key at fault.
+    """
+    said = {key: lookup(f"{TABLE}.{key}") for key in KEYS}
+    return usual({key: value for key, value in said.items() if value is not REQUIRED}, base)
+
+
 class _Guards:
     """The circuit breakers of a revision. A port and its undo share that of their partner."""
 
-    def __init__(self, monitor: Monitor, label: str) -> None:
+    def __init__(self, monitor: Monitor, label: str, usual: Breaking | None) -> None:
         self._monitor = monitor
         self._label = label
+        self._usual = usual
         self._known: dict[tuple[str, str], Gate] = {}
 
-    def gate(self, user: str, part: str, kind: str, numbers: Breaking | None) -> Gate | None:
-        """The breaker between a user and a part, always the same one; None without `numbers`."""
-        if numbers is None:
+    def gate(self, user: str, part: str, kind: str, said: Said) -> Gate | None:
+        """The breaker between a user and a part, always the same one; None where it is `False`."""
+        if said is False:
             return None
         found = self._known.get((user, part))
         if found is None:
             edge = Edge(user, part, kind).id
-            found = Gate(self._monitor, numbers, self._label, user, part, edge)
+            found = Gate(self._monitor, said, self._label, user, part, edge)
+            found.tune(self._usual)
             self._known[user, part] = found
         return found
 
@@ -238,11 +255,11 @@ async def stage(
 
     filled: dict[int, dict[str, Any]] = {}
     gates: dict[int, tuple[Gate, ...]] = {}
-    guards = _Guards(monitor, revision.label)
+    guards = _Guards(monitor, revision.label, registry.defaults.breaker)
     try:
-        for call, user, kind, numbers in _calls(revision):
+        for call, user, kind, said in _calls(revision):
             mine = [
-                guards.gate(user, part_id(revision, bound(slot)), kind, numbers)
+                guards.gate(user, part_id(revision, bound(slot)), kind, said)
                 for slot in call.adapters
             ]
             filled[id(call)] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aegis.core.component import ModelSpec, PortSpec
 from aegis.core.flow import Flow, Step, StepState
+from aegis.core.policy import Policy
 from aegis.engine.context import CALLER
 from aegis.engine.resident import Resident
 from aegis.engine.work import Key
@@ -18,16 +19,26 @@ if TYPE_CHECKING:
 
 
 class Located:
-    """Where a step's code is: the loaded revision, the model and the port, and their meters."""
+    """Where a step's code is: the loaded revision, the model and the port, and their meters.
 
-    __slots__ = ("meter", "model", "port", "resident", "undo_meter")
+    `policy` and `undo_policy` are what the port and its undo go by, with the registry's `defaults`.
+    """
+
+    __slots__ = ("meter", "model", "policy", "port", "resident", "undo_meter", "undo_policy")
 
     def __init__(
-        self, resident: Resident, model: ModelSpec, port: PortSpec, monitor: Monitor
+        self,
+        resident: Resident,
+        model: ModelSpec,
+        port: PortSpec,
+        monitor: Monitor,
+        defaults: Policy,
     ) -> None:
         self.resident = resident
         self.model = model
         self.port = port
+        self.policy = port.policies.over(defaults)
+        self.undo_policy = port.undo_policies.over(defaults)
         self.meter: Meter = monitor.port(model, port)
         self.undo_meter: Meter = monitor.undo(model, port)
 

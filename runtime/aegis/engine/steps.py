@@ -20,7 +20,7 @@ from aegis.core.event import Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState, Wait
 from aegis.core.policy import Policy
 from aegis.core.port import Waiting
-from aegis.engine.attempt import STUBBORN, attempt, returned, said
+from aegis.engine.attempt import STUBBORN, attempt, pause_after, returned, said
 from aegis.engine.context import CALLER
 from aegis.engine.gate import Gate, admit, shut
 from aegis.engine.ledger import Draft
@@ -192,7 +192,7 @@ class Steps:
                 self.turns.ended()
                 try:
                     async with self._slots:
-                        work = await self.call(run, step, located, call, port.policy, port)
+                        work = await self.call(run, step, located, call, located.policy, port)
                 finally:
                     self.turns.began()
                     run.attempting.discard(step.n)
@@ -230,7 +230,7 @@ class Steps:
     ) -> tuple[Step, float] | None:
         """Count a failed attempt; the step and the pause before the next, None when exhausted."""
         attempts = step.attempts + 1
-        pause = located.port.policy.pause(attempts)
+        pause = pause_after(error, attempts, located.policy, self._flows.ledger.clock, step.port)
         if pause is None:
             # Whatever an adapter raised, its partner may have acted; without one nothing did.
             port = located.port

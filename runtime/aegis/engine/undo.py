@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aegis.core.errors import BreakerOpenError, ConflictError, NotFoundError, Refused
 from aegis.core.event import Emission
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, FlowState, Step, StepState
-from aegis.engine.attempt import STUBBORN, said
+from aegis.engine.attempt import STUBBORN, pause_after, said
 from aegis.engine.context import CALLER
 from aegis.engine.ledger import Draft
 from aegis.engine.run import Located, Run
@@ -177,7 +177,7 @@ class Undo:
         attempts = 0
         while not self._steps.closing:
             fresh = self._flows.locate(run.flow, step) or located
-            undo, policy = fresh.port.undo, fresh.port.undo_policy
+            undo, policy = fresh.port.undo, fresh.undo_policy
             if undo is None:
                 return None
             fresh.resident.enter()
@@ -190,7 +190,8 @@ class Undo:
                 pause = None
             except Exception as error:
                 attempts += 1
-                pause = policy.pause(attempts)
+                clock = self._flows.ledger.clock
+                pause = pause_after(error, attempts, policy, clock, f"undo of {step.port}")
                 if pause is None or isinstance(error, Refused):
                     return f"undo of {step.port}: {said(error)}"
                 _log.warning(

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from aegis.adapters.components.imports import Modules
-from aegis.core.breaker import Breaking
 from aegis.core.component import (
     MODULES,
     NAME,
@@ -34,13 +33,11 @@ from aegis.core.errors import AegisError, ComponentError, closest
 from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.event import Event
 from aegis.core.model import RESERVED, Model
-from aegis.core.policy import Policy
 from aegis.core.port import (
     AdapterNeed,
     Command,
     ConfigNeed,
     Need,
-    Policies,
     Port,
     ServiceNeed,
 )
@@ -50,9 +47,6 @@ _numbers = itertools.count(1)
 
 class PythonLoader:
     """Runs a component's text in a module of its own, under a name that no other revision has."""
-
-    def __init__(self, defaults: Policy | None = None) -> None:
-        self.defaults = defaults or Policy()
 
     def load(self, source: Source) -> Revision:
         """The revision of `source`. Raises ComponentError with the file and the line at fault."""
@@ -72,7 +66,7 @@ class PythonLoader:
             module = modules.own()
             exec(code, module.__dict__)  # noqa: S102 -- loading code is this class's whole purpose
             emits = frozenset().union(*map(_spelled_events, (code, *modules.codes())))
-            return _Survey(source, module, self.defaults).revision(emits)
+            return _Survey(source, module).revision(emits)
         except BaseException as error:  # `sys.exit()` in a component must not end the host
             modules.forget()
             if isinstance(error, ComponentError):
@@ -136,10 +130,9 @@ def _spelled(fn: Callable[..., Any], word: str) -> frozenset[str]:
 class _Survey:
     """Reads the marks in a loaded module and collects every problem before it says one."""
 
-    def __init__(self, source: Source, module: ModuleType, defaults: Policy) -> None:
+    def __init__(self, source: Source, module: ModuleType) -> None:
         self.source = source
         self.module = module
-        self.defaults = defaults
         self.problems: list[str] = []
 
     def revision(self, emits: frozenset[str]) -> Revision:
@@ -300,7 +293,7 @@ class _Survey:
             call=call,
             consumes=tuple(consumes),
             produces=port.produces,
-            policy=self._policy(port.policies),
+            policies=port.policies,
             when=port.when,
             by=port.by,
             join=port.join,
@@ -308,22 +301,10 @@ class _Survey:
             was=port.was,
             effect=port.effect,
             undo=undo,
-            undo_policy=self._policy(port.undo_policies),
+            undo_policies=port.undo_policies,
             answer=answer,
             awaits=awaits,
             doc=inspect.cleandoc(port.__doc__ or ""),
-        )
-
-    def _policy(self, said: Policies) -> Policy:
-        return Policy(
-            timeout=self.defaults.timeout if said.timeout is None else said.timeout,
-            retries=self.defaults.retries if said.retries is None else said.retries,
-            backoff=self.defaults.backoff if said.backoff is None else said.backoff,
-            breaker=(
-                self.defaults.breaker
-                if said.breaker is None
-                else Breaking.of(said=said.breaker, usual=self.defaults.breaker)
-            ),
         )
 
     def _command(self, model: str, command: Command[Any, Any, Any]) -> CommandSpec:
@@ -337,7 +318,7 @@ class _Survey:
             call=self._call(f"{model}.{command.name}", command.fn, skip_self=True),
             produces=produces,
             undo=command.undo,
-            breaker=self.defaults.breaker,
+            policies=command.policies,
             doc=inspect.cleandoc(command.__doc__ or ""),
         )
 
@@ -353,7 +334,6 @@ class _Survey:
             name=name,
             call=call,
             patterns=fn.__aegis_on__,  # type: ignore[attr-defined]
-            policy=self._policy(Policies()),
             doc=inspect.cleandoc(fn.__doc__ or ""),
         )
 

@@ -1,0 +1,82 @@
+"""What aegis.toml, the environment and the command line say of ports, and mistakes in it."""
+
+import pytest
+
+from aegis.configuration import read
+from aegis.core.breaker import Breaking
+from aegis.core.errors import ConfigError
+from aegis.core.policy import Policy
+
+
+def toml(folder, text):
+    (folder / "aegis.toml").write_text(text)
+    return folder
+
+
+def test_the_table_of_ports_says_what_is_usual(tmp_path):
+    config = read(
+        toml(
+            tmp_path,
+            """
+            [ports]
+            timeout = 5
+            retries = 1
+            backoff = 0.5
+            factor = 3
+            backoff_most = 20
+            jitter = 0
+            breaker = { volume = 4, pause = 2 }
+            """,
+        )
+    )
+    assert config.defaults == Policy(
+        timeout=5,
+        retries=1,
+        backoff=0.5,
+        factor=3,
+        backoff_most=20,
+        jitter=0,
+        breaker=Breaking(volume=4, pause=2),
+    )
+
+
+def test_without_a_file_all_is_usual(tmp_path):
+    assert read(tmp_path).defaults == Policy()
+
+
+def test_breakers_can_be_turned_off(tmp_path):
+    assert read(toml(tmp_path, "[ports]\nbreaker = false\n")).defaults.breaker is None
+
+
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+    tmp_path, monkeypatch
+):
+    toml(tmp_path, "[ports]\ntimeout = 1\nretries = 1\nbackoff = 1\nbreaker = { pause = 1 }\n")
+    monkeypatch.setenv("AEGIS_PORTS_RETRIES", "2")
+    monkeypatch.setenv("AEGIS_PORTS_BACKOFF", "2")
+    monkeypatch.setenv("AEGIS_PORTS_BREAKER_PAUSE", "2")
+    found = read(tmp_path, overrides={"ports.backoff": "3"}).defaults
+    assert (found.timeout, found.retries, found.backoff) == (1, 2, 3)
+    assert found.breaker == Breaking(pause=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[ports]\ntimout = 5", r"aegis\.toml: ports\.timout is no setting.*'timeout'"),
+        ("[ports]\nbreaker = { puase = 5 }", r"ports\.breaker\.puase is no setting"),
+        ("[ports]\ntimeout = 'soon'", r"ports\.timeout"),
+        ("[ports]\nretries = -1", "retries must be 0 or more"),
+        ("ports = 5", r"aegis\.toml"),
+    ],
+)
+def test_a_mistake_is_refused_by_name(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        read(toml(tmp_path, text))
+
+
+def test_a_mistake_on_the_command_line_is_refused_too(tmp_path):
+    with pytest.raises(ConfigError, match=r"ports\.timout"):
+        read(tmp_path, overrides={"ports.timout": "5"})
+    with pytest.raises(ConfigError, match=r"ports\.timeout"):
+        read(tmp_path, overrides={"ports.timeout": "soon"})
