@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -105,6 +105,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     `held` says that it was an earlier event of its subject that failed, and this one waits for it.
     Of a flow `subscriber` is `flow:` and its id, `event` its root, `subject` its record, and `seq`
     the journal's last one when it ended. `what` is the type of the event, or the flow's model.
+    `data` is what somebody gave the event for its data when it was last tried, None when that was
+    its own.
     """
 
     subscriber: str
@@ -117,6 +119,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
     kind: Literal["listener", "flow"] = "listener"
     what: str = ""
+    data: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
+from aegis.core.schedule import FIRED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,6 +143,8 @@ class Registry:
         names: set[str] = set()
         for revision in self.live.values():
             names |= revision.emits
+            if any(listener.schedule is not None for listener in revision.listeners):
+                names.add(FIRED)
             for model in revision.models:
                 names |= {
                     model.created,

@@ -277,6 +277,7 @@ class Deploys:
             revisions,
             change,
             store=self._store,
+            now=self._clock.now(),
             runs=self.flows.runs(),
             locate=self.locate,
             back=loaded.keys(),

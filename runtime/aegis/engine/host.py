@@ -25,7 +25,6 @@ from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
 from aegis.core.query import Query, Term
-from aegis.engine.broker import Subscription
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import Engine, named
@@ -33,6 +32,7 @@ from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
+from aegis.engine.subscription import Subscription
 from aegis.protocols import Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
@@ -343,7 +343,7 @@ class Host:
 
     def subscribe(self, pattern: str = "*", *, limit: int = 1000) -> Subscription:
         """Hear events from now on; iterate the subscription, and `stop()` it."""
-        return self._deploys.broker.subscribe(pattern, limit=limit)
+        return self._deploys.broker.audience.subscribe(pattern, limit=limit)
 
     def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
         """Set `wake` whenever events were stored, while inside; `store.events` has them then."""

@@ -39,6 +39,7 @@ from aegis.core.port import (
     AdapterNeed,
     Command,
     ConfigNeed,
+    Hearing,
     Need,
     Policies,
     Port,
@@ -351,11 +352,17 @@ class _Survey:
                 f"listener {name} takes {extra}: it may take an event, written `event: Event`, "
                 "and adapters"
             )
+        said: Hearing = fn.__aegis_on__  # type: ignore[attr-defined]
         return ListenerSpec(
             name=name,
             call=call,
-            patterns=fn.__aegis_on__,  # type: ignore[attr-defined]
-            policy=self._policy(Policies()),
+            patterns=said.patterns,
+            policy=self._policy(said.policies),
+            when=said.when,
+            subject=None if said.schedule is None else f"{self.source.name}.{name}",
+            order=said.order,
+            once=said.once,
+            schedule=said.schedule,
             doc=inspect.cleandoc(fn.__doc__ or ""),
         )
 
