@@ -131,6 +131,13 @@ class ClosedError(AegisError):
     title = "Not serving"
 
 
+class ExpectedError(AegisError):
+    """An event that somebody waited for did not come in time."""
+
+    status = 504
+    title = "Nothing came"
+
+
 class OverrunError(AegisError):
     """A subscription ended: its reader was slower than the events, and it said to end then."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, get_args
 
-from aegis.core.errors import InvalidError, OverrunError
+import msgspec
+
+from aegis.core.errors import ClosedError, ExpectedError, InvalidError, OverrunError
 from aegis.core.event import Event, decode_event, matches
 from aegis.protocols import Entry
 
@@ -140,6 +143,7 @@ class Audience:
     def __init__(self) -> None:
         self._subscriptions: list[Subscription] = []
         self._inline: list[Inline] = []
+        self._expected: set[asyncio.Future[Event]] = set()
         self._routes: dict[
             str, tuple[tuple[Callable[[Event], object], ...], tuple[Subscription, ...]]
         ] = {}
@@ -166,6 +170,33 @@ class Audience:
         self._routes.clear()
         return made
 
+    async def expect(self, pattern: str, when: When | None, timeout: float | None) -> Event:
+        """The next event that matches. Raises ExpectedError, and what its condition raises."""
+        found: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+        def hear(event: Event) -> None:
+            if found.done():
+                return
+            try:
+                if when is None or when(event):
+                    found.set_result(event)
+            except Exception as error:
+                found.set_exception(error)
+
+        heard = self.listen(pattern, hear)
+        self._expected.add(found)
+        try:
+            event = await asyncio.wait_for(found, timeout)
+        except TimeoutError:
+            raise ExpectedError(
+                f"no event {pattern!r} came within {timeout:g} s",
+                hint="it hears what happens from now on: expect it before you set it off",
+            ) from None
+        finally:
+            heard.stop()
+            self._expected.discard(found)
+        return msgspec.structs.replace(event, data=copy.deepcopy(event.data))
+
     def _unsubscribe(self, one: Subscription) -> None:
         if one in self._subscriptions:
             self._subscriptions.remove(one)
@@ -180,6 +211,9 @@ class Audience:
         """End every subscription."""
         for one in list(self._subscriptions):
             one.stop()
+        for found in self._expected:
+            if not found.done():
+                found.set_exception(ClosedError("the host was closed before the event came"))
         self._inline.clear()
         self._routes.clear()
 
