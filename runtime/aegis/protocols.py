@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -106,6 +106,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     Of a flow `subscriber` is `flow:` and its id, `event` its root, `subject` its record, and `seq`
     the journal's last one when it ended; of an answer that no step waited for `subscriber` is
     `answer:` and the id of its event. `what` is the type of the event, or the flow's model.
+    `data` is what somebody gave the event for its data when it was last tried, None when that was
+    its own.
     """
 
     subscriber: str
@@ -118,6 +120,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
     kind: Literal["listener", "flow", "answer"] = "listener"
     what: str = ""
+    data: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:

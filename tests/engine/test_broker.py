@@ -198,3 +198,113 @@ async def test_a_deploy_with_a_new_listener_is_one_commit(ear, k):
         store.fails = lambda number: False
         assert (await host.create("Note")).stars == min(k, 1)
         await until(lambda: len(ear.told) == 1)
+
+
+# --- what a listener says of what it hears
+
+
+def listening(said, text=EAR):
+    return text.replace('@on("note.*")', f"@on({said})")
+
+
+async def test_a_listener_hears_only_what_its_condition_lets_through(ear):
+    said = '"note.*", when=lambda event: event.data["changed"]["stars"] % 2 == 1'
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", listening(said))
+        note = await host.create("Note")
+        for _ in range(4):
+            await host.call(note, "star")
+        await until(lambda: len(ear.told) == 2)
+        last = await host.create("Note", stars=7)
+        await until(lambda: ear.told[-1] == ("note.created", last.id))
+        assert len(ear.told) == 3
+        assert await host.failed() == []
+
+
+async def test_a_condition_that_raises_is_a_failed_delivery_repeated_then_parked(ear):
+    said = '"note.*", when=lambda event: event.data["no"] > 1, retries=2'
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", listening(said))
+        note = await host.create("Note")
+        await host.call(note, "star")
+        await until(lambda: host.monitor.status().failed == 2)
+        first, second = await host.failed()
+        assert (first.error, first.attempts, first.held) == ("KeyError: 'no'", 3, False)
+        assert second.held
+        assert ear.told == []
+        # A condition that no longer raises takes them, or lets them go.
+        said = '"note.*", when=lambda event: event.type == "note.starred"'
+        await host.deploy("notes", "1.0.0", listening(said))
+        await host.retry(first)
+        assert ear.told == [("note.starred", note.id)]
+        assert await host.failed() == []
+
+
+async def test_with_no_order_a_parked_event_holds_nothing(ear):
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", order="none", retries=0'))
+        ear.fails = lambda type, subject, n: type == "note.created"
+        note = await host.create("Note")
+        await host.call(note, "star")
+        await until(lambda: ear.told == [("note.starred", note.id)])
+        (failed,) = await host.failed()
+        assert (failed.what, failed.attempts) == ("note.created", 1)
+        # When the order matters again, what is parked holds what comes.
+        await host.deploy("notes", "1.0.0", listening('"note.*", retries=0'))
+        await host.call(note, "star")
+        await until(lambda: host.monitor.status().failed == 2)
+        assert (await host.failed())[1].held
+
+
+async def test_one_that_hears_once_hears_the_first_match_of_its_life(ear):
+    store = MemoryStore()
+    said = '"note.starred", once=True'
+    for n in range(3):
+        async with memory_host(values={"say": ear}, store=store) as host:
+            await host.deploy("notes", "1.0.0", listening(said) + f"\n# {n}")
+            note = await host.create("Note")
+            await host.call(note, "star")
+            await until(lambda: ear.told)
+            await host.deploy("notes", "1.0.0", listening(said) + f"\n# again {n}")
+            await host.call(note, "star")
+            await host.deploy("notes", "1.0.0", listening('"note.created", once=True'))
+            await host.create("Note")
+    assert len(ear.told) == 1
+
+
+async def test_one_event_that_was_parked_is_the_one_that_is_heard_once(ear):
+    store = MemoryStore()
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", once=True, retries=0'))
+        ear.fails = lambda type, subject, n: True
+        first = await host.create("Note")
+        await until(lambda: host.monitor.status().failed == 1)
+        ear.fails = lambda type, subject, n: False
+        await host.create("Note")
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", once=True, retries=0'))
+        await host.create("Note")
+        (failed,) = await host.failed()
+        await host.retry(failed)
+        assert ear.told == [("note.created", first.id)]
+        await host.create("Note")
+        await asyncio.sleep(0.01)
+        assert len(ear.told) == 1
+
+
+async def test_a_listener_has_the_policy_that_it_says(ear):
+    async with memory_host(values={"say": ear}) as host:
+        said = '"note.*", timeout=0.01, retries=1, backoff=3, breaker=False'
+        await host.deploy("notes", "1.0.0", listening(said))
+        never = asyncio.Event()
+
+        async def stuck(self, type, subject):
+            await never.wait()
+
+        ear.__class__ = type("StuckLog", (Log,), {"__call__": stuck})
+        await host.create("Note")
+        await until(lambda: host.monitor.status().failed == 1)
+        (failed,) = await host.failed()
+        assert failed.attempts == 2
+        assert "gave no answer within 0.01 s" in failed.error
+        assert 3 in host.clock.slept

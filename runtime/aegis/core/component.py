@@ -13,8 +13,11 @@ from typing import Any
 import msgspec
 
 from aegis.core.constraint import Check, check_of
+from aegis.core.event import Event, matches
 from aegis.core.policy import UNSAID, Policies
+from aegis.core.port import Order
 from aegis.core.record import Record, damaged
+from aegis.core.schedule import Schedule
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
@@ -171,13 +174,28 @@ class CommandSpec:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ListenerSpec:
-    """A durable listener that belongs to no model."""
+    """A durable listener that belongs to no model.
+
+    It hears the events that `patterns` mean, of those the ones about `subject` if it names one and
+    for which `when` is true. One with a `schedule` hears the firings of that.
+    """
 
     name: str
     call: Call
     patterns: tuple[str, ...]
     policies: Policies = UNSAID
+    when: Callable[[Event], bool] | None = None
+    subject: str | None = None
+    order: Order = "subject"
+    once: bool = False
+    schedule: Schedule | None = None
     doc: str = ""
+
+    def pattern(self, type: str, subject: str | None) -> str | None:
+        """By which of its patterns it hears such an event, None when it does not."""
+        if self.subject is not None and subject != self.subject:
+            return None
+        return next((pattern for pattern in self.patterns if matches(pattern, type)), None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

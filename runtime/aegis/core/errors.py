@@ -131,6 +131,20 @@ class ClosedError(AegisError):
     title = "Not serving"
 
 
+class ExpectedError(AegisError):
+    """An event that somebody waited for did not come in time."""
+
+    status = 504
+    title = "Nothing came"
+
+
+class OverrunError(AegisError):
+    """A subscription ended: its reader was slower than the events, and it said to end then."""
+
+    status = 503
+    title = "Overrun"
+
+
 class PortError(AegisError):
     """A port failed: its adapter raised, timed out, or it returned what a port may not return."""
 

@@ -102,7 +102,12 @@ def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]
                     command_id(model, command), "command", command.name, revision.name, detail
                 )
         for listener in revision.listeners:
-            detail = _join(listener.doc, _pace(listener.policies.over(registry.defaults)))
+            detail = _join(
+                listener.doc,
+                "" if listener.schedule is None else listener.schedule.text,
+                "hears one event" if listener.once else "",
+                _pace(listener.policies.over(registry.defaults)),
+            )
             yield Node(
                 listener_id(revision, listener), "listener", listener.name, revision.name, detail
             )

@@ -10,18 +10,34 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import CoroutineType
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    get_args,
+    overload,
+)
 
 import msgspec
 
 from aegis.core.errors import AegisError, InvalidError
-from aegis.core.event import NAME, PATTERN
+from aegis.core.event import NAME, PATTERN, Event
 from aegis.core.policy import Attempts, Policies, RetryIf
+from aegis.core.schedule import FIRED, Schedule
 
 M = TypeVar("M")
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+# What a listener's failed event does to later ones of its subject: hold them, or nothing.
+Order = Literal["subject", "none"]
 
 
 class _Method(Generic[M, P, R]):
@@ -252,16 +268,66 @@ def command(
     return mark if fn is None else mark(fn)
 
 
-def on(*patterns: str) -> Callable[[F], F]:
-    """Mark a function of the component as a durable listener of the events named or globbed."""
+class Hearing(msgspec.Struct, frozen=True, kw_only=True):
+    """What `@on` said of a listener. Of one with a `schedule` the events are its own firings."""
+
+    patterns: tuple[str, ...]
+    when: Callable[[Event], bool] | None = None
+    order: Order = "subject"
+    once: bool = False
+    schedule: Schedule | None = None
+    policies: Policies = Policies()
+
+
+def on(
+    *patterns: str,
+    when: Callable[[Event], bool] | None = None,
+    order: Order = "subject",
+    once: bool = False,
+    every: float | None = None,
+    cron: str | None = None,
+    tz: str | None = None,
+    breaker: bool | Mapping[str, float] | None = None,
+    **attempts: Unpack[Attempts],
+) -> Callable[[F], F]:
+    """Mark a function of the component as a durable listener of the events named or globbed.
+
+    Of those it hears the ones for which `when(event)` is true; one that raises has failed. An event
+    that keeps failing is put on the failed list and holds later ones of its subject, unless
+    `order="none"`. With `once` it hears one event in its life, which a new deploy does not begin
+    anew. `every` (seconds) or `cron` (`"0 3 * * *"`, in the zone `tz`, else UTC) instead of events
+    let it run at those times: it hears `schedule.fired`, whose data has the time as `at`. Times
+    that were missed are made up for once. What else it takes is as of a port. Raises InvalidError.
+    """
     for pattern in patterns:
         if not PATTERN.match(pattern):
             raise InvalidError(f"{pattern!r} is no event name", hint="use the form 'noun.verbed'")
-    if not patterns:
-        raise InvalidError("on() needs at least one event name")
+    schedule = None
+    if every is not None or cron is not None or tz is not None:
+        schedule = Schedule.of(every=every, cron=cron, tz=tz)
+        if patterns:
+            raise InvalidError(
+                f"on() takes event names or a schedule, not both: {patterns[0]!r} and "
+                f"{schedule.text}",
+                hint="write two listeners",
+            )
+    elif not patterns:
+        raise InvalidError(
+            "on() needs at least one event name", hint="or every=60, or cron='0 3 * * *'"
+        )
+    if order not in get_args(Order):
+        raise InvalidError(f"order must be 'subject' or 'none', not {order!r}")
+    hearing = Hearing(
+        patterns=(FIRED,) if schedule is not None else patterns,
+        when=when,
+        order=order,
+        once=once,
+        schedule=schedule,
+        policies=Policies(breaker=breaker, **attempts),
+    )
 
     def mark(fn: F) -> F:
-        fn.__aegis_on__ = patterns  # type: ignore[attr-defined]
+        fn.__aegis_on__ = hearing  # type: ignore[attr-defined]
         return fn
 
     return mark

@@ -11,6 +11,7 @@ from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
 from aegis.core.policy import Policy
+from aegis.core.schedule import FIRED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,6 +168,8 @@ class Registry:
         names: set[str] = set()
         for revision in self.live.values():
             names |= revision.emits
+            if any(listener.schedule is not None for listener in revision.listeners):
+                names.add(FIRED)
             for model in revision.models:
                 names |= {
                     model.created,

@@ -290,6 +290,7 @@ class Deploys:
             revisions,
             change,
             store=self._store,
+            now=self._clock.now(),
             runs=self.flows.runs(),
             locate=self.locate,
             back=loaded.keys(),

@@ -18,12 +18,13 @@ from aegis.core.registry import Consumer, Registry
 from aegis.engine.answers import Answers
 from aegis.engine.attempt import STUBBORN
 from aegis.engine.ledger import Draft, Ledger
+from aegis.engine.resident import Resident
 from aegis.engine.run import Locate, Run
 from aegis.engine.steps import Steps
 from aegis.engine.timers import Timers, time_of
 from aegis.engine.undo import Undo
 from aegis.engine.waits import named
-from aegis.engine.work import Key, Work
+from aegis.engine.work import Change, Key, Work
 from aegis.protocols import Cleared, Cursor, Entry
 
 _replace = msgspec.structs.replace
@@ -218,13 +219,25 @@ class Flows:
         locks = () if run is None else (run.flow.id,)
         await self.ledger.settle(registry, work, locks=locks, mark=mark)
 
-    async def again(self, registry: Registry, event: Event, cleared: Iterable[Cleared]) -> str:
+    async def again(
+        self,
+        registry: Registry,
+        event: Event,
+        cleared: Iterable[Cleared],
+        edit: tuple[Change, Resident] | None = None,
+    ) -> str:
         """Begin one more flow of a stored event; its id. What is `cleared` leaves the failed list.
 
         The event is not published again, and the steps have keys of their own: to partners they
-        are new. Raises ConflictError when the event sets nothing off any more.
+        are new. `edit` changes a record in the same commit. Raises ConflictError when the event
+        sets nothing off any more.
         """
         work = Work(key=event.id, label="host", cause=event.id)
+        resident = None
+        if edit is not None:
+            change, resident = edit
+            work.label, work.model, work.subject = resident.revision.label, *change.key
+            work.changes[change.key] = change
         fresh = msgspec.structs.replace(event, flow=None)
         begun: list[str] = []
 
@@ -237,7 +250,7 @@ class Flows:
                 )
             draft.commit.cleared += cleared
 
-        await self.ledger.settle(registry, work, mark=mark)
+        await self.ledger.settle(registry, work, resident=resident, mark=mark)
         return begun[0]
 
     def _consume(

@@ -26,14 +26,16 @@ from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
 from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
-from aegis.engine.broker import Subscription
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import OUTSIDE, Engine, named
+from aegis.engine.failures import MOST, FailedGroup, Told
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
+from aegis.engine.subscription import Inline, Overflow, Subscription, When
+from aegis.engine.undo import failure
 from aegis.protocols import Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
@@ -54,10 +56,18 @@ class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
     previous: str | None
 
 
+class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One durable listener (`component:listener`); `lag`: events it has not looked at yet."""
+
+    name: str
+    lag: int
+
+
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a host is doing: its components, open flows and what they wait for, and problems."""
 
     components: tuple[ComponentStatus, ...]
+    listeners: tuple[ListenerStatus, ...] = ()
     waiting: tuple[str, ...]
     flows_open: int
     events: int
@@ -382,9 +392,43 @@ class Host:
             found += [decode_event(e.doc) for e in entries if matches(pattern, e.type)]
         return found[:limit]
 
-    def subscribe(self, pattern: str = "*", *, limit: int = 1000) -> Subscription:
-        """Hear events from now on; iterate the subscription, and `stop()` it."""
-        return self._deploys.broker.subscribe(pattern, limit=limit)
+    def subscribe(
+        self,
+        pattern: str = "*",
+        *,
+        when: When | None = None,
+        limit: int = 1000,
+        overflow: Overflow = "drop-oldest",
+        once: bool = False,
+    ) -> Subscription:
+        """Hear events from now on; iterate the subscription, and `stop()` it.
+
+        Of those that match, the ones for which `when(event)` is true, with `once` only the first.
+        It holds `limit` events; when it is full it drops the oldest or the newest, or ends, as
+        `overflow` says: "drop-oldest", "drop-newest" or "end" (iterating it raises OverrunError).
+        """
+        return self._deploys.broker.audience.subscribe(
+            pattern, when=when, limit=limit, overflow=overflow, once=once
+        )
+
+    async def expect(
+        self, pattern: str = "*", *, when: When | None = None, timeout: float | None = None
+    ) -> Event:
+        """The next event that matches and for which `when(event)` is true.
+
+        Raises ExpectedError when none came within `timeout` seconds (None waits for ever), and
+        whatever `when` raises.
+        """
+        self._deploys.check_open()
+        return await self._deploys.broker.audience.expect(pattern, when, timeout)
+
+    def listen(self, pattern: str, callback: Callable[[Event], object]) -> Inline:
+        """Call `callback(event)` as each matching event is stored, on the loop; `stop()` it.
+
+        It must not block, nor change the event, which others hear too; one that raises is logged by
+        its name. Raises InvalidError for a coroutine function.
+        """
+        return self._deploys.broker.audience.listen(pattern, callback)
 
     def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
         """Set `wake` whenever events were stored, while inside; `store.events` has them then."""
@@ -394,20 +438,67 @@ class Host:
         """What failed and can be tried again: events of listeners, and flows that were undone."""
         return await self.store.failed()
 
-    async def retry(self, failed: Failed | str) -> str:
-        """Try again what failed, by its line or the id of it; what came of that, in one line.
+    async def failed_groups(self) -> Sequence[FailedGroup]:
+        """What failed, by kind, thing and error, the largest group first; see `retry_all`."""
+        return await self._deploys.failures.groups()
 
-        `listener:<subscriber>:<seq>` delivers that event once more and, when it is taken, those
-        held behind it. `flow:<id>` goes on with an undo that stopped, or begins a flow anew that
-        was undone. Raises NotFoundError, and ConflictError for what cannot be tried now.
+    async def input(self, failed: Failed | Flow | Model | str) -> Event:
+        """The event that a failure is about, with the data that its next try gives to it.
+
+        Of a flow it is the event that began it. Raises NotFoundError.
+        """
+        failures = self._deploys.failures
+        return await failures.input(await failures.one(await self._failure(failed)))
+
+    async def retry(
+        self, failed: Failed | Flow | Model | str, *, data: Mapping[str, Any] | None = None
+    ) -> str:
+        """Try again what failed; what came of that, in one line.
+
+        By its line of the list or the id of it, a flow or its id, or a record: its newest flow that
+        failed. `listener:<subscriber>:<seq>` delivers that event once more, with `data` as its
+        data, and, when it is taken, those held behind it. `flow:<id>` goes on with an undo that
+        stopped, or begins a flow anew that was undone, its record first changed as `data` says.
+        Raises NotFoundError, ConflictError for what cannot be tried now, and InvalidError for data
+        that does not fit; then nothing has changed.
         """
         self._deploys.check_open()
-        return await self._deploys.failures.retry(_id(failed))
+        return await self._deploys.failures.retry(await self._failure(failed), data=data)
 
-    async def discard(self, failed: Failed | str) -> str:
+    async def discard(self, failed: Failed | Flow | Model | str) -> str:
         """Take what failed off the list for good. Raises NotFoundError, ConflictError."""
         self._deploys.check_open()
-        return await self._deploys.failures.discard(_id(failed))
+        return await self._deploys.failures.discard(await self._failure(failed))
+
+    async def retry_all(self, group: FailedGroup | str, *, limit: int = MOST) -> Sequence[Told]:
+        """Try again up to `limit` failures of a group, by itself or its id; what came of each."""
+        self._deploys.check_open()
+        failures = self._deploys.failures
+        return await failures.each(await self._grouped(group, limit), failures.retry)
+
+    async def discard_all(self, group: FailedGroup | str, *, limit: int = MOST) -> Sequence[Told]:
+        """Take up to `limit` failures of a group off the list for good; what came of each."""
+        self._deploys.check_open()
+        failures = self._deploys.failures
+        return await failures.each(await self._grouped(group, limit), failures.discard)
+
+    async def _grouped(self, group: FailedGroup | str, limit: int) -> Sequence[str]:
+        found = await self._deploys.failures.group(group) if isinstance(group, str) else group
+        return found.ids[:limit]
+
+    async def _failure(self, failed: Failed | Flow | Model | str) -> str:
+        """The id of what somebody means that failed. Raises NotFoundError."""
+        if isinstance(failed, Failed):
+            return failed.id
+        if isinstance(failed, Flow):
+            return failure(failed.id)
+        if isinstance(failed, str):
+            return failed if ":" in failed else failure(failed)
+        spec = self.spec(failed)
+        for flow, _ in reversed(await self.store.flows(spec.key, failed.id)):
+            if await self.store.failed_of(failure(flow.id)):
+                return failure(flow.id)
+        raise NotFoundError(f"no flow of {spec.name} {failed.id!r} is on the failed list")
 
     # What it looks like
 
@@ -432,6 +523,10 @@ class Host:
                     ),
                 )
                 for name, revision in sorted(registry.live.items())
+            ),
+            listeners=tuple(
+                ListenerStatus(name=name, lag=lag)
+                for name, lag in self._deploys.broker.lags().items()
             ),
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
@@ -459,10 +554,6 @@ class Host:
         waiting = self._deploys.flows.waiting()
         stranded = (f"flow {id}: {why}" for id, why in self._deploys.patrol.stranded.items())
         return sorted({*self._starting, *waiting, *stranded})
-
-
-def _id(failed: Failed | str) -> str:
-    return failed if isinstance(failed, str) else failed.id
 
 
 def _value(spec: ModelSpec, outcome: Outcome) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aegis.core.component import ENCODER
-from aegis.core.errors import ConflictError, NotFoundError, StaleError
+from aegis.core.errors import ConflictError, NotFoundError, StaleError, TooLargeError
 from aegis.core.event import Emission, Event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from aegis.engine.broker import Broker
     from aegis.engine.flows import Flows
     from aegis.engine.monitor import Monitor
+
+# Bytes of an event as JSON: it is kept, read and sent as a whole, wherever somebody listens.
+MAX_EVENT = 1 << 20
 
 # Who waits for a commit that is under way.
 _Line = list[asyncio.Future[None]]
@@ -126,7 +129,7 @@ class Ledger:
         if answering is not None:
             draft.commit.answers.append(answering.build(outcome))
         draft.commit.events = [
-            Entry(e.id, e.type, e.subject, e.flow, e.time, ENCODER.encode(e), 0, e.cause)
+            Entry(e.id, e.type, e.subject, e.flow, e.time, _encode(e), 0, e.cause)
             for e, _ in draft.events
         ]
         await self._hand_over(draft, keys)
@@ -171,10 +174,17 @@ class Ledger:
         storing.add_done_callback(stored)
         return answer
 
+    async def free(self, key: Any) -> None:
+        """Return when no commit of `key` is under way."""
+        while (line := self._busy.get(key)) is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.append(waiter)
+            await waiter
+
     def _follow_up(self, draft: Draft, last: int) -> None:
         self.records.apply(draft.commit)
         if draft.commit.events:
-            self.broker.publish(draft.commit.events, last)
+            self.broker.publish(draft.commit.events, last, draft.events)
         for action in draft.after:
             action()
         self.monitor.stored(draft, last)
@@ -253,6 +263,19 @@ class Ledger:
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""
         self._publish(draft, work, emission, model)
+
+
+def _encode(event: Event) -> bytes:
+    """An event as JSON. Raises TooLargeError."""
+    doc = ENCODER.encode(event)
+    if len(doc) > MAX_EVENT:
+        about = "" if event.subject is None else f" of {event.subject!r}"
+        raise TooLargeError(
+            f"the event {event.type}{about} is {len(doc):,} bytes long, and {MAX_EVENT:,} is the "
+            "most",
+            hint="keep large data elsewhere, and let the event name it",
+        )
+    return doc
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
 from aegis.core.registry import Registry
 from aegis.engine.broker import subscriber
 from aegis.engine.run import Located, Run
+from aegis.engine.schedules import beginnings
 from aegis.protocols import Cursor, Fill, Schema, Store
 
 Locate = Callable[[Flow, Step], Located | None]
@@ -54,6 +56,7 @@ async def plan(
     change: Change,
     *,
     store: Store,
+    now: datetime,
     runs: Iterable[Run],
     locate: Locate,
     back: Collection[Revision] = (),
@@ -85,7 +88,14 @@ async def plan(
         registry=registry,
         schemas=schemas.changed,
         fills=schemas.fills,
-        cursors=[cursor for revision in revisions for cursor in await _cursors(revision, store)],
+        cursors=[
+            cursor
+            for revision in revisions
+            for cursor in (
+                *await _cursors(revision, store),
+                *await beginnings(revision, before.live.get(revision.name), store, now),
+            )
+        ],
         newer=frozenset(schemas.newer),
     )
 

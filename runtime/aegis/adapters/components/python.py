@@ -37,6 +37,7 @@ from aegis.core.port import (
     AdapterNeed,
     Command,
     ConfigNeed,
+    Hearing,
     Need,
     Port,
     ServiceNeed,
@@ -330,10 +331,17 @@ class _Survey:
                 f"listener {name} takes {extra}: it may take an event, written `event: Event`, "
                 "and adapters"
             )
+        said: Hearing = fn.__aegis_on__  # type: ignore[attr-defined]
         return ListenerSpec(
             name=name,
             call=call,
-            patterns=fn.__aegis_on__,  # type: ignore[attr-defined]
+            patterns=said.patterns,
+            policies=said.policies,
+            when=said.when,
+            subject=None if said.schedule is None else f"{self.source.name}.{name}",
+            order=said.order,
+            once=said.once,
+            schedule=said.schedule,
             doc=inspect.cleandoc(fn.__doc__ or ""),
         )
 
