@@ -262,6 +262,7 @@ class Broker:
             pin=resident.pin(None),
             cause=entry.id,
             actor=node,
+            origin=node,
         )
         arguments = dict(resident.adapters(spec.call))
         if spec.call.event is not None:

@@ -443,6 +443,7 @@ class Engine:
             model=spec.key,
             subject=id,
             actor=model_id(spec),
+            origin=SOURCE.get(),
         )
 
 

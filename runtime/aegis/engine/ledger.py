@@ -247,6 +247,7 @@ class Ledger:
             flow=work.flow,
             step=work.step,
             revision=work.label or None,
+            origin=work.origin,
         )
         draft.events.append((event, about))
 
