@@ -22,7 +22,7 @@ from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel import tracing, views
+from aegis_kernel import past, tracing, views
 from aegis_kernel.display import FailedList, HostView, Records
 
 if TYPE_CHECKING:
@@ -357,6 +357,8 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "events": views.events,
     "flow": views.flow,
     "flows": views.flows,
+    "why": past.why,
+    "at": past.at,
 }
 
 

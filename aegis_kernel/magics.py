@@ -15,6 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from aegis.adapters.components.files import read_imports
 from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
+from aegis_kernel import past
 from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
@@ -148,6 +149,11 @@ class AegisMagics(Magics):
         labels = thread.call(thread.host.resume)
         self.notebook.bind()
         print(f"Resumed: {', '.join(labels)}" if labels else "No flow waits for code.")
+
+    def do_why(self, id: str, model: str = "") -> Any:
+        """ID [MODEL] -- what led to an event, flow or record, and what it led to"""
+        thread = self.notebook.thread
+        return thread.call(past.why, thread.host, id, model or None)
 
     def do_data(self, directory: str) -> NotebookHost:
         """DIRECTORY -- go on with another data directory; the host starts anew"""

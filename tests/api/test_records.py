@@ -165,6 +165,33 @@ async def test_the_flows_of_a_record_are_shown_with_their_steps(call):
     assert (await call("GET", f"{ORDERS}/none/flows")).status == 404
 
 
+async def test_what_led_to_a_change_is_shown_from_the_request_on(call):
+    made = await call("POST", ORDERS, TEA, prefer="wait=5")
+    id = made.json["id"]
+    for asked in (id, made.headers["Aegis-Flow"], "1"):
+        why = (await call("GET", f"/aegis/api/why/{asked}")).json
+        root, *led = why["lines"]
+        assert (root["name"], root["by"], root["seq"]) == ("order.created", "http", 1)
+        assert [(line["by"], line["depth"]) for line in led] == [("shop.Order.authorize", 1)]
+    assert (await call("GET", f"/aegis/api/why/{id}?model=shop.Order")).json == why | {"asked": id}
+    assert (await call("GET", "/aegis/api/why/none")).status == 404
+    assert (await call("GET", f"/aegis/api/why/{id}?model=shop.None")).status == 404
+
+
+async def test_a_record_is_shown_as_it_was_at_an_event(call):
+    made = await call("POST", ORDERS, TEA, prefer="wait=5")
+    place = made.headers["Location"]
+    now = await call("GET", place)
+    then = await call("GET", f"{place}?at=1")
+    assert (then.status, then.json["_meta"]["revision"]) == (200, 1)
+    assert then.json != now.json
+    assert "ETag" not in then.headers
+    assert (await call("GET", f"{place}?at=2")).json == now.json
+    assert (await call("GET", f"{place}?at=99")).status == 422
+    assert (await call("GET", f"{place}?at=x")).status == 400
+    assert (await call("GET", f"{ORDERS}/none?at=1")).status == 404
+
+
 # --- lists -------------------------------------------------------------------------------------
 
 

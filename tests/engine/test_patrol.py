@@ -59,11 +59,12 @@ async def test_a_step_that_nobody_takes_is_an_alarm_and_the_host_is_not_ready(sh
     host, _ = shop
     order = await host.create("Order", approved=False)
     await until(lambda: any(s.port == "pack" for s in run_of(host, order).steps.values()))
+    told = asyncio.ensure_future(host.expect("flow.stranded", timeout=5))
+    await asyncio.sleep(0)
     run, step = await strand(host, order, "pack")
-    await until(lambda: host.missing() != [])
+    event = await told
     why = "step pack is ready, and nobody takes it"
     assert host.missing() == [f"flow {run.flow.id}: {why}"]
-    (event,) = await host.events("flow.stranded")
     assert event.data == {
         "flow": run.flow.id,
         "model": "orders.Order",

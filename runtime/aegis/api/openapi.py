@@ -188,7 +188,7 @@ def _model_paths(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
                 spec,
                 "get",
                 f"One {spec.name}.",
-                parameters=[_ref("IfNoneMatch", "parameters")],
+                parameters=[_ref("IfNoneMatch", "parameters"), _ref("At", "parameters")],
                 responses={
                     "200": _record(spec, "The record.", ("ETag",)),
                     "304": {"description": "The caller has it.", "headers": _headers("ETag")},
@@ -368,6 +368,13 @@ def _host_paths() -> Json:
             parameters=[_ref("Id", "parameters")],
             responses=problem,
         ),
+        f"{PREFIX}/why/{{id}}": get(
+            "why",
+            "What led to what, from the request to each change.",
+            _json("The tree, its lines in the order of reading.", _ref("Why")),
+            parameters=[_ref("Id", "parameters"), _ref("Model", "parameters")],
+            responses=problem,
+        ),
         f"{PREFIX}/flows/{{id}}/undo": {
             "post": {
                 "operationId": "host.undo",
@@ -509,6 +516,33 @@ _SHARED: Json = {
         "properties": {"items": {"type": "array", "items": _ref("Flow")}},
         "required": ["items"],
     },
+    "Why": {
+        "type": "object",
+        "description": "What an event, its number, a flow, a record or a failed line came from, "
+        "and all that it led to: a line of depth n + 1 was led to by the last one of depth n.",
+        "properties": {
+            "asked": _TEXT,
+            "lines": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "depth": {"type": "integer"},
+                        "kind": {"enum": ["event", "step", "listener"]},
+                        "name": _TEXT,
+                        "time": _TEXT,
+                        "by": _TEXT,
+                        "state": _TEXT,
+                        "error": _TEXT,
+                    },
+                    "required": ["depth", "kind", "name", "time"],
+                },
+            },
+            "cut": {"type": ["string", "null"]},
+            "left_out": {"type": "integer"},
+        },
+        "required": ["asked", "lines", "cut", "left_out"],
+    },
     "Event": {
         "type": "object",
         "description": "A CloudEvents 1.0 envelope; `seq` is its place in the journal.",
@@ -548,6 +582,12 @@ _PARAMETERS: Json = {
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100},
     ),
     "Cursor": _query("cursor", "`next` of the page before.", _TEXT),
+    "At": _query(
+        "at",
+        "The record as it was after this event, by its place in the journal.",
+        {"type": "integer", "minimum": 1},
+    ),
+    "Model": _query("model", "The model, as `orders.Order`, of the record that is meant.", _TEXT),
     "After": _query(
         "after",
         "Only events after this place in the journal: 0 is its beginning, which is where a page "

@@ -13,13 +13,15 @@ import msgspec
 from aegis.api.body import check_type, decode, decode_text
 from aegis.api.condition import expected, unchanged
 from aegis.api.idempotency import Once
-from aegis.api.listing import next_link, read_query
+from aegis.api.listing import next_link, read_number, read_query
 from aegis.api.request import Request
 from aegis.api.response import JSON, Headers, Response, json_response, record_response
+from aegis.api.stream import LAST_SEQ
 from aegis.core.component import Call, ModelSpec
 from aegis.core.errors import BusyError, InvalidError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
 from aegis.engine.engine import Engine
+from aegis.engine.history import record_of
 from aegis.engine.host import Host
 from aegis.engine.ledger import Answering, Outcome
 
@@ -50,13 +52,20 @@ class Records:
             raise BusyError(f"the host is still starting: {', '.join(starting)}")
         return _named(engine.registry.endpoints, endpoint, "model") if spec is None else spec
 
-    def get(self, request: Request, endpoint: str, id: str) -> Response:
-        """One record, or 304 when the caller has it."""
+    def get(self, request: Request, endpoint: str, id: str) -> Response | Awaitable[Response]:
+        """One record, or 304 when the caller has it; with `at` as it was then."""
         engine = self._host.engine
+        if "at=" in request.query and "at" in (given := dict(request.parameters())):
+            return self._past(self._model(engine, endpoint), id, given)
         record = engine.get(self._model(engine, endpoint), id)
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         return record_response(record)
+
+    async def _past(self, spec: ModelSpec, id: str, given: Mapping[str, str]) -> Response:
+        """A record as of a number of the journal; without an ETag: nothing can be changed there."""
+        past = await self._host.at(read_number(given, "at", 0, LAST_SEQ), id, spec.key)
+        return Response(200, (JSON,), record_of(past, spec).representation())
 
     async def list(self, request: Request, endpoint: str) -> Response:
         """A page of records."""

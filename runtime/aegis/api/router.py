@@ -227,6 +227,7 @@ def _routes(records: Records, state: State, inbox: Inbox) -> tuple[Route, ...]:
             methods={"POST": records.port},
         ),
         Route(path=f"{PREFIX}/flows/{{id}}", access=Access.TOKEN, methods={"GET": state.flow}),
+        Route(path=f"{PREFIX}/why/{{id}}", access=Access.TOKEN, methods={"GET": state.why}),
         Route(
             path=f"{PREFIX}/flows/{{id}}/undo", access=Access.TOKEN, methods={"POST": inbox.undo}
         ),

@@ -59,6 +59,11 @@ class State:
             raise NotFoundError(f"no flow has the id {id!r}", hint="`Aegis-Flow` names a new one's")
         return json_response(flow_document(*found))
 
+    async def why(self, request: Request, id: str) -> Response:
+        """What led to what, from the request to each change, of an event, flow or record."""
+        model = dict(request.parameters()).get("model")
+        return json_response(await self._host.why(id, model))
+
     def events(self, request: Request) -> Response | Awaitable[Response]:
         """A page of the journal, or a stream for who accepts one."""
         return self._streams.answer(request) if wants_stream(request) else self._page(request)

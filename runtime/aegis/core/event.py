@@ -19,7 +19,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `cause` is the id of the event that led to this one, `flow` the flow it belongs to, `step` the
     number of the flow's step that produced it, `revision` the component revision that did
-    (`orders@1.2.0+3fa9c1d2`).
+    (`orders@1.2.0+3fa9c1d2`). `origin` says what set it off where no step's port did: `http`,
+    `cell`, `schedule`, `outside`, a listener (`listener:orders.heard`), or `undo` of its step.
     """
 
     id: str
@@ -32,8 +33,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     flow: str | None = None
     step: int | None = None
     revision: str | None = None
+    origin: str | None = None
     specversion: str = "1.0"
 
+
+# The origin of what the undo of a step did.
+UNDO = "undo"
 
 _DECODER = msgspec.json.Decoder(Event)
 

@@ -137,7 +137,7 @@ class Engine:
         if self.registry.consumers(said.type):
             self._flows.admit()
         taken = None if key is None else f"{source} {key}"
-        work = Work(key="", label="")
+        work = Work(key="", label="", origin="outside")
         work.emissions.append(msgspec.structs.replace(said, source=source))
 
         def mark(draft: Draft) -> None:
@@ -443,6 +443,7 @@ class Engine:
             model=spec.key,
             subject=id,
             actor=model_id(spec),
+            origin=SOURCE.get(),
         )
 
 

@@ -24,8 +24,11 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.model import Model
+from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
+from aegis.core.why import Why
+from aegis.engine import history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import OUTSIDE, Engine, named
@@ -429,6 +432,35 @@ class Host:
         its name. Raises InvalidError for a coroutine function.
         """
         return self._deploys.broker.audience.listen(pattern, callback)
+
+    async def why(self, of: Any, model: type[Any] | str | None = None) -> Why:
+        """What led to what: the tree from the requests to each change, of `of`.
+
+        `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record,
+        or the id of a record, with its `model` where others could be meant. Raises NotFoundError.
+        """
+        if isinstance(of, Failed):
+            return await history.why(self.store, of.id)
+        if isinstance(of, str | int):
+            return await history.why(
+                self.store, str(of), None if model is None else self.spec(model)
+            )
+        return await history.why(self.store, of.id, self.spec(of))
+
+    async def at(self, seq: int | Event, record: Any, model: type[Any] | str | None = None) -> Past:
+        """A record and its flows as of a point of the journal: an event, or its number.
+
+        `record` is a record, or an id with its `model`. Raises InvalidError for a point that the
+        journal has not, NotFoundError for a record it has no events of, or not its first ones.
+        """
+        spec = self.spec(record if model is None else model)
+        id = record if isinstance(record, str) else record.id
+        if isinstance(seq, Event):
+            entry = await self.store.event(seq.id)
+            if entry is None:
+                raise NotFoundError(f"the event {seq.id!r} is not in the journal")
+            seq = entry.seq
+        return await history.at(self.store, seq, spec, id)
 
     def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
         """Set `wake` whenever events were stored, while inside; `store.events` has them then."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aegis.engine.monitor import Monitor
 
 # Bytes of an event as JSON: it is kept, read and sent as a whole, wherever somebody listens.
-MAX_EVENT = 1 << 20
+MAX_EVENT = 2 << 20
 
 # Who waits for a commit that is under way.
 _Line = list[asyncio.Future[None]]
@@ -257,6 +257,7 @@ class Ledger:
             flow=work.flow,
             step=work.step,
             revision=work.label or None,
+            origin=work.origin,
         )
         draft.events.append((event, about))
 

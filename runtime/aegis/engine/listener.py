@@ -311,6 +311,7 @@ class Listener:
             pin=resident.pin(None),
             cause=event.id,
             actor=node,
+            origin=node,
         )
         arguments = dict(resident.adapters(spec.call))
         if spec.call.event is not None:

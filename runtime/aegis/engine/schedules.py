@@ -105,7 +105,7 @@ class Schedules:
         if spec.once and await self._ledger.store.cursor(once(name)) is not None:
             return False
         at = due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        work = Work(key=row, label=revision.label)
+        work = Work(key=row, label=revision.label, origin="schedule")
         work.emissions.append(Emission(FIRED, {"at": at}, spec.subject))
 
         def mark(draft: Draft) -> None:

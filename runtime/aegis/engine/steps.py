@@ -16,7 +16,7 @@ from aegis.core.errors import (
     Refused,
     StoreError,
 )
-from aegis.core.event import Emission, decode_event
+from aegis.core.event import UNDO, Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState, Wait
 from aegis.core.policy import Policy
 from aegis.core.port import Waiting
@@ -279,6 +279,7 @@ class Steps:
             raise Refused(f"{located.model.name} {step.record!r} is gone")
         before = located.model.value(record)
         work = _work(run, step, located)
+        work.origin = UNDO if port is None else None
         arguments: Mapping[str, Any] = located.resident.adapters(call)
         if call.event is not None or step.answer is not None:
             entry = await self._flows.ledger.store.event(step.answer or step.cause)

@@ -228,7 +228,7 @@ class Undo:
                 draft.commit.failed.append(self._failure(flow, run))
             if step is not None:
                 failed = step.moved(StepState.UNDO_FAILED)
-                failed.error = error
+                failed.error, failed.updated = error, draft.now
                 draft.commit.steps.append(failed)
             model = self._flows.registry().models.get(run.flow.model)
             if model is None and located is not None:

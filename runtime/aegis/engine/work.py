@@ -79,9 +79,9 @@ class Work:
     `key` is the idempotency key of the step, `cause` the event that led here, `flow` its flow and
     `step` the number of its step there,
     `label` the component revision whose code runs, `model` and `subject` the record it is about,
-    `actor` the node of the graph that does it. `pin` leads the output of the code to whoever set it
-    off, until what it gives is called. `expired` says that its time is up. `waiting` is what a port
-    returned whose partner answers later.
+    `actor` the node of the graph that does it, `origin` what set it off (see Event). `pin` leads
+    the output of the code to whoever set it off, until what it gives is called. `expired` says that
+    its time is up. `waiting` is what a port returned whose partner answers later.
     """
 
     key: str
@@ -92,6 +92,7 @@ class Work:
     flow: str | None = None
     step: int | None = None
     actor: str | None = None
+    origin: str | None = None
     pin: Callable[[], Callable[[], None]] | None = None
     expired: bool = False
     waiting: Waiting | None = None

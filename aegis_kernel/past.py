@@ -1,0 +1,160 @@
+"""What a cell shows of the past: what led to what, and how a record was at a point of the journal.
+
+Values of the runtime with looks. They are as they are: unlike the views of views.py nothing in them
+is live, so every frontend shows the same.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aegis.core.past import Past, PastFlow
+from aegis.core.why import Line, Why, branches
+from aegis_kernel.tables import BAD, DIM, cell, table
+
+if TYPE_CHECKING:
+    from aegis.core.event import Event
+    from aegis.engine.host import Host
+
+SHOWN = 300  # lines of a table
+HEAVY = 400_000  # a larger picture makes a notebook too large to open
+
+
+class Still:
+    """A view of what does not change any more: HTML without scripts, a picture, text."""
+
+    @property
+    def svg(self) -> str | None:
+        """The picture, where the view has one."""
+        return None
+
+    def html(self) -> str:
+        """It for the eye, without scripts, from nowhere else."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html()}
+        svg = self.svg
+        if svg is not None and len(svg) < HEAVY:
+            bundle["image/svg+xml"] = svg
+        return bundle
+
+
+class WhyView(Still):
+    """What led to what, from the request to each change: a picture, and a table of the same.
+
+    `data` is the value behind it; `str()` the tree as text, `svg` the picture.
+    """
+
+    def __init__(self, data: Why) -> None:
+        self.data = data
+
+    @property
+    def svg(self) -> str:
+        """The tree as a picture."""
+        return self._svg
+
+    @cached_property
+    def _svg(self) -> str:
+        from aegis.adapters.graph.tree import render
+
+        return render(self.data)
+
+    def html(self) -> str:
+        """The tree as a table, and the picture below it."""
+        rows = [_row(branch, line) for branch, line in branches(self.data.lines[:SHOWN])]
+        said = [self.data.cut] if self.data.cut is not None else []
+        more = max(len(self.data.lines) - SHOWN, 0) + self.data.left_out
+        said += [f"and {more} more, as far as is known"] if more else []
+        rest = "".join(f'<div style="{DIM}">{cell(text, 300)}</div>' for text in said)
+        listed = table(["what", "by", "about", "carries", "error", "time"], rows)
+        return f'<div style="overflow-x:auto">{listed}{rest}</div>' + (
+            f'<div style="overflow-x:auto">{self.svg}</div>' if len(self.svg) < HEAVY else ""
+        )
+
+    def __str__(self) -> str:
+        return str(self.data)
+
+    def __repr__(self) -> str:
+        return str(self.data)
+
+
+def _row(branch: str, line: Line) -> list[str]:
+    name = cell(f"{line.sign} {line.name}".strip(), 80)
+    if line.went_wrong:
+        name = f'<span style="color:{BAD}">{name}</span>'
+    place = "" if line.seq is None else f' <span style="{DIM}">#{line.seq}</span>'
+    tree = f'<span style="{DIM};white-space:pre;font-family:monospace">{branch}</span>'
+    return [
+        f'<span style="white-space:nowrap">{tree}{name}{place}</span>',
+        cell(line.made, 80),
+        f"<code>{cell(line.about or '')}</code>",
+        cell(line.carried),
+        cell(line.error or "", 160),
+        f'<span title="{cell(line.time)}">{cell(line.time[11:23])}</span>',
+    ]
+
+
+class PastView(Still):
+    """A record and its flows as they were. `record` is the author's value, `data` all of it."""
+
+    def __init__(self, data: Past) -> None:
+        self.data = data
+
+    @property
+    def record(self) -> Any:
+        """The record as it was, None when it was not there."""
+        return self.data.record
+
+    def html(self) -> str:
+        """The record and its flows as tables."""
+        past = self.data
+        head = (
+            f"<div><strong>{cell(past.model)}</strong> <code>{cell(past.id)}</code> "
+            f'<span style="{DIM}">at event {past.seq}, {cell(past.time)}, '
+            f"revision {past.revision}</span></div>"
+        )
+        if past.record is None:
+            fields = f'<div style="{DIM}">it was not there</div>'
+        else:
+            values = msgspec.structs.asdict(past.record)
+            fields = table([], [[cell(name), cell(value, 200)] for name, value in values.items()])
+        flows = "".join(map(_flow, past.flows))
+        return f"<div>{head}{fields}{flows}</div>"
+
+    def __str__(self) -> str:
+        return str(self.data)
+
+    def __repr__(self) -> str:
+        return str(self.data)
+
+
+def _flow(flow: PastFlow) -> str:
+    rows = [
+        [str(step.n), cell(step.port), cell(step.state), cell(step.error or "", 160)]
+        for step in flow.steps
+    ]
+    head = f"<div>flow <code>{cell(flow.id)}</code> {cell(flow.state)}</div>"
+    return head + table(["", "port", "state", "error"], rows)
+
+
+# --- what asks the host, on its loop --------------------------------------------------------------
+
+
+async def why(host: Host, of: Any, model: type[Any] | str | None = None) -> WhyView:
+    """What led to what: the tree from the requests to each change, of `of`.
+
+    `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record, or
+    the id of a record, with its `model` where others could be meant.
+    """
+    return WhyView(await host.why(of, model))
+
+
+async def at(
+    host: Host, seq: int | Event, record: Any, model: type[Any] | str | None = None
+) -> PastView:
+    """A record and its flows as of a point of the journal: an event, or its number."""
+    return PastView(await host.at(seq, record, model))
