@@ -6,7 +6,11 @@ They are made up, but they behave: what they did is in a ledger that is on disk 
 a request whose Idempotency-Key they know gets the answer it got the first time, and undoing
 something twice, or something that never happened, does no harm.
 
+Warehouse, carrier and proof take a request that says where to `reply`, and answer later: with
+events that they post there, again and again until they are taken.
+
     POST /payment/authorize         {"order": "...", "amount": "12.50", "card": "..."}
+    POST /warehouse/pick            {"order": "...", "reply": {"address": "...", "token": "..."}}
     PUT  /settings/carrier          {"fail": "silent", "times": 3, "delay": 0.5}
     GET  /ledger?order=...          what was done for one order, in sequence
     GET  /ledger/summary            totals; POST {"orders": [...]} for some orders only
@@ -25,18 +29,26 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 NOTHING = Decimal("0.00")
 REASONS = {
     200: b"OK",
+    202: b"Accepted",
     400: b"Bad Request",
     404: b"Not Found",
     409: b"Conflict",
     500: b"Server Error",
 }
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """Where a partner's later answer goes: the host's address, and what it wants to see."""
+
+    address: str
+    token: str = ""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -47,17 +59,22 @@ class Ask(msgspec.Struct, frozen=True):
     card: str = ""
     address: str = ""
     items: list[dict[str, Any]] = []
+    reply: Reply | None = None
 
 
 class Setting(msgspec.Struct, forbid_unknown_fields=True):
     """How a partner behaves: seconds until it answers, and how it fails for the next `times` calls.
 
-    It can `decline` (answers no, does nothing), be in `error` (does nothing) or be `silent` (does
-    what it was asked, and never answers).
+    It can `decline` (answers no, does nothing), be in `error` (does nothing), be `silent` (does
+    what it was asked, and never answers) or `mute` (takes the request, does it, and never tells).
+    `later` is seconds before each event of a later answer; those can be told `twice`, once more
+    under the same id and once under another, or `backwards`, the last one first.
     """
 
     delay: float = 0.0
-    fail: Literal["decline", "error", "silent"] | None = None
+    later: float = 0.0
+    tells: Literal["once", "twice", "backwards"] = "once"
+    fail: Literal["decline", "error", "silent", "mute"] | None = None
     times: int | None = None
 
     def next_failure(self) -> str | None:
@@ -96,6 +113,13 @@ UNDO = {
     "proof/fetch": "proof/return_delivery",
 }
 UNDOES = {undo: done for done, undo in UNDO.items() if undo}
+# The event that answers later, and what of it changes from one to the next.
+TELLS: dict[str, tuple[str, list[dict[str, str]]]] = {
+    "warehouse/pick": ("warehouse.picked", [{}]),
+    "carrier/ship": ("carrier.shipped", [{}]),
+    "carrier/track": ("carrier.tracked", [{"status": "out_for_delivery"}, {"status": "delivered"}]),
+    "proof/fetch": ("delivery.proven", [{}]),
+}
 
 
 class Account:
@@ -246,6 +270,8 @@ class Partners:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.settings: dict[str, Setting] = {}
+        self.post = Post()
+        self._telling: set[asyncio.Task[None]] = set()
 
     def setting(self, operation: str) -> Setting | None:
         """What was set for the operation; what was set for a partner does not hold for its undo."""
@@ -273,7 +299,41 @@ class Partners:
             return None
         if entry is None:
             return 500, {"error": f"{operation} is out of order"}
-        return 409 if "declined" in entry.answer else 200, entry.answer
+        if "declined" in entry.answer:
+            return 409, entry.answer
+        if ask.reply is None or operation not in TELLS:
+            return 200, entry.answer
+        if failure != "mute":
+            task = asyncio.create_task(
+                self._tell(operation, key, ask, entry.answer, setting or Setting())
+            )
+            self._telling.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._telling.discard)
+        return 202, {"accepted": "it will be told"}
+
+    async def _tell(
+        self, operation: str, key: str, ask: Ask, answer: dict[str, str], setting: Setting
+    ) -> None:
+        """Answer later: post the events, one after the other."""
+        name, changes = TELLS[operation]
+        events = [
+            {
+                "type": name,
+                "source": f"/partners/{operation.partition('/')[0]}",
+                "id": f"{key}.{number}",
+                "data": {"order_id": ask.order, **answer, **change},
+            }
+            for number, change in enumerate(changes)
+        ]
+        if setting.tells == "backwards":
+            events.reverse()
+        if setting.tells == "twice":
+            events = [
+                e for event in events for e in (event, event, {**event, "id": f"{event['id']}!"})
+            ]
+        for event in events:
+            await asyncio.sleep(setting.later)
+            await self.post.send(cast(Reply, ask.reply), msgspec.json.encode(event))
 
     def _act(self, operation: str, key: str, ask: Ask, *, decline: bool) -> Entry:
         standing = self.ledger.accounts[ask.order].standing
@@ -321,7 +381,48 @@ class Partners:
                 return {"proof": f"signed-{number}"}
 
 
-Reply = tuple[int, Any] | None
+class Post:
+    """Posts events to hosts, over connections that stay open."""
+
+    def __init__(self) -> None:
+        self._idle: defaultdict[str, list[Line]] = defaultdict(list)
+
+    async def send(self, to: Reply, event: bytes) -> None:
+        """Post an event until it is taken, or refused for good: a host may be away for a while."""
+        for attempt in range(600):
+            if attempt:
+                await asyncio.sleep(min(0.1 * attempt, 2.0))
+            try:
+                if await self._post(to, event) < 500:
+                    return
+            except (OSError, EOFError, ValueError):
+                continue
+
+    async def _post(self, to: Reply, event: bytes) -> int:
+        place = urlsplit(to.address)
+        idle = self._idle[place.netloc]
+        line = idle.pop() if idle else None
+        reader, writer = line or await asyncio.open_connection(place.hostname, place.port)
+        try:
+            writer.write(
+                f"POST /aegis/api/events HTTP/1.1\r\nHost: {place.netloc}\r\n"
+                f"Authorization: Bearer {to.token}\r\n"
+                "Content-Type: application/cloudevents+json\r\n"
+                f"Content-Length: {len(event)}\r\n\r\n".encode()
+                + event
+            )
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+        except BaseException:
+            writer.close()
+            raise
+        idle.append((reader, writer))
+        return int(head[9:12])
+
+
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Answer = tuple[int, Any] | None
 
 
 class Request(NamedTuple):
@@ -340,7 +441,7 @@ class Desk:
         self.partners = partners
         self._ask = msgspec.json.Decoder(Ask)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Answer:
         """Status and JSON value of the answer, None for none at all."""
         method, target, key, body = request
         path, _, query = target.strip("/").partition("?")
@@ -370,7 +471,7 @@ class Desk:
             return 400, {"error": str(error)}
         return 404, {"error": f"nobody here does {path!r}"}
 
-    def _set(self, name: str, method: str, body: bytes) -> Reply:
+    def _set(self, name: str, method: str, body: bytes) -> Answer:
         names = {*UNDO, *UNDOES, *(operation.partition("/")[0] for operation in UNDO)}
         if name not in names:
             return 404, {"error": f"no partner and no operation is called {name!r}"}

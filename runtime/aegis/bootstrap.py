@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
+from aegis.core.port import Secret
 from aegis.engine.host import Host
 from aegis.protocols import Store
 
@@ -59,6 +60,7 @@ async def start_server(host: Host, config: Config) -> Server:
     )
     server = await start(router, config.host, config.port)
     host.store.announce(server.address)
+    host.introduce(address=server.address, token=Secret(config.token or ""))
     host.monitor.at(address=server.address, data=None if config.data is None else str(config.data))
     return server
 

@@ -329,3 +329,16 @@ async def test_undo_can_be_asked_for_and_only_of_what_is_under_way(shop, desk):
         await shop.undo(flow.id)
     with pytest.raises(NotFoundError):
         await shop.undo("nothing")
+
+
+async def test_an_answer_that_comes_before_the_code_is_back_is_kept_for_it(tmp_path, desk):
+    async with memory_host(store=SqliteStore(tmp_path), values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text())
+    async with memory_host(store=SqliteStore(tmp_path), values={"say": desk}) as host:
+        # Nothing that is loaded says that anybody waits for such events.
+        await host.publish("warehouse.picked", order_id="o1", address="Mill Lane")
+        await host.deploy("orders", "1.0.0", text())
+        order = await host.create("Order", id="o1")
+        await asked(host, order, "track")
+        await host.publish("nobody.knows")
+        assert await host.store.unclaimed() == []

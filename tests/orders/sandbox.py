@@ -28,6 +28,14 @@ DOES = (
 )
 """The operation behind each port, by the port's number."""
 
+TELLS = {
+    "warehouse/pick": ["warehouse.picked"],
+    "carrier/ship": ["carrier.shipped"],
+    "carrier/track": ["carrier.tracked", "carrier.tracked"],
+    "proof/fetch": ["delivery.proven"],
+}
+"""The events that answer later, by what was asked."""
+
 UNDOES = {
     "payment/authorize": "payment/void",
     "inventory/reserve": "inventory/return",
@@ -52,11 +60,15 @@ def component_text() -> str:
 def hasty() -> str:
     """The same component, impatient: time-outs and pauses of split seconds instead of seconds."""
     text = component_text()
-    patient = ("timeout=2, retries=2, backoff=1", "@ship_order.undo")
-    assert all(text.count(spelling) == 1 for spelling in patient)
-    return text.replace(patient[0], "timeout=0.5, retries=2, backoff=0.05").replace(
-        patient[1], "@ship_order.undo(retries=1, backoff=0.05)"
-    )
+    hasty = {
+        "timeout=2, retries=2, backoff=1": "timeout=0.5, retries=2, backoff=0.05",
+        "deadline=2)": "deadline=0.5)",
+        "@ship_order.undo": "@ship_order.undo(retries=1, backoff=0.05)",
+    }
+    for patient, impatient in hasty.items():
+        assert text.count(patient) == 1, patient
+        text = text.replace(patient, impatient)
+    return text
 
 
 def ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from aegis import Refused
 from aegis.core.errors import InvalidError
 from aegis.core.flow import FlowState, StepState
-from tests.orders.sandbox import DOES, UNDOES, hasty
+from tests.orders.sandbox import DOES, TELLS, UNDOES, hasty
 
 GUEST = {
     "first_name": "Ada",
@@ -33,16 +34,23 @@ PORTS = (
     "verify_delivery",
     "complete_payment",
 )
+# What led to what, in the order it happened.
 EVENTS = [
-    "order.created",
-    "address.validated",
-    "payment.authorized",
-    "items.available",
-    "order.picked",
-    "order.shipped",
-    "order.delivered",
-    "delivery.verified",
-    "order.completed",
+    ("order.created", None),
+    ("address.validated", "order.created"),
+    ("payment.authorized", "address.validated"),
+    ("items.available", "payment.authorized"),
+    ("warehouse.picked", "items.available"),
+    ("order.picked", "warehouse.picked"),
+    ("carrier.shipped", "order.picked"),
+    ("order.shipped", "carrier.shipped"),
+    ("carrier.tracked", "order.shipped"),
+    ("order.updated", "carrier.tracked"),
+    ("carrier.tracked", "order.shipped"),
+    ("order.delivered", "carrier.tracked"),
+    ("delivery.proven", "order.delivered"),
+    ("delivery.verified", "delivery.proven"),
+    ("order.completed", "delivery.verified"),
 ]
 
 
@@ -93,10 +101,12 @@ async def test_a_guest_order_runs_all_ports_once_in_order_and_completes(host, sa
 async def test_the_events_of_an_order_are_one_tree_from_the_request_to_the_end(host):
     order = await place(host)
     await settled(host, order)
-    events = [event for event in await host.events() if event.subject == order.id]
-    assert [event.type for event in events] == EVENTS
-    assert [event.cause for event in events[1:]] == [event.id for event in events[:-1]]
+    events = await host.events()
+    names = {event.id: event.type for event in events}
+    assert [(event.type, names.get(event.cause)) for event in events] == EVENTS
     assert {event.flow for event in events} == {(await first_flow(host, order))[0].id}
+    why = str(await host.why(order))
+    assert [why.index(name) for name, _ in EVENTS] == sorted(why.index(name) for name, _ in EVENTS)
 
 
 async def test_without_auto_checkout_it_waits_and_approve_continues_it(host, sandbox):
@@ -205,6 +215,51 @@ async def test_a_carrier_that_wakes_up_in_time_has_shipped_once(host, sandbox):
     assert order.status == "COMPLETE"
     assert sandbox.done(order.id) == list(DOES)
     assert sandbox.summary()["repeats"] == 2
+
+
+async def test_a_carrier_that_never_tells_is_asked_again_and_then_everything_is_undone(
+    host, sandbox
+):
+    sandbox.set("carrier", fail="mute", times=3)
+    order = await settled(host, await place(host))
+    assert order.status == "CANCELED"
+    ship = [outcome for name, outcome in sandbox.entries(order.id) if name == "carrier/ship"]
+    assert ship == ["done", "repeat", "repeat"]
+    assert nothing_is_charged(sandbox, order)
+    flow, steps = await first_flow(host, order)
+    assert flow.state is FlowState.COMPENSATED
+    assert "got no carrier.shipped until" in flow.error
+    assert steps["ship_order"].attempts == 3
+
+
+@pytest.mark.parametrize("tells", ["twice", "backwards"])
+async def test_answers_that_come_twice_or_in_the_wrong_order_have_one_effect(host, sandbox, tells):
+    for partner in ("warehouse", "carrier", "proof"):
+        sandbox.set(partner, tells=tells)
+    order = await settled(host, await place(host))
+    assert order.status == "COMPLETE"
+    assert order.tracking_status == "delivered"
+    assert sandbox.entries(order.id) == [(operation, "done") for operation in DOES]
+    made = Counter(event.type for event in await host.events("order.*"))
+    assert all(made[name] == 1 for name in ("order.picked", "order.shipped", "order.delivered"))
+    _, steps = await first_flow(host, order)
+    assert [step.attempts for step in steps.values()] == [0] * len(PORTS)
+
+
+@pytest.mark.parametrize("operation", TELLS)
+async def test_cancel_while_a_partner_is_about_to_tell_undoes_what_it_did(host, sandbox, operation):
+    sandbox.set(operation, later=0.3)
+    order = await place(host)
+    await until(lambda: operation in sandbox.done(order.id))
+    await host.call(order, "cancel")
+    assert (await settled(host, order)).status == "CANCELED"
+    done = DOES[: DOES.index(operation) + 1]
+    assert sandbox.undone(order.id) == [UNDOES[name] for name in reversed(done) if name in UNDOES]
+    assert nothing_is_charged(sandbox, order)
+    # What it tells afterwards changes nothing.
+    late = await host.expect(TELLS[operation][0], timeout=5)
+    assert late.flow is None
+    assert (await settled(host, order)).status == "CANCELED"
 
 
 async def test_an_undo_that_fails_is_named_and_never_passes_for_complete(host, sandbox):

@@ -52,7 +52,7 @@ class Answers:
 
         The flow that it is an answer in, and the event as it is stored then.
         """
-        if not (self.waits.is_awaited(event.type) or event.type in registry.awaits):
+        if not (self.waits.is_awaited(event.type) or self._may_be_one(registry, event)):
             return None, event
         found = self.waits.who(event.type, event.subject, event.data)
         if found is not None and found[0].flow.id in draft.locked:
@@ -62,6 +62,15 @@ class Answers:
         draft.commit.unclaimed.append(Unclaimed(event.id, event.type, draft.now))
         draft.after.append(functools.partial(self._kept, event, draft.now))
         return None, event
+
+    def _may_be_one(self, registry: Registry, event: Event) -> bool:
+        """Whether some step may come to wait for `event`.
+
+        While code is away nobody knows what it waits for: then all may be that comes from outside.
+        """
+        if event.type in registry.awaits:
+            return True
+        return event.revision is None and event.cause is None and self._flows.is_short()
 
     def _give(self, draft: Draft, run: Run, step: Step, event: Event) -> Event:
         if event.flow is None and event.cause is None:

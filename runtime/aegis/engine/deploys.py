@@ -75,6 +75,7 @@ class Deploys:
         self._loader = loader
         self._fallback = lookup or _nothing
         self._values: dict[str, Any] = {}
+        self.own: dict[str, Any] = {}
         self._base = defaults or Policy()
         self.outlet: Outlet | None = None
         self.monitor = Monitor(self, store, clock)
@@ -97,6 +98,7 @@ class Deploys:
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
         self._absence = Absence(store, clock, self.flows, lambda: self._closed)
+        self.flows.away = self._absence.away
         self._draining: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.TimerHandle | None = None
         self._opened = False
@@ -198,8 +200,15 @@ class Deploys:
         return Located(resident, model, port, self.monitor, registry.defaults)
 
     def _lookup_in(self, values: Mapping[str, Any]) -> Lookup:
-        """Finds configuration in `values`, else where the host was told to look."""
-        return lambda key: values[key] if key in values else self._fallback(key)
+        """Finds configuration in `values`, else where the host was told to look, else here."""
+
+        def find(key: str) -> Any:
+            if key in values:
+                return values[key]
+            found = self._fallback(key)
+            return self.own.get(key, REQUIRED) if found is REQUIRED else found
+
+        return find
 
     async def deploy(self, source: Source, *, who: str = "") -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.

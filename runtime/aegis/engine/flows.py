@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -46,6 +46,7 @@ class Flows:
         self.answers = Answers(self)
         self.timers = Timers(ledger.clock)
         self.on_end: Callable[[Flow], None] = _nothing
+        self.away: Collection[str] = ()
         self._most = 20 * limit
         self._runs: dict[str, Run] = {}
         self._about: dict[Key, set[str]] = {}
@@ -67,6 +68,10 @@ class Flows:
     def waiting(self) -> list[str]:
         """What open flows wait for, each named once."""
         return sorted({run.blocked for run in self._runs.values() if run.blocked is not None})
+
+    def is_short(self) -> bool:
+        """Whether code is missing that was there, or that an open flow needs."""
+        return bool(self.away) or any(run.blocked is not None for run in self._runs.values())
 
     def run(self, id: str) -> Run:
         """An open flow. Raises KeyError."""

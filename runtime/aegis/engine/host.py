@@ -122,6 +122,13 @@ class Host:
         """Let `outlet` say where the output of components goes that are deployed from now on."""
         self._deploys.outlet = outlet
 
+    def introduce(self, **own: Any) -> None:
+        """Let components ask `config("host.NAME")` for what is known of the host itself.
+
+        What the configuration says of such a key goes before it.
+        """
+        self._deploys.own.update((f"host.{name}", value) for name, value in own.items())
+
     # Opening and closing
 
     async def __aenter__(self) -> Self:
