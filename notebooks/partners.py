@@ -72,7 +72,7 @@ class Setting(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     delay: float = 0.0
-    later: float = 0.0
+    later: float = 0.02
     tells: Literal["once", "twice", "backwards"] = "once"
     fail: Literal["decline", "error", "silent", "mute"] | None = None
     times: int | None = None

@@ -98,15 +98,18 @@ async def test_a_guest_order_runs_all_ports_once_in_order_and_completes(host, sa
     ]
 
 
-async def test_the_events_of_an_order_are_one_tree_from_the_request_to_the_end(host):
+async def test_the_events_of_an_order_are_one_tree_from_the_request_to_the_end(host, sandbox):
+    for partner in ("warehouse", "carrier", "proof"):
+        sandbox.set(partner, later=0.1)
     order = await place(host)
     await settled(host, order)
     events = await host.events()
     names = {event.id: event.type for event in events}
     assert [(event.type, names.get(event.cause)) for event in events] == EVENTS
     assert {event.flow for event in events} == {(await first_flow(host, order))[0].id}
-    why = str(await host.why(order))
-    assert [why.index(name) for name, _ in EVENTS] == sorted(why.index(name) for name, _ in EVENTS)
+    why = await host.why(order)
+    assert sorted(line.name for line in why.lines) == sorted(name for name, _ in EVENTS)
+    assert [line.depth for line in why.lines].count(0) == 1
 
 
 async def test_without_auto_checkout_it_waits_and_approve_continues_it(host, sandbox):
