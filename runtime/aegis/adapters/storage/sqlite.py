@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import sqlite3
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aegis.adapters.storage import tables, values
+from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.selection import select
 from aegis.adapters.storage.table import Row, Table, checksum
@@ -48,13 +50,17 @@ from aegis.protocols import (
 
 T = TypeVar("T")
 
+_log = logging.getLogger("aegis.host")
+
 NAME = "aegis.db"
 _GET = f"{tables.RECORDS.select} WHERE model = ? AND id = ?"
 GROUP = 256  # commits that share one transaction at most
 READERS = 4  # scans at a time
-# Up to this size, in bytes, the file is looked through after a crash: some 3 ms a MiB. A killed
-# process damages nothing, a bad disk might; in a larger file whoever reads the damage finds it.
+# Up to this size, in bytes, the file is looked through: some 3 ms a MiB. A killed process damages
+# nothing, a bad disk might; in a larger file whoever reads the damage finds it. After a crash that
+# happens before anything else, after a clean close so many seconds later, beside all else.
 CHECKED = 64 * 1024 * 1024
+CHECKED_AFTER = 5.0
 
 # What is wrong with the whole database is told to all at once: redoing would only wait again, and
 # after a failed fsync it could seem to succeed.
@@ -122,6 +128,8 @@ class SqliteStore:
             self._thread.start()
             self._broken = None
             self._is_open = True
+            self._is_sound = True
+            self._look = self._loop.call_later(CHECKED_AFTER, self._look_through)
 
     async def close(self) -> None:
         """Finish what was committed, fold the log into the database, let go of the directory."""
@@ -129,6 +137,7 @@ class SqliteStore:
             if self._is_open:
                 last = self._submit(Commit())  # once it is stored, so is all before it
                 self._is_open = False
+                self._look.cancel()
                 with contextlib.suppress(StoreError):
                     await last
                 self._queue.put([])
@@ -159,6 +168,30 @@ class SqliteStore:
                 self._writer.execute("DELETE FROM answers WHERE created < ?", (before,)).rowcount
             ),
         )
+
+    async def audit(self) -> None:
+        """Look through the whole file beside all else, and name in the log what is damaged.
+
+        Then the next start looks before it does anything, as after a crash: it makes damaged
+        indexes anew, and refuses a database whose structure is damaged.
+        """
+
+        def look(db: sqlite3.Connection) -> bool:
+            wrong = audit_structure(db, mend=False)
+            if wrong is not None:
+                _log.error("%s is damaged: %s; the next start looks closer", self._path, wrong)
+            return audit_rows(db) and wrong is None
+
+        if not await self._scan(look):
+            self._is_sound = False
+
+    def _look_through(self) -> None:
+        async def look() -> None:
+            with contextlib.suppress(StoreError):  # closed meanwhile
+                await self.audit()
+
+        if self._path.stat().st_size <= CHECKED:
+            self._looking = self._loop.create_task(look())
 
     def _submit(
         self, commit: Commit, errand: Callable[[], int] | None = None
@@ -402,7 +435,13 @@ class SqliteStore:
 
     async def caused_by(self, id: str, limit: int) -> Entries:
         """The event `id` and those that it led to, at whatever remove: `limit` of them in order."""
-        return await self._entries(tables.CAUSED, id, limit)
+        found = await self._entries(tables.CAUSED, id, limit)
+        known = {id}
+        for entry in found:
+            if entry.cause not in known:  # only the first one may have another cause
+                self._fits(entry, id=id)
+            known.add(entry.id)
+        return found
 
     async def _entries(self, sql: str, *key: str | int) -> Entries:
         return await self._scan(lambda db: [values.entry(row) for row in db.execute(sql, key)])
@@ -582,13 +621,13 @@ class SqliteStore:
         )
         db.execute(f"PRAGMA cache_size = {-1024 * cache}")
         db.execute("PRAGMA cell_size_check = ON")
+        db.create_function("checksum", -1, checksum, deterministic=True)
         if read_only:
             db.execute("PRAGMA query_only = ON")
         return db
 
     def _prepare(self, db: sqlite3.Connection, *, check: bool) -> None:
         """Make the database ours and ready, or say why not."""
-        db.create_function("checksum", -1, checksum, deterministic=True)
         (found,) = db.execute("PRAGMA user_version").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (known,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -601,10 +640,9 @@ class SqliteStore:
                 f"{self._path} has format {found}, this Aegis reads up to {tables.FORMAT}",
                 hint="update aegis-kernel, or choose another data directory",
             )
-        if check and self._path.stat().st_size <= CHECKED:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise self._corrupt(verdict)
+        check = check and self._path.stat().st_size <= CHECKED
+        if check and (wrong := audit_structure(db, mend=True)):
+            raise self._corrupt(wrong)
         (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreError(f"the file system of {self._path} cannot share memory between files")
@@ -614,6 +652,10 @@ class SqliteStore:
             db.executescript(f"BEGIN IMMEDIATE; {tables.TABLES} COMMIT;")
         for upgrade in range(found, tables.FORMAT) if known else ():
             db.executescript(f"BEGIN IMMEDIATE; {tables.UPGRADES[upgrade]} COMMIT;")
+        if check:
+            audit_rows(db)
+            if wrong := audit_steps(db):
+                raise self._corrupt(wrong)
 
     def _close(self) -> None:
         self._thread.join()
@@ -627,7 +669,7 @@ class SqliteStore:
         except sqlite3.Error:  # nothing is lost: the log is replayed by whoever opens next
             clean = False
         self._writer.close()
-        self._lock.release(clean=clean)
+        self._lock.release(clean=clean and self._is_sound)
 
     def _closed(self) -> StoreError:
         return StoreError(f"the store {self._path} is not open")
