@@ -368,6 +368,7 @@ def _way(port: PortSpec) -> str:
     said = [f"consumes {', '.join(port.consumes)}"] if port.consumes else []
     said += [f"produces {port.produces}"] if port.produces is not None else []
     said += [f"undo {port.undo.fn.__name__}"] if port.undo is not None else []
+    said += [f"fallback {port.fallback.fn.__name__}"] if port.fallback is not None else []
     return "; ".join(said) or "called directly"
 
 

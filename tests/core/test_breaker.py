@@ -8,14 +8,20 @@ from aegis.core.breaker import Breaker, Breaking, State
 from aegis.core.errors import InvalidError
 
 NUMBERS = Breaking(window=6, volume=3, threshold=0.5, memory=20.0, pause=5.0, longest=15.0)
+OTHERS = [
+    NUMBERS,
+    Breaking(window=3, volume=2, threshold=1.0, memory=8.0, pause=2.0, longest=2.0),
+    Breaking(window=8, volume=5, threshold=0.25, memory=60.0, pause=9.0, longest=60.0),
+]
 
 
 class Told(RuleBasedStateMachine):
-    """Attempts begin and end in any order, with any outcome, while time goes on."""
+    """Attempts begin and end in any order, with any outcome, while time and the numbers change."""
 
     def __init__(self):
         super().__init__()
         self.breaker = Breaker(NUMBERS)
+        self.numbers = NUMBERS
         self.now = 0.0
         self.names = iter(range(10_000))
         self.under_way = []
@@ -26,7 +32,7 @@ class Told(RuleBasedStateMachine):
 
     @property
     def pause(self):
-        return min(NUMBERS.pause * 2**self.failed_probes, NUMBERS.longest)
+        return min(self.numbers.pause * 2**self.failed_probes, self.numbers.longest)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 5.0, 12.0, 30.0]))
     def time_passes(self, seconds):
@@ -51,8 +57,10 @@ class Told(RuleBasedStateMachine):
         changed = self.breaker.heard(self.now, who, failed=failed)
         if self.opened is None:
             self.told.append((self.now, failed))
-            recent = [bad for t, bad in self.told[-NUMBERS.window :] if self.now - t <= 20.0]
-            trips = failed and len(recent) >= 3 and sum(recent) / len(recent) >= 0.5
+            by = self.numbers
+            recent = [bad for t, bad in self.told[-by.window :] if self.now - t <= by.memory]
+            enough = len(recent) >= by.volume
+            trips = failed and enough and sum(recent) / len(recent) >= by.threshold
             assert changed is trips
             if trips:
                 self.opened, self.failed_probes = self.now, 0
@@ -75,6 +83,21 @@ class Told(RuleBasedStateMachine):
         assert self.breaker.leave(who) is (self.probe is not None and who == self.probe)
         if who == self.probe:
             self.probe = None
+
+    @rule(numbers=st.sampled_from(OTHERS))
+    def is_tuned(self, numbers):
+        """The pause begins anew by the new numbers; outcomes that no longer fit are forgotten."""
+        assert not self.breaker.tune(numbers)
+        self.numbers, self.failed_probes = numbers, 0
+        self.told = self.told[-numbers.window :]
+
+    @rule()
+    def is_turned_off_and_on(self):
+        assert self.breaker.tune(None) is (self.opened is not None)
+        assert not self.breaker.heard(self.now, "somebody", failed=True)
+        assert self.breaker.ready(self.now)
+        assert not self.breaker.tune(self.numbers)
+        self.opened, self.probe, self.failed_probes, self.told = None, None, 0, []
 
     @invariant()
     def agrees(self):

@@ -159,6 +159,30 @@ async def test_of_many_on_a_half_open_breaker_one_asks(host, depot):
     assert len(depot.sent) == len(set(depot.sent)) == 200
 
 
+async def test_of_a_thousand_callers_at_a_half_open_breaker_exactly_one_goes_through(host, depot):
+    depot.down = False
+    order = await host.create("Order")
+    await host.wait(order, 5)
+    depot.down = True
+    while host.monitor.figures()[EDGE].state != "open":
+        with pytest.raises(PortError):
+            await host.run(order, "ship")
+    await until(lambda: host.monitor.figures()[EDGE].state == "half-open")
+    depot.down, depot.gate = False, asyncio.Event()
+    asked, sent = depot.asked, len(depot.sent)
+    calls = [asyncio.ensure_future(host.run(order, "ship")) for _ in range(1000)]
+    await until(lambda: sum(call.done() for call in calls) == 999)
+    assert depot.asked == asked + 1
+    depot.gate.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(end, BreakerOpenError) for end in ends) == 999
+    assert len(depot.sent) == sent + 1
+    assert host.monitor.figures()[EDGE].state == "ok"
+    async with asyncio.timeout(5):
+        while (await types(host))[-2:] != ["breaker.probed", "breaker.closed"]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 async def opened(host):
     orders = [await host.create("Order") for _ in range(12)]
     await until(lambda: host.status().waiting == (SLOT,))

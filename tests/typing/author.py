@@ -48,6 +48,10 @@ class Order(Model, endpoint="orders"):
         await payments.void(self.id)
         return self.update(authorization=None, status="CANCELED")
 
+    @authorize.fallback
+    async def trust(self, event: Event) -> "Order":
+        return self.update(authorization=event.id)
+
     @port(consumes=authorize, produces="order.picked", when=lambda order: order.status == "OPEN")
     def pick(self, event: Event) -> "Order | None":
         log("picked", cause=event.id)
@@ -56,6 +60,10 @@ class Order(Model, endpoint="orders"):
     @pick.undo(retries=5, backoff=0.1, backoff_most=20, retry_if=ConnectionError)
     def unpick(self) -> "Order":
         return self
+
+    @pick.fallback(timeout=1)
+    def pick_by_hand(self) -> "Order | None":
+        return None
 
     @port(
         consumes=[pick, "inventory.*"],

@@ -134,7 +134,8 @@ class PortSpec:
     """A port of a model. `consumes` are event names and globs, ports already resolved to theirs.
 
     `awaits` are the names of events that its code spells in calls of `waiting`. `policies` are what
-    the author said of its attempts, and those of its undo: `over` the registry's defaults.
+    the author said of its attempts, and those of its undo and its fallback: `over` the registry's
+    defaults.
     """
 
     name: str
@@ -150,14 +151,17 @@ class PortSpec:
     effect: bool = True
     undo: Call | None = None
     undo_policies: Policies = UNSAID
+    fallback: Call | None = None
+    fallback_policies: Policies = UNSAID
     answer: Call | None = None
     awaits: frozenset[str] = frozenset()
     doc: str = ""
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
-        """What the host may call for it: the port itself, its undo, its answer."""
-        return tuple(call for call in (self.call, self.undo, self.answer) if call is not None)
+        """What the host may call for it: itself, what undoes it, stands in, takes its answer."""
+        calls = (self.call, self.undo, self.fallback, self.answer)
+        return tuple(call for call in calls if call is not None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -128,9 +128,9 @@ def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:
             yield from (Edge(event_id(pattern), step, "consumes") for pattern in heard)
             if port.produces is not None:
                 yield Edge(step, event_id(port.produces), "produces")
-            yield from _asks(registry, revision, step, port.call, "uses")
-            if port.answer is not None:
-                yield from _asks(registry, revision, step, port.answer, "uses")
+            for call in port.calls:
+                if call is not port.undo:
+                    yield from _asks(registry, revision, step, call, "uses")
             if port.undo is not None:
                 yield from [*_asks(registry, revision, step, port.undo, "undo")] or [
                     Edge(step, me, "undo")
@@ -243,6 +243,7 @@ def _port_detail(port: PortSpec, defaults: Policy) -> str:
         f"waits for {', '.join(sorted(port.awaits))}" if port.awaits else "",
         "undoes the flow" if port.undoes else "",
         "" if port.undo is None else f"undo {port.undo.fn.__name__}",
+        "" if port.fallback is None else f"fallback {port.fallback.fn.__name__}",
         "" if port.effect else "no effect outside",
     )
 

@@ -62,7 +62,10 @@ class _Method(Generic[M, P, R]):
 
 
 class Port(_Method[M, P, R]):
-    """A named step of a model. `port.undo` marks the method that takes it back."""
+    """A named step of a model.
+
+    `port.undo` marks the method that takes it back, `port.fallback` the one that stands in for it.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,8 @@ class Port(_Method[M, P, R]):
         self.undo_fn: Callable[..., Any] | None = None
         self.undo_policies = Policies()
         self.answer_fn: Callable[..., Any] | None = None
+        self.fallback_fn: Callable[..., Any] | None = None
+        self.fallback_policies = Policies()
 
     @overload
     def undo(self, fn: F, /) -> F: ...
@@ -108,6 +113,33 @@ class Port(_Method[M, P, R]):
                 raise InvalidError(f"port {self.name!r} already has an undo")
             self.undo_fn = fn
             self.undo_policies = policies
+            return fn
+
+        return mark if fn is None else mark(fn)
+
+    @overload
+    def fallback(self, fn: F, /) -> F: ...
+    @overload
+    def fallback(self, /, *, timeout: float | None = None) -> Callable[[F], F]: ...
+    def fallback(
+        self, fn: F | None = None, /, *, timeout: float | None = None
+    ) -> F | Callable[[F], F]:
+        """Mark the method that stands in for this port when its partner is out of order.
+
+        It runs, once and within `timeout` seconds, when the attempts are used up, when `retry_if`
+        lets no further one follow, and at once, in place of waiting, when a breaker of the port is
+        open; not after a `Refused`, which is an answer. It takes an event and adapters, and what it
+        returns ends the step as the port's own result would. The port's undo takes back both: it
+        runs for the step although nobody knows whether the partner has acted, too. When the
+        fallback raises, the step has failed.
+        """
+        policies = Policies(timeout=timeout)
+
+        def mark(fn: F) -> F:
+            if self.fallback_fn is not None:
+                raise InvalidError(f"port {self.name!r} already has a fallback")
+            self.fallback_fn = fn
+            self.fallback_policies = policies
             return fn
 
         return mark if fn is None else mark(fn)

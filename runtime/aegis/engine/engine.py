@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import msgspec
 
 from aegis.core.component import Call, CommandSpec, ModelSpec, PortSpec, Revision
 from aegis.core.errors import (
+    BreakerOpenError,
     ClosedError,
     ConflictError,
     InvalidError,
@@ -42,6 +44,7 @@ OUTSIDE = "/aegis/api"
 RESERVED = ("breaker.", "flow.", "schedule.")
 OURS = "/aegis/components/"
 
+_log = logging.getLogger("aegis.host")
 T = TypeVar("T")
 
 
@@ -314,24 +317,39 @@ class Engine:
         *,
         answering: Answering | None = None,
     ) -> Outcome:
-        """Run a port directly, once and within its timeout; its event sets off what consumes it."""
+        """Run a port directly, once and within its timeout; its event sets off what consumes it.
+
+        When that fails, or a breaker is open, its fallback stands in.
+        """
         home, resident = self._home(spec, id)
         if home is not spec:
             port = named(home, "port", home.ports, port.name)
-        return await self._invoke(
-            home,
-            resident,
-            id,
-            port.name,
-            self._ledger.monitor.port(home, port),
-            port.call,
-            arguments,
-            self.policy(port.policies),
-            port.produces or spec.updated,
-            always=port.produces is not None,
-            mark=None,
-            answering=answering,
-        )
+
+        async def invoke(
+            call: Call, arguments: msgspec.Struct | None, policies: Policies
+        ) -> Outcome:
+            return await self._invoke(
+                home,
+                resident,
+                id,
+                port.name,
+                self._ledger.monitor.port(home, port),
+                call,
+                arguments,
+                self.policy(policies),
+                port.produces or spec.updated,
+                always=port.produces is not None,
+                mark=None,
+                answering=answering,
+            )
+
+        try:
+            return await invoke(port.call, arguments, port.policies)
+        except (PortError, BreakerOpenError) as error:
+            if port.fallback is None:
+                raise
+            _log.warning("%s.%s of %s falls back: %s", home.key, port.name, id, error)
+            return await invoke(port.fallback, None, port.fallback_policies)
 
     async def _invoke(
         self,

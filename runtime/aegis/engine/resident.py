@@ -127,11 +127,9 @@ def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Said]]:
         yield listener.call, listener_id(revision, listener), "uses", listener.policies.breaker
     for model in revision.models:
         for port in model.ports.values():
-            yield port.call, port_id(model, port), "uses", port.policies.breaker
-            if port.answer is not None:
-                yield port.answer, port_id(model, port), "uses", port.policies.breaker
-            if port.undo is not None:
-                yield port.undo, port_id(model, port), "undo", port.policies.breaker
+            for call in port.calls:
+                kind = "undo" if call is port.undo else "uses"
+                yield call, port_id(model, port), kind, port.policies.breaker
         for command in model.commands.values():
             yield command.call, command_id(model, command), "uses", command.policies.breaker
 

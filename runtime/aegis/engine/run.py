@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 class Located:
     """Where a step's code is: the loaded revision, the model and the port, and their meters.
 
-    `policy` and `undo_policy` are what the port and its undo go by, with the registry's `defaults`.
+    The policies are what the port, its undo and its fallback go by, with the registry's `defaults`.
     """
 
-    __slots__ = ("meter", "model", "policy", "port", "resident", "undo_meter", "undo_policy")
+    __slots__ = (
+        "fallback_policy",
+        "meter",
+        "model",
+        "policy",
+        "port",
+        "resident",
+        "undo_meter",
+        "undo_policy",
+    )
 
     def __init__(
         self,
@@ -39,6 +48,7 @@ class Located:
         self.port = port
         self.policy = port.policies.over(defaults)
         self.undo_policy = port.undo_policies.over(defaults)
+        self.fallback_policy = port.fallback_policies.over(defaults)
         self.meter: Meter = monitor.port(model, port)
         self.undo_meter: Meter = monitor.undo(model, port)
 

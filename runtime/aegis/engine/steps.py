@@ -12,6 +12,7 @@ from aegis.core.component import Call, PortSpec
 from aegis.core.errors import (
     BreakerOpenError,
     ConflictError,
+    PortError,
     PortTimeoutError,
     Refused,
     StoreError,
@@ -187,19 +188,13 @@ class Steps:
             step.port = port.name  # it may have another one now
             located.resident.enter()
             try:
-                # Until the attempt has ended undo may cut it, while it waits for its turn too.
-                run.attempting.add(step.n)
-                self.turns.ended()
-                try:
-                    async with self._slots:
-                        work = await self.call(run, step, located, call, located.policy, port)
-                finally:
-                    self.turns.began()
-                    run.attempting.discard(step.n)
+                work = await self._attempt(run, step, located, call, located.policy)
                 # From here on it is done outside: undo waits for this commit instead of cutting it.
                 await self.settle(run, self._after(step, work), work, located.resident)
                 return
-            except BreakerOpenError:
+            except BreakerOpenError as error:
+                if await self._falls_back(run, step, error, located):
+                    return
                 pause = None
             except Refused as refusal:
                 await self._fail(run, step, StepState.REFUSED, refusal, located)
@@ -225,6 +220,45 @@ class Steps:
                 self.turns.began()
                 run.attempting.discard(step.n)
 
+    async def _attempt(
+        self, run: Run, step: Step, located: Located, call: Call, policy: Policy
+    ) -> Work:
+        """Attempt a step once; undo may cut that until it has ended, in the line for a turn too."""
+        run.attempting.add(step.n)
+        self.turns.ended()
+        try:
+            async with self._slots:
+                return await self.call(run, step, located, call, policy, located.port)
+        finally:
+            self.turns.began()
+            run.attempting.discard(step.n)
+
+    async def _falls_back(self, run: Run, step: Step, failure: Exception, located: Located) -> bool:
+        """Let the port's fallback end a step after `failure`; whether it has one that was asked."""
+        port, fallback = located.port, located.port.fallback
+        if fallback is None or run.flow.state is not FlowState.RUNNING:
+            return False
+        _log.warning("%s.%s falls back: %s", located.model.key, port.name, said(failure))
+        counted = step if isinstance(failure, BreakerOpenError) else step.failed(None)
+        located.resident.enter()
+        try:
+            work = await self._attempt(run, step, located, fallback, located.fallback_policy)
+            after = self._after(counted, work)
+            after.error = f"its fallback stood in after {said(failure)}"
+            await self.settle(run, after, work, located.resident)
+        except BreakerOpenError:
+            return False
+        except Refused as refusal:
+            state = StepState.UNKNOWN if _is_unsure(port) else StepState.REFUSED
+            await self._fail(run, counted, state, refusal, located)
+        except Exception as error:
+            both = PortError(f"{said(failure)}; its fallback then: {said(error)}")
+            state = StepState.UNKNOWN if _is_unsure(port) else StepState.FAILED
+            await self._fail(run, counted, state, both, located)
+        finally:
+            located.resident.leave()
+        return True
+
     async def _failed_attempt(
         self, run: Run, step: Step, error: Exception, located: Located
     ) -> tuple[Step, float] | None:
@@ -232,10 +266,9 @@ class Steps:
         attempts = step.attempts + 1
         pause = pause_after(error, attempts, located.policy, self._flows.ledger.clock, step.port)
         if pause is None:
-            # Whatever an adapter raised, its partner may have acted; without one nothing did.
-            port = located.port
-            unknown = (bool(port.call.adapters) and port.effect) or port.answer is not None
-            state = StepState.UNKNOWN if unknown else StepState.FAILED
+            if await self._falls_back(run, step, error, located):
+                return None
+            state = StepState.UNKNOWN if _is_unsure(located.port) else StepState.FAILED
             await self._fail(run, step.failed(None), state, error, located)
             return None
         _log.warning(
@@ -453,6 +486,14 @@ class Steps:
             if self.closing:
                 self._closed.set_result(None)
         return self._closed
+
+
+def _is_unsure(port: PortSpec) -> bool:
+    """Whether nobody knows what came of a failed attempt.
+
+    Whatever an adapter raised, its partner may have acted; without one nothing did.
+    """
+    return (bool(port.call.adapters) and port.effect) or port.answer is not None
 
 
 def _work(run: Run, step: Step, located: Located) -> Work:

@@ -270,18 +270,18 @@ class _Survey:
         undo = None
         if port.undo_fn is not None:
             undo = self._call(f"{model}.{port.undo_fn.__name__}", port.undo_fn, skip_self=True)
+        fallback = None
+        if port.fallback_fn is not None:
+            name = f"{model}.{port.fallback_fn.__name__}"
+            fallback = self._call(name, port.fallback_fn, skip_self=True)
+            self._takes_an_event(name, "a fallback", fallback)
         answer = None
         awaits = _spelled(port.fn, "waiting")
         if port.answer_fn is not None:
             name = f"{model}.{port.answer_fn.__name__}"
             answer = self._call(name, port.answer_fn, skip_self=True)
             awaits |= _spelled(port.answer_fn, "waiting")
-            if answer.arguments is not None:
-                extra = ", ".join(f.name for f in msgspec.structs.fields(answer.arguments))
-                self.problems.append(
-                    f"{name} takes {extra}: an answer may take an event, written `event: Event`, "
-                    "and adapters"
-                )
+            self._takes_an_event(name, "an answer", answer)
         elif awaits:
             self.problems.append(
                 f"{where} waits for {', '.join(sorted(awaits))}, and nothing takes it: mark the "
@@ -303,10 +303,21 @@ class _Survey:
             effect=port.effect,
             undo=undo,
             undo_policies=port.undo_policies,
+            fallback=fallback,
+            fallback_policies=port.fallback_policies,
             answer=answer,
             awaits=awaits,
             doc=inspect.cleandoc(port.__doc__ or ""),
         )
+
+    def _takes_an_event(self, name: str, what: str, call: Call) -> None:
+        """Note what a method wants beside an event and adapters, which is all that it can get."""
+        if call.arguments is not None:
+            extra = ", ".join(f.name for f in msgspec.structs.fields(call.arguments))
+            self.problems.append(
+                f"{name} takes {extra}: {what} may take an event, written `event: Event`, "
+                "and adapters"
+            )
 
     def _command(self, model: str, command: Command[Any, Any, Any]) -> CommandSpec:
         produces = command.produces or f"{noun(model)}.updated"
@@ -325,12 +336,7 @@ class _Survey:
 
     def _listener(self, name: str, fn: Callable[..., Any]) -> ListenerSpec:
         call = self._call(name, fn, skip_self=False)
-        if call.arguments is not None:
-            extra = ", ".join(f.name for f in msgspec.structs.fields(call.arguments))
-            self.problems.append(
-                f"listener {name} takes {extra}: it may take an event, written `event: Event`, "
-                "and adapters"
-            )
+        self._takes_an_event(f"listener {name}", "it", call)
         said: Hearing = fn.__aegis_on__  # type: ignore[attr-defined]
         return ListenerSpec(
             name=name,
