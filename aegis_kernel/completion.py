@@ -134,6 +134,8 @@ class _Completions:
             return _paths(typed, files=slot != "DIRECTORY")
         if "|" in slot:
             return [(word, "keyword") for word in slot.split("|")]
+        if slot == "FAILURE":
+            return self._failures()
         if slot == "THING":
             return [(name, "text") for name in self._notebook.knowledge.names()]
         live = self._registry.live
@@ -142,6 +144,10 @@ class _Completions:
         if slot == "VERSION" and given[-1] in live:
             return _versions(live[given[-1]].version)
         return ()
+
+    def _failures(self) -> list[Option]:
+        thread = self._notebook.thread
+        return [(failed.id, "text") for failed in thread.call(thread.host.failed)[-OPTIONS:]]
 
     # --- calls ----------------------------------------------------------------------------------
 
@@ -186,7 +192,9 @@ class _Completions:
             return [*short, *((key, "class") for key in registry.models)]
         if verb in OF_COMPONENTS:
             return [(name, "module") for name in registry.live]
-        if verb in {"events", "subscribe"}:
+        if verb in {"retry", "discard", "input"}:
+            return self._failures()
+        if verb in {"events", "expect", "subscribe"}:
             return [(name, "text") for name in sorted(known_events(registry))]
         if verb == "bind":
             return [(slot, "property") for slot in self._slots()]

@@ -18,6 +18,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
+from aegis.engine.failures import FailedGroup
 from aegis.engine.host import HostStatus
 from aegis.engine.lines import failed_line
 from aegis.protocols import Failed
@@ -97,6 +98,33 @@ class FailedList(list[Failed]):
         more = len(self) - len(rows)
         rest = f'<div style="{DIM}">and {more} more</div>' if more else ""
         columns = ["what", "about", "why", "failed attempts", "", "when"]
+        return f'<div style="overflow-x:auto">{table(columns, rows)}{rest}</div>'
+
+
+class FailedGroups(list[FailedGroup]):
+    """What failed, by its error, as a table; `host.retry_all` takes a line of it."""
+
+    def __repr__(self) -> str:
+        lines = (f"{group.id} {group.count} x {group.what}: {group.error}" for group in self)
+        return "\n".join(lines) or "nothing failed"
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return f'<div style="{DIM}">nothing failed</div>'
+        rows = [
+            [
+                str(group.count),
+                cell(group.what),
+                cell(group.error, 200),
+                cell(group.first),
+                cell(group.last),
+                f"<code>{cell(group.id)}</code>",
+            ]
+            for group in self[:ROWS]
+        ]
+        more = len(self) - len(rows)
+        rest = f'<div style="{DIM}">and {more} more</div>' if more else ""
+        columns = ["failures", "what", "why", "first", "last", "group"]
         return f'<div style="overflow-x:auto">{table(columns, rows)}{rest}</div>'
 
 

@@ -23,7 +23,7 @@ from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
 from aegis_kernel import past, tracing, views
-from aegis_kernel.display import FailedList, HostView, Records
+from aegis_kernel.display import FailedGroups, FailedList, HostView, Records
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -348,6 +348,7 @@ VERBS = tuple(
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed": FailedList,
+    "failed_groups": FailedGroups,
     "list": Records,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.

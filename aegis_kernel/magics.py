@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,12 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from aegis.adapters.components.files import read_imports
 from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
+from aegis.engine.failures import GROUP, Told
 from aegis_kernel import past
 from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
+from aegis_kernel.display import FailedGroups, FailedList
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.mistakes import show_as
 
@@ -155,6 +157,32 @@ class AegisMagics(Magics):
         thread = self.notebook.thread
         return thread.call(past.why, thread.host, id, model or None)
 
+    def do_failed(self, group: str = "") -> FailedList | FailedGroups:
+        """[--group] -- what failed and can be tried again; with --group by its error"""
+        if group not in {"", "--group"}:
+            raise UsageError(f"%aegis failed takes --group, not {group!r}")
+        thread = self.notebook.thread
+        if group:
+            return FailedGroups(thread.call(thread.host.failed_groups))
+        return FailedList(thread.call(thread.host.failed))
+
+    def do_retry(self, failure: str) -> None:
+        """FAILURE -- try again what failed, by its id, or a whole group"""
+        thread = self.notebook.thread
+        if failure.startswith(f"{GROUP}:"):
+            _tell(thread.call(thread.host.retry_all, failure))
+        else:
+            print(thread.call(thread.host.retry, failure))
+        self.notebook.bind()  # what a flow waited for may have been loaded
+
+    def do_discard(self, failure: str) -> None:
+        """FAILURE -- take what failed off the list for good, by its id, or a whole group"""
+        thread = self.notebook.thread
+        if failure.startswith(f"{GROUP}:"):
+            _tell(thread.call(thread.host.discard_all, failure))
+        else:
+            print(thread.call(thread.host.discard, failure))
+
     def do_data(self, directory: str) -> NotebookHost:
         """DIRECTORY -- go on with another data directory; the host starts anew"""
         self.notebook.move(directory)
@@ -187,6 +215,14 @@ WORDS: dict[str, Callable[..., Any]] = {
 def arguments() -> dict[str, str]:
     """What each word of `%aegis` takes, as its usage says it."""
     return {word: (verb.__doc__ or "").partition("-- ")[0].strip() for word, verb in WORDS.items()}
+
+
+def _tell(told: Sequence[Told]) -> None:
+    """Say what came of each failure of a group."""
+    for one in told:
+        print(f"{one.id}: {one.text}")
+    left = sum(one.failed for one in told)
+    print(f"{len(told)} dealt with, {left} of them still failed.")
 
 
 def _usage(word: str) -> str:

@@ -88,8 +88,8 @@ class Told(RuleBasedStateMachine):
     def is_tuned(self, numbers):
         """The pause begins anew by the new numbers; outcomes that no longer fit are forgotten."""
         assert not self.breaker.tune(numbers)
+        self.told = self.told[-min(self.numbers.window, numbers.window) :]
         self.numbers, self.failed_probes = numbers, 0
-        self.told = self.told[-numbers.window :]
 
     @rule()
     def is_turned_off_and_on(self):

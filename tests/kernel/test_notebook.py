@@ -262,6 +262,58 @@ def test_a_rollback_of_nothing_is_one_sentence(session):
     assert traceback == "NotFoundError: there is no component 'nothing'"
 
 
+EAR = """%%component ears 1.0.0
+from aegis import Event, Model, on
+class Cup(Model, endpoint="cups"):
+    size: int = 1
+@on("cup.*", retries=0)
+def hear(event: Event) -> None:
+    if event.data["changed"]["size"] != 9:
+        raise ValueError(f"size {event.data['changed']['size']}")
+"""
+
+
+def fill(session, count):
+    """So many failures, by their ids."""
+    session.run(EAR)
+    session.run(f"for n in range({count}): host.create(Cup, size=n)")
+    for _ in range(500):
+        failed = session.run("host.failed()")
+        if len(failed) == count:
+            return [one.id for one in failed]
+        session.run("import time; time.sleep(0.01)")
+    raise AssertionError("too few failures")
+
+
+def test_what_failed_is_shown_tried_again_and_discarded(session, capsys):
+    first, second, third = fill(session, 3)
+    assert first in repr(session.run("%aegis failed"))
+    (group,) = groups = session.run("%aegis failed --group")
+    assert repr(groups) == f"{group.id} 3 x cup.created for ears.hear: ValueError: size #"
+    assert "ValueError: size #" in groups._repr_html_()
+    capsys.readouterr()
+    session.run(f"%aegis retry {first}")
+    assert "0 events taken; cup.created failed again: ValueError: size 0" in capsys.readouterr().out
+    session.run(f"host.retry({first!r}, data={{'changed': {{'size': 9}}}})")
+    session.run(f"%aegis discard {second}")
+    assert capsys.readouterr().out.endswith("discarded\n")
+    session.run(f"%aegis retry {group.id}")
+    assert f"{third}: 0 events taken" in (said := capsys.readouterr().out)
+    assert "1 dealt with, 1 of them still failed." in said
+    session.run(f"%aegis discard {group.id}")
+    assert repr(session.run("%aegis failed")) == "nothing failed"
+    error, _ = session.fails(f"%aegis retry {third}", NotFoundError)
+    assert "not on the failed list" in str(error)
+
+
+def test_failures_are_completed(session):
+    (id,) = fill(session, 1)
+    for text in ("%aegis retry listener:ea", "%aegis discard li", "host.retry('listener:e"):
+        with provisionalcompleter():
+            found = list(session.shell.Completer.completions(text, len(text)))
+        assert any((text[: each.start] + each.text).endswith(id) for each in found)
+
+
 def test_reset_asks_and_drops_only_on_yes(session, monkeypatch, capsys):
     session.run(simple())
     session.run("host.create(Note)\nhost.create(Note)")
@@ -290,7 +342,7 @@ def test_reset_where_nobody_can_be_asked_says_how(session, monkeypatch):
 def test_the_words_are_completed(session):
     with provisionalcompleter():
         found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}
-    assert found == {"reset", "resume"}  # and nothing that has to do with another magic
+    assert found == {"reset", "resume", "retry"}  # and nothing that has to do with another magic
 
 
 # --- where the data is --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from aegis.api import failed
 from aegis.api.listing import RESERVED, columns
 from aegis.core.component import ENCODER, CommandSpec, ModelSpec, PortSpec
 from aegis.core.query import MAX_LIMIT
@@ -41,8 +42,8 @@ def _plain(value: Any) -> Any:
 
 def _document(registry: Registry) -> Json:
     specs = [registry.endpoints[name] for name in sorted(registry.endpoints)]
-    paths: Json = _host_paths()
-    schemas: Json = dict(_SHARED)
+    paths: Json = {**_host_paths(), **failed.paths(PREFIX)}
+    schemas: Json = {**_SHARED, **failed.SCHEMAS}
     for spec in specs:
         paths.update(_model_paths(spec))
         schemas.update(_model_schemas(spec))

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from aegis.api.body import located
+from aegis.api.failed import FailedRoutes
 from aegis.api.inbox import Inbox
 from aegis.api.policy import Access, Gate
 from aegis.api.records import Records
@@ -75,7 +76,10 @@ class Router:
         self.max_body = max_body
         self._host = host
         self._gate = Gate(token=token, hosts=hosts)
-        self.routes = (*_routes(Records(host, PREFIX), State(host, render), Inbox(host)), *routes)
+        self.routes = (
+            *_routes(Records(host, PREFIX), State(host, render), Inbox(host), FailedRoutes(host)),
+            *routes,
+        )
         self._fixed: dict[str, Route] = {}
         self._shaped: dict[_Shape, tuple[Route, tuple[int, ...]]] = {}
         for route in self.routes:
@@ -188,15 +192,20 @@ class Router:
 def _shape(parts: list[str]) -> _Shape:
     """What tells the paths with variables apart: their length and their two fixed words.
 
-    `/aegis/api/models/orders/7/commands/cancel` is (8, "models", "commands").
+    `/aegis/api/models/orders/7/commands/cancel` is (8, "models", "commands"), and
+    `/aegis/api/failed/7/retry` (6, "failed", "retry").
     """
     count = len(parts)
     if count < 5 or parts[1] != "aegis" or parts[2] != "api":
         return (0, "", "")
+    if count == 6 and parts[3] != "models":
+        return (count, parts[3], parts[5])
     return (count, parts[3], parts[6] if count > 6 else "")
 
 
-def _routes(records: Records, state: State, inbox: Inbox) -> tuple[Route, ...]:
+def _routes(
+    records: Records, state: State, inbox: Inbox, failed: FailedRoutes
+) -> tuple[Route, ...]:
     """Every route there is, each with who may call it."""
     return (
         Route(path="/healthz", access=Access.PUBLIC, methods={"GET": state.health}),
@@ -235,6 +244,17 @@ def _routes(records: Records, state: State, inbox: Inbox) -> tuple[Route, ...]:
             path=f"{PREFIX}/events",
             access=Access.TOKEN,
             methods={"GET": state.events, "POST": inbox.tell},
+        ),
+        Route(path=f"{PREFIX}/failed", access=Access.TOKEN, methods={"GET": failed.list}),
+        Route(
+            path=f"{PREFIX}/failed/{{id}}",
+            access=Access.TOKEN,
+            methods={"GET": failed.get, "DELETE": failed.discard},
+        ),
+        Route(
+            path=f"{PREFIX}/failed/{{id}}/retry",
+            access=Access.TOKEN,
+            methods={"POST": failed.retry},
         ),
         Route(path=f"{PREFIX}/components", access=Access.TOKEN, methods={"GET": state.components}),
         Route(

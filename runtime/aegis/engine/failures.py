@@ -152,13 +152,14 @@ class Failures:
         told = []
         for id in ids:
             try:
-                text = await verb(id) if await self._is_there(id) else "it was dealt with meanwhile"
+                text = await verb(id) if await self.is_there(id) else "it was dealt with meanwhile"
             except AegisError as error:
                 text = str(error)
-            told.append(Told(id=id, text=text, failed=await self._is_there(id)))
+            told.append(Told(id=id, text=text, failed=await self.is_there(id)))
         return told
 
-    async def _is_there(self, id: str) -> bool:
+    async def is_there(self, id: str) -> bool:
+        """Whether a failure is on the list."""
         try:
             await self.one(id)
         except NotFoundError:

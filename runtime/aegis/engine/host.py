@@ -32,7 +32,7 @@ from aegis.engine import history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import OUTSIDE, Engine, named
-from aegis.engine.failures import MOST, FailedGroup, Told
+from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
@@ -117,6 +117,11 @@ class Host:
     def engine(self) -> Engine:
         """The current engine; a call reads it once, so that it sees one graph to its end."""
         return self._deploys.engine
+
+    @property
+    def failures(self) -> Failures:
+        """What failed, as the API asks for it."""
+        return self._deploys.failures
 
     def lead(self, outlet: Outlet | None) -> None:
         """Let `outlet` say where the output of components goes that are deployed from now on."""
