@@ -245,8 +245,8 @@ def paths(prefix: str) -> Json:
 SCHEMAS: Json = {
     "Failed": {
         "type": "object",
-        "description": "Something that failed and can be tried again. `about` is the event it "
-        "failed on, for who asks for one; `data` what was given for the event's data at the last try.",
+        "description": "Something that failed and can be tried again. `about` is the event that "
+        "it failed on, for who asks for one; `data` what was given for the event's data last.",
         "properties": {
             "id": _TEXT,
             "kind": _TEXT,
