@@ -15,6 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from aegis.adapters.components.files import read_imports
 from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
+from aegis.core.flow import FlowState
 from aegis.engine.failures import GROUP, Told
 from aegis_kernel import past
 from aegis_kernel.about import About
@@ -119,6 +120,19 @@ class AegisMagics(Magics):
         thread = self.notebook.thread
         for file in thread.call(lambda: thread.watcher().unwatch(Path(path))):
             print(f"{file.name} is followed no more; what it deployed serves on.")
+
+    def do_undo(self, flow: str, skip: str = "") -> None:
+        """FLOW [--skip] -- undo an open flow; go on with an undo that stopped, or skip its step"""
+        if skip not in {"", "--skip"}:
+            raise UsageError(f"%aegis undo takes --skip, not {skip!r}")
+        thread = self.notebook.thread
+        found = thread.call(thread.host.flow, flow)
+        stopped = found is not None and found[0].state is FlowState.COMPENSATION_FAILED
+        if skip:
+            thread.call(thread.host.skip_undo, flow)
+        else:
+            thread.call(thread.host.continue_undo if stopped else thread.host.undo, flow)
+        print("Its undo goes on." if stopped else "It is being undone.")
 
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""

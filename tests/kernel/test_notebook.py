@@ -354,3 +354,48 @@ def test_data_is_beside_the_notebook_or_named_after_the_console(monkeypatch, tmp
     assert lab_data() == tmp_path / "deep" / ".aegis" / "shop" / "lab"
     monkeypatch.setenv("JPY_SESSION_NAME", "console-1")
     assert lab_data().parent.parent == tmp_path / ".aegis"
+
+
+UNDOABLE = """\
+%%component orders 1.0.0
+from aegis import Model, Waiting, port, waiting
+
+class Order(Model, endpoint="orders"):
+    broken: bool = False
+
+    @port(consumes="order.created")
+    def pay(self) -> None: ...
+
+    @pay.undo
+    def refund(self) -> None:
+        print("refunded")
+
+    @port(consumes="order.created", produces="order.packed")
+    def pack(self) -> Waiting:
+        return waiting("box.packed")
+
+    @pack.answer
+    def packed(self) -> None: ...
+
+    @pack.undo(retries=0)
+    def unpack(self) -> None:
+        if self.broken:
+            raise RuntimeError("glued")
+"""
+
+
+def test_an_open_flow_is_undone_and_an_undo_that_stopped_is_skipped(session, capsys):
+    session.run(UNDOABLE)
+    session.run("order = host.create(Order, broken=True)\nimport time")
+    session.run("((flow, _),) = host.flows(order)\nflow = flow.id")
+    session.run("%aegis undo $flow")
+    assert "It is being undone." in capsys.readouterr().out
+    session.run("ended = host.wait(flow, 10)")
+    assert session.run("ended.state") == "compensation failed"
+    session.run("%aegis undo $flow --skip")
+    assert "Its undo goes on." in capsys.readouterr().out
+    session.run("ended = host.wait(flow, 10)")
+    assert session.run("ended.state, ended.error").__repr__().endswith("(skipped)')")
+    error, _ = session.fails("%aegis undo $flow")
+    assert "not under way" in str(error)
+    session.fails("%aegis undo $flow --now", UsageError)

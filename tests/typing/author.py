@@ -9,6 +9,7 @@ from aegis import (
     Model,
     Refused,
     Secret,
+    Waiting,
     adapter,
     blocking,
     command,
@@ -20,6 +21,7 @@ from aegis import (
     on,
     port,
     service,
+    waiting,
 )
 
 
@@ -78,6 +80,22 @@ class Order(Model, endpoint="orders"):
     def count(self) -> None:
         emit("order.counted", self.id, total=self.total)
 
+    @port(consumes=(authorize, "invoice.sent"), join=True, by="id", was="dispatch")
+    async def ship(self, gateway: Gateway = adapter()) -> "Order | Waiting":
+        await gateway.post("/ship", {"order": self.id})
+        return waiting(
+            "carrier.shipped", by="order_id", deadline=3600, record=self.update(status="")
+        )
+
+    @ship.answer
+    def shipped(self, event: Event) -> "Order | Waiting":
+        if event.type == "carrier.late":
+            return waiting("carrier.shipped", "carrier.late")
+        return self.update(status="SHIPPED")
+
+    @port(consumes="bank.charged_back", by="order_id", undo=True)
+    def charged_back(self) -> None: ...
+
     @command(undo=True)
     def cancel(self, reason: str = "") -> "Order":
         if self.status == "COMPLETE":
@@ -115,6 +133,20 @@ class Sandbox(Payments):
     async def void(self, order_id: str) -> None: ...
 
 
+@on(every=60)
+async def tidy() -> None: ...
+
+
+@on(cron="0 3 * * *", tz="Europe/Berlin", retries=1, backoff=5)
+async def report(payments: Payments = adapter()) -> None:
+    await payments.void("")
+
+
+@on("order.*", when=lambda event: event.subject != "", order="none", once=True)
+def first(event: Event) -> None:
+    log(event.type)
+
+
 @on("order.*", "payment.authorized")
 async def heard(event: Event, payments: Payments = adapter()) -> None:
     await payments.void(event.subject or "")
@@ -128,6 +160,8 @@ async def a_unit_test_of_it() -> None:
     assert_type(await order.authorize(Sandbox()), Order)
     assert_type(await order.void(Sandbox()), Order)
     assert_type(order.cancel("late"), Order)
+    event = Event(id="1", source="/carrier", type="carrier.shipped", time="")
+    assert_type(order.shipped(event), Order | Waiting)
     assert_type(await order.decrypt(), Order)
     assert_type(await Sandbox().authorize("1", Decimal(1)), str)
     assert_type(Wall().color, str)
