@@ -42,4 +42,9 @@ def measure(directory: Path) -> list[Figure]:
             least=10_000,
             note=f"in process, {found['cpu']:.0f} us of CPU a step; foreign CPU {share:.0%}",
         ),
+        Figure(
+            name="  of them without a disk",
+            value=found["memory rate"],
+            note=f"{found['memory cpu']:.0f} us of CPU a step",
+        ),
     ]
