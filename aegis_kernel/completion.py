@@ -14,6 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.model import Model
+from aegis.core.policy import KEYS, TABLE
 from aegis.core.registry import Registry
 from aegis_kernel.about import known_events
 from aegis_kernel.hosting import AioHost, NotebookHost
@@ -229,6 +230,7 @@ class _Completions:
         return () if certain else self._registry.models.values()
 
     def _settings(self) -> Iterator[str]:
+        yield from (f"{TABLE}.{key}" for key in KEYS)
         for revision in self._registry.live.values():
             for part in revision.parts:
                 yield from (setting.key for setting in part.settings)

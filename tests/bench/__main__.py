@@ -11,13 +11,26 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import browser, busy, deploys, graph, http, monitor, orders, panel, reload, start
+from tests.bench import (
+    browser,
+    busy,
+    call,
+    deploys,
+    graph,
+    http,
+    monitor,
+    orders,
+    panel,
+    reload,
+    start,
+)
 from tests.bench.figure import Figure, table
 from tests.bench.machine import described, pace
 from tests.bench.program import told
 
 TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "http": http.measure,
+    "call": call.measure,
     "orders": orders.measure,
     "deploys": deploys.measure,
     "reload": reload.measure,

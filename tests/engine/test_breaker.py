@@ -340,6 +340,21 @@ async def test_a_listener_waits_with_its_event_and_others_hear_of_breakers(depot
         assert [event.subject for event in alarms] == [edge]
 
 
+async def test_a_listener_says_the_numbers_of_its_breaker(depot):
+    async with memory_host(values={"depot": depot}) as host:
+        said = '"parcel.due", retries=50, backoff=0, breaker={"volume": 2, "pause": 60}'
+        listeners = LISTENERS.replace('"parcel.due")\nasync', f"{said})\nasync")
+        await host.deploy(
+            "orders", "1.0.0", text().replace("import Model", "import Event, Model") + listeners
+        )
+        await host.call(await host.create("Due"), "tell")
+        edge = "uses:listener:orders.remind>part:orders.SlowParcels"
+        await until(
+            lambda: edge in host.monitor.figures() and host.monitor.figures()[edge].state == "open"
+        )
+        assert depot.asked == 2
+
+
 async def test_after_a_restart_breakers_are_closed_and_the_flows_go_on(depot, tmp_path):
     slow = text(breaker="{'pause': 30}")
     async with memory_host(store=SqliteStore(tmp_path), values={"depot": depot}) as host:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.errors import BreakerOpenError, ComponentError, InvalidError, PortError, Refused
 from aegis.core.flow import FlowState, StepState
 from aegis.core.port import port
@@ -173,8 +174,6 @@ async def test_a_direct_call_falls_back_after_its_one_attempt_and_at_an_open_bre
 
 
 async def test_a_step_cut_off_in_its_fallback_is_attempted_again_after_a_restart(desk, tmp_path):
-    from aegis.adapters.storage.sqlite import SqliteStore
-
     desk.replies |= {"pay": OSError("dead"), "note": never}
     slow = text().replace("fallback(timeout=0.05)", "fallback(timeout=60)")
     async with memory_host(store=SqliteStore(tmp_path), values={"say": desk}) as host:

@@ -1,14 +1,17 @@
 """How ports are attempted: pauses, what is attempted again, and defaults that change meanwhile."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
+from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.breaker import Breaking
 from aegis.core.errors import BreakerOpenError, ConfigError, PortError, PortTimeoutError
 from aegis.core.flow import FlowState
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import Desk, never, until
+from tests.fakes import SteppedClock
 
 TEXT = """
 from typing import Protocol
@@ -280,6 +283,48 @@ async def test_what_was_configured_reaches_code_that_is_deployed_later():
         await ended(host, await host.create("Order"))
         assert desk.asked("pay") == 1
         assert host.setup().values == {"ports.retries": 0}
+
+
+async def test_a_restart_neither_forgets_nor_shortens_a_pause(desk, tmp_path):
+    clock = SteppedClock()
+    pay = text("retries=1, backoff=100, jitter=0.2")
+    desk.replies["pay"] = OSError("dead")
+    async with memory_host(store=SqliteStore(tmp_path), values={"say": desk}, clock=clock) as host:
+        await host.deploy("orders", "1.0.0", pay)
+        order = await host.create("Order")
+        await until(lambda: desk.asked("pay") == 1)
+
+        async def due():
+            (_, (step,)), *_ = await host.flows(order)
+            return step.due
+
+        async with asyncio.timeout(5):
+            while (when := await due()) is None:  # noqa: ASYNC110 -- no Event
+                await asyncio.sleep(0)
+    left = (datetime.fromisoformat(when) - clock.now()).total_seconds()
+    assert 80 <= left <= 100
+    desk.replies["pay"] = "ok"
+    clock.advance(left / 2)
+    async with memory_host(store=SqliteStore(tmp_path), values={"say": desk}, clock=clock) as host:
+        await host.deploy("orders", "1.0.0", pay)
+        await until(lambda: datetime.fromisoformat(when) in clock.sleeping)
+        clock.advance(left / 2 - 0.01)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert desk.asked("pay") == 1
+        clock.advance(0.02)
+        assert await ended(host, order) is FlowState.COMPLETED
+    assert desk.told == ["pay", "pay"]
+
+
+async def test_what_an_adapter_gives_that_does_not_fit_fails_the_step_by_the_field(host, desk):
+    await host.deploy("orders", "1.0.0", text("retries=0"))
+    desk.replies["pay"] = 5
+    order = await host.create("Order")
+    flow = await host.wait(order, 5)
+    assert flow.state is FlowState.COMPENSATED
+    assert "Order: Expected `str | null`, got `int` - at `$.paid`" in flow.error
+    assert (await host.get("Order", order.id)).paid is None
 
 
 async def test_pauses_of_many_are_spread_by_the_dice_of_the_clock(desk):

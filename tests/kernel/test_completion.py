@@ -86,6 +86,7 @@ def completed(session, text: str) -> dict[str, str]:
             "class",
         ),
         ('host.configure({"x": 1, "pay', 'host.configure({"x": 1, "payments.key', "property"),
+        ('host.configure({"ports.back', 'host.configure({"ports.backoff_most', "property"),
         ('host.undeploy("o', 'host.undeploy("orders', "module"),
     ],
 )
