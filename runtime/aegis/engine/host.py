@@ -39,7 +39,7 @@ from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
-from aegis.protocols import Clock, Failed, Loader, Store
+from aegis.protocols import Cipher, Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -94,6 +94,7 @@ class Host:
         bindings: Mapping[str, str] | None = None,
         defaults: Policy | None = None,
         limits: Limits | None = None,
+        cipher: Cipher | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -105,6 +106,7 @@ class Host:
             bindings=bindings,
             defaults=defaults,
             limits=limits or Limits(),
+            cipher=cipher,
         )
         self._starting: set[str] = set()
 
