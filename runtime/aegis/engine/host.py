@@ -442,35 +442,6 @@ class Host:
         """
         return self._deploys.broker.audience.listen(pattern, callback)
 
-    async def why(self, of: Any, model: type[Any] | str | None = None) -> Why:
-        """What led to what: the tree from the requests to each change, of `of`.
-
-        `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record,
-        or the id of a record, with its `model` where others could be meant. Raises NotFoundError.
-        """
-        if isinstance(of, Failed):
-            return await causes.why(self.store, of.id)
-        if isinstance(of, str | int):
-            return await causes.why(
-                self.store, str(of), None if model is None else self.spec(model)
-            )
-        return await causes.why(self.store, of.id, self.spec(of))
-
-    async def at(self, seq: int | Event, record: Any, model: type[Any] | str | None = None) -> Past:
-        """A record and its flows as of a point of the journal: an event, or its number.
-
-        `record` is a record, or an id with its `model`. Raises InvalidError for a point that the
-        journal has not, NotFoundError for a record it has no events of, or not its first ones.
-        """
-        spec = self.spec(record if model is None else model)
-        id = record if isinstance(record, str) else record.id
-        if isinstance(seq, Event):
-            entry = await self.store.event(seq.id)
-            if entry is None:
-                raise NotFoundError(f"the event {seq.id!r} is not in the journal")
-            seq = entry.seq
-        return await history.at(self.store, seq, spec, id)
-
     def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
         """Set `wake` whenever events were stored, while inside; `store.events` has them then."""
         return self._deploys.broker.woken(wake)
