@@ -10,7 +10,7 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
 from aegis.core.port import Secret
 from aegis.engine.host import Host
-from aegis.protocols import Store
+from aegis.protocols import Cipher, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -25,7 +25,19 @@ def build_host(config: Config) -> Host:
         loader=PythonLoader(),
         lookup=config.lookup,
         bindings=config.bindings,
+        cipher=_cipher(config),
     )
+
+
+def _cipher(config: Config) -> Cipher | None:
+    """What seals recordings, None where nothing is recorded. Raises ConfigError."""
+    if not config.recordings:
+        return None
+    from aegis.adapters.cipher import AesCipher, given_key, kept_key, random_key
+
+    if config.recordings_key is not None:
+        return AesCipher(given_key(config.recordings_key))
+    return AesCipher(random_key() if config.data is None else kept_key(config.data))
 
 
 def _store(config: Config) -> Store:

@@ -18,6 +18,8 @@ from aegis.core.port import REQUIRED
 from aegis.engine.resident import defaults_of
 
 FILE = "aegis.toml"
+RECORDINGS = "replay.recordings"
+KEY = "keys.recordings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +48,32 @@ class Config:
         """How ports are attempted that say nothing themselves. Raises ConfigError."""
         return defaults_of(self.lookup, Policy())
 
+    @property
+    def recordings(self) -> bool:
+        """Whether what adapters answer is kept, sealed, to be replayed. Raises ConfigError."""
+        said = self._find(RECORDINGS)
+        try:
+            return msgspec.convert(True if said is REQUIRED else said, bool, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"configuration value {RECORDINGS!r}: {error}") from None
+
+    @property
+    def recordings_key(self) -> str | None:
+        """The key that recordings are sealed with; None leaves it to a file beside the data."""
+        said = self._find(KEY)
+        if said is not REQUIRED and not isinstance(said, str):
+            raise ConfigError(f"configuration value {KEY!r} is text, 32 bytes in base64 or hex")
+        return None if said is REQUIRED else said
+
     def lookup(self, key: str) -> Any:
         """The value of a component's `config(key)`; REQUIRED itself when nothing says it.
 
         The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
-        and that before the file.
+        and that before the file. The host's own key is no component's business.
         """
+        return REQUIRED if key == KEY else self._find(key)
+
+    def _find(self, key: str) -> Any:
         if key in self.overrides:
             return self.overrides[key]
         name = "AEGIS_" + key.upper().replace(".", "_").replace("-", "_")
@@ -70,7 +92,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter) and `[server]`
-    (host, port, names) are the host's own, every other table is for components.
+    (host, port, names) are the host's own, and so are `replay.recordings` (true or false) and
+    `keys.recordings` (see adapters/cipher.py); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -101,7 +124,11 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     }
     config = Config(**settings)
     spelled(config.overrides)
-    _ = config.defaults  # a value that is wrong is told now
+    _ = (
+        config.defaults,
+        config.recordings,
+        config.recordings_key,
+    )  # a value that is wrong is told now
     return config
 
 

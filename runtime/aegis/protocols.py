@@ -319,6 +319,18 @@ class Store(Protocol):
         ...
 
 
+class Cipher(Protocol):
+    """Seals what is stored so that only this host's key opens it. Called on the host's loop."""
+
+    def seal(self, data: bytes, about: bytes) -> bytes:
+        """`data` sealed, and bound to what it is `about`. Raises AegisError without a key."""
+        ...
+
+    def open(self, sealed: bytes, about: bytes) -> bytes:
+        """What was sealed. Raises RecordingError for another key, damage, or another `about`."""
+        ...
+
+
 class Clock(Protocol):
     """Time, ids and chance. Nothing else in the host reads a clock, makes an id or throws dice."""
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
@@ -47,11 +48,12 @@ async def memory_host(
     values: Mapping[str, Any] | None = None,
     bindings: Mapping[str, str] | None = None,
     defaults: Policy | None = None,
+    recordings: bool = True,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
     `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
-    something.
+    something. With `recordings` what adapters answer is kept, for `host.replay`.
     """
     known = values or {}
     host = Host(
@@ -60,6 +62,7 @@ async def memory_host(
         loader=PythonLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
+        cipher=AesCipher(random_key()) if recordings else None,
         defaults=defaults,
     )
     async with host:

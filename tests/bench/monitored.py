@@ -96,7 +96,7 @@ async def frames(host: Host) -> dict[str, float]:
 async def main(heard: bool) -> None:
     if not heard:
         deploys.Monitor = Deaf
-        resident.metered = lambda instance, *_: instance
+        resident.metered = lambda instance, *_, **__: instance
     async with memory_host() as host:
         await host.deploy("order", "1.0.0", COMPONENT.read_text())
         await orders(host, ORDERS // 3)

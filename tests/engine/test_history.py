@@ -14,7 +14,7 @@ from aegis.core.errors import AegisError, InvalidError, NotFoundError
 from aegis.core.flow import OPEN_STEPS
 from aegis.core.past import OPEN, UNSURE
 from aegis.core.why import Why
-from aegis.engine import history
+from aegis.engine import causes
 from aegis.engine.history import record_of
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import TEXT, Desk, quiet, until
@@ -136,7 +136,7 @@ async def test_a_flow_begun_anew_stands_beside_the_one_that_failed(shop, desk):
 
 
 async def test_a_large_tree_says_what_it_left_out(shop, monkeypatch):
-    monkeypatch.setattr(history, "MOST", 3)
+    monkeypatch.setattr(causes, "MOST", 3)
     order = await shop.create("Order")
     await shop.wait(order, 5)
     why = await shop.why(order)

@@ -224,6 +224,13 @@ class CorruptError(StoreError):
     title = "Data damaged"
 
 
+class RecordingError(AegisError):
+    """What an adapter answered cannot be read back: another key, damage, or it was not recorded."""
+
+    status = 409
+    title = "No recording"
+
+
 class NewerFormatError(StoreError):
     """The data directory was written by a newer version of Aegis."""
 

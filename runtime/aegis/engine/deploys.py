@@ -30,10 +30,11 @@ from aegis.engine.ledger import Ledger
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
 from aegis.engine.plan import Change, Plan, plan, rebound
-from aegis.engine.resident import Lookup, Resident, defaults_of, settings_of, stage
+from aegis.engine.recorder import Recorder
+from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.run import Located
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Clock, Commit, Loader, Schema, Store
+from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
 
 # How long the answer of a request with an Idempotency-Key is kept.
 ANSWERED = timedelta(days=1)
@@ -68,12 +69,15 @@ class Deploys:
         bindings: Mapping[str, str] | None,
         defaults: Policy | None,
         limits: Limits,
+        cipher: Cipher | None = None,
+        stage: Stage = stage,
     ) -> None:
         self._limits = limits
         self._store = store
         self._clock = clock
         self._loader = loader
         self._fallback = lookup or _nothing
+        self._open_parts = stage
         self._values: dict[str, Any] = {}
         self.own: dict[str, Any] = {}
         self._base = defaults or Policy()
@@ -85,6 +89,8 @@ class Deploys:
             self._ledger, self.locate, lambda: self.engine.registry, limit=limits.flows
         )
         self.flows.on_end = self._flow_ended
+        if cipher is not None:
+            self.flows.recorder = Recorder(cipher, store, clock)
         self.broker = Broker(self._ledger, lambda: self.engine)
         registry = Registry(
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
@@ -596,7 +602,7 @@ class Deploys:
 
     async def _stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
         with self._pinned(revision.name):
-            resident = await stage(registry, revision, lookup, self.monitor)
+            resident = await self._open_parts(registry, revision, lookup, self.monitor)
         resident.outlet = self.outlet
         return resident
 

@@ -15,9 +15,11 @@ from aegis.core.errors import BusyError, ConflictError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
 from aegis.core.registry import Consumer, Registry
+from aegis.engine import recorder
 from aegis.engine.answers import Answers
 from aegis.engine.attempt import STUBBORN
 from aegis.engine.ledger import Draft, Ledger
+from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Resident
 from aegis.engine.run import Locate, Run
 from aegis.engine.steps import Steps
@@ -45,6 +47,7 @@ class Flows:
         self.undoing = Undo(self, self.steps)
         self.answers = Answers(self)
         self.timers = Timers(ledger.clock)
+        self.recorder: Recorder | None = None
         self.on_end: Callable[[Flow], None] = _nothing
         self.away: Collection[str] = ()
         self._most = 20 * limit
@@ -491,6 +494,7 @@ class Flows:
         """Store with `draft` how a step stands now; for marks."""
         step.updated = draft.now
         draft.commit.steps.append(step)
+        recorder.store(draft, run)
         draft.after.append(functools.partial(self._put, run, step))
 
     def _put(self, run: Run, step: Step) -> None:

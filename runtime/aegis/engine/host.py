@@ -28,7 +28,7 @@ from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
 from aegis.core.why import Why
-from aegis.engine import history
+from aegis.engine import causes, history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import OUTSIDE, Engine, named
@@ -39,7 +39,7 @@ from aegis.engine.plan import Change
 from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
-from aegis.protocols import Clock, Failed, Loader, Store
+from aegis.protocols import Cipher, Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -94,6 +94,7 @@ class Host:
         bindings: Mapping[str, str] | None = None,
         defaults: Policy | None = None,
         limits: Limits | None = None,
+        cipher: Cipher | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -105,6 +106,7 @@ class Host:
             bindings=bindings,
             defaults=defaults,
             limits=limits or Limits(),
+            cipher=cipher,
         )
         self._starting: set[str] = set()
 
@@ -445,35 +447,6 @@ class Host:
         """
         return self._deploys.broker.audience.listen(pattern, callback)
 
-    async def why(self, of: Any, model: type[Any] | str | None = None) -> Why:
-        """What led to what: the tree from the requests to each change, of `of`.
-
-        `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record,
-        or the id of a record, with its `model` where others could be meant. Raises NotFoundError.
-        """
-        if isinstance(of, Failed):
-            return await history.why(self.store, of.id)
-        if isinstance(of, str | int):
-            return await history.why(
-                self.store, str(of), None if model is None else self.spec(model)
-            )
-        return await history.why(self.store, of.id, self.spec(of))
-
-    async def at(self, seq: int | Event, record: Any, model: type[Any] | str | None = None) -> Past:
-        """A record and its flows as of a point of the journal: an event, or its number.
-
-        `record` is a record, or an id with its `model`. Raises InvalidError for a point that the
-        journal has not, NotFoundError for a record it has no events of, or not its first ones.
-        """
-        spec = self.spec(record if model is None else model)
-        id = record if isinstance(record, str) else record.id
-        if isinstance(seq, Event):
-            entry = await self.store.event(seq.id)
-            if entry is None:
-                raise NotFoundError(f"the event {seq.id!r} is not in the journal")
-            seq = entry.seq
-        return await history.at(self.store, seq, spec, id)
-
     def woken(self, wake: asyncio.Event) -> AbstractContextManager[None]:
         """Set `wake` whenever events were stored, while inside; `store.events` has them then."""
         return self._deploys.broker.woken(wake)
@@ -543,6 +516,37 @@ class Host:
             if await self.store.failed_of(failure(flow.id)):
                 return failure(flow.id)
         raise NotFoundError(f"no flow of {spec.name} {failed.id!r} is on the failed list")
+
+    # What happened
+
+    async def why(self, of: Any, model: type[Any] | str | None = None) -> Why:
+        """What led to what: the tree from the requests to each change, of `of`.
+
+        `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record,
+        or the id of a record, with its `model` where others could be meant. Raises NotFoundError.
+        """
+        if isinstance(of, Failed):
+            return await causes.why(self.store, of.id)
+        if isinstance(of, str | int):
+            return await causes.why(
+                self.store, str(of), None if model is None else self.spec(model)
+            )
+        return await causes.why(self.store, of.id, self.spec(of))
+
+    async def at(self, seq: int | Event, record: Any, model: type[Any] | str | None = None) -> Past:
+        """A record and its flows as of a point of the journal: an event, or its number.
+
+        `record` is a record, or an id with its `model`. Raises InvalidError for a point that the
+        journal has not, NotFoundError for a record it has no events of, or not its first ones.
+        """
+        spec = self.spec(record if model is None else model)
+        id = record if isinstance(record, str) else record.id
+        if isinstance(seq, Event):
+            entry = await self.store.event(seq.id)
+            if entry is None:
+                raise NotFoundError(f"the event {seq.id!r} is not in the journal")
+            seq = entry.seq
+        return await history.at(self.store, seq, spec, id)
 
     # What it looks like
 

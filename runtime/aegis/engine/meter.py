@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 from aegis.core.breaker import State
 from aegis.core.errors import AegisError, Refused
 from aegis.core.wire import Breaker, Figure
+from aegis.engine import recorder
 from aegis.engine.context import WORK
 
 if TYPE_CHECKING:
@@ -240,10 +241,17 @@ def told(error: BaseException) -> str:
 # --- adapters and services ------------------------------------------------------------------------
 
 
-def metered(instance: Any, protocol: type, meter: Meter, gate: Gate | None = None) -> Any:
+def metered(
+    instance: Any,
+    protocol: type,
+    meter: Meter,
+    gate: Gate | None = None,
+    *,
+    recorded: bool = False,
+) -> Any:
     """`instance` as one caller of it sees it: calls of the Protocol's methods are measured.
 
-    `gate` hears how they ended.
+    `gate` hears how they ended; where they are `recorded` a step that calls keeps the answers.
 
     The view is an object of a subclass that shares the attributes of the instance: isinstance,
     properties and dunder methods go on working, and what the instance calls on itself is not
@@ -262,7 +270,8 @@ def metered(instance: Any, protocol: type, meter: Meter, gate: Gate | None = Non
     for name in _methods(protocol):
         fn = getattr(cls, name, None)
         if inspect.isroutine(fn):
-            namespace[name] = _measured(fn, instance, name, meter, gate)
+            of = protocol.__name__ if recorded else None
+            namespace[name] = _measured(fn, instance, name, meter, gate, of)
     make: Any = type(cls)
     try:
         view = object.__new__(make(cls.__name__, (cls,), namespace))
@@ -292,18 +301,21 @@ def _methods(protocol: type) -> Iterator[str]:
 
 
 def _measured(
-    fn: Any, instance: Any, name: str, meter: Meter, gate: Gate | None
+    fn: Any, instance: Any, name: str, meter: Meter, gate: Gate | None, of: str | None
 ) -> Callable[..., Any]:
-    """The method `name` of `instance`, measured, for a class of which `instance` is none."""
+    """The method `name` of `instance`, measured, for a class of which `instance` is none.
+
+    Calls by steps are recorded as calls of the Protocol `of`, where there is one.
+    """
     if inspect.iscoroutinefunction(fn):
-        return functools.wraps(fn)(_measured_coroutine(instance, name, meter, gate))
+        return functools.wraps(fn)(_measured_coroutine(instance, name, meter, gate, of))
     if inspect.isasyncgenfunction(fn):
-        return functools.wraps(fn)(_measured_generator(instance, name, meter, gate))
-    return functools.wraps(fn)(_measured_call(instance, name, meter, gate))
+        return functools.wraps(fn)(_measured_generator(instance, name, meter, gate, of))
+    return functools.wraps(fn)(_measured_call(instance, name, meter, gate, of))
 
 
 def _measured_coroutine(
-    instance: Any, name: str, meter: Meter, gate: Gate | None
+    instance: Any, name: str, meter: Meter, gate: Gate | None, of: str | None
 ) -> Callable[..., Any]:
     async def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
@@ -312,19 +324,25 @@ def _measured_coroutine(
             result = await getattr(instance, name)(*args, **kwargs)
         except BaseException as error:
             span.end(error)
+            if of is not None:
+                recorder.raised(of, name, args, kwargs, error)
             raise
         span.end()
+        if of is not None:
+            recorder.answered(of, name, args, kwargs, result)
         return result
 
     return measured
 
 
 def _measured_generator(
-    instance: Any, name: str, meter: Meter, gate: Gate | None
+    instance: Any, name: str, meter: Meter, gate: Gate | None, of: str | None
 ) -> Callable[..., Any]:
     async def measured(_: Any, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
         span = meter.begin(label=name, gate=gate)
+        if of is not None:
+            recorder.streamed(of, name, args, kwargs)
         try:
             async with aclosing(getattr(instance, name)(*args, **kwargs)) as items:
                 async for item in items:
@@ -337,7 +355,9 @@ def _measured_generator(
     return measured
 
 
-def _measured_call(instance: Any, name: str, meter: Meter, gate: Gate | None) -> Callable[..., Any]:
+def _measured_call(
+    instance: Any, name: str, meter: Meter, gate: Gate | None, of: str | None
+) -> Callable[..., Any]:
     def measured(_: Any, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # IPython leaves it out: the error is of the adapter
         span = meter.begin(label=name, gate=gate)
@@ -345,16 +365,37 @@ def _measured_call(instance: Any, name: str, meter: Meter, gate: Gate | None) ->
             result = getattr(instance, name)(*args, **kwargs)
         except BaseException as error:
             span.end(error)
+            if of is not None:
+                recorder.raised(of, name, args, kwargs, error)
             raise
         if isinstance(result, asyncio.Future):
             result.add_done_callback(lambda done: span.end(_error(done)))
-        elif inspect.isawaitable(result):
-            return _awaited(result, span)
+            return result if of is None else _recorded(result, of, name, args, kwargs)
+        if inspect.isawaitable(result):
+            later = _awaited(result, span)
+            return later if of is None else _recorded(later, of, name, args, kwargs)
+        span.end()
+        if of is None:
+            return result
+        if inspect.isasyncgen(result) or inspect.isgenerator(result):
+            recorder.streamed(of, name, args, kwargs)
         else:
-            span.end()
+            recorder.answered(of, name, args, kwargs, result)
         return result
 
     return measured
+
+
+async def _recorded(
+    result: Awaitable[Any], of: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        value = await result
+    except BaseException as error:
+        recorder.raised(of, name, args, kwargs, error)
+        raise
+    recorder.answered(of, name, args, kwargs, value)
+    return value
 
 
 async def _awaited(result: Awaitable[Any], span: Span) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -199,6 +199,9 @@ class _Guards:
         return found
 
 
+Stage = Callable[[Registry, Revision, Lookup, "Monitor"], Awaitable[Resident]]
+
+
 async def stage(
     registry: Registry, revision: Revision, lookup: Lookup, monitor: Monitor
 ) -> Resident:
@@ -245,11 +248,13 @@ async def stage(
         made[part.name] = instance
         return instance
 
-    async def give(slot: Slot, user: str, kind: str, gate: Gate | None = None) -> Any:
+    async def give(
+        slot: Slot, user: str, kind: str, gate: Gate | None = None, *, recorded: bool = False
+    ) -> Any:
         """What does the Protocol of `slot`, as its user gets it: each sees a view of its own."""
         part = bound(slot)
         meter = monitor.edge(user, part_id(revision, part), kind)
-        return metered(await make(part), slot.protocol, meter, gate)
+        return metered(await make(part), slot.protocol, meter, gate, recorded=recorded)
 
     filled: dict[int, dict[str, Any]] = {}
     gates: dict[int, tuple[Gate, ...]] = {}
@@ -261,7 +266,7 @@ async def stage(
                 for slot in call.adapters
             ]
             filled[id(call)] = {
-                slot.parameter: await give(slot, user, kind, gate)
+                slot.parameter: await give(slot, user, kind, gate, recorded=True)
                 for slot, gate in zip(call.adapters, mine, strict=True)
             }
             gates[id(call)] = tuple({gate: None for gate in mine if gate is not None})

@@ -12,6 +12,7 @@ from aegis.core.policy import Policy
 from aegis.engine.context import CALLER
 from aegis.engine.resident import Resident
 from aegis.engine.work import Key
+from aegis.protocols import Recording
 
 if TYPE_CHECKING:
     from aegis.engine.meter import Meter
@@ -64,6 +65,8 @@ class Run:
         "flow",
         "heirs",
         "next",
+        "recorded",
+        "recordings",
         "steps",
         "stuck",
         "tasks",
@@ -76,6 +79,9 @@ class Run:
         self.flow = flow
         self.steps = {step.n: step for step in steps}
         self.next = max(self.steps, default=0) + 1
+        # How many attempts of each step are recorded; None while nobody has looked.
+        self.recorded: dict[int, int] | None = None if self.steps else {}
+        self.recordings: list[Recording] = []  # those that the next commit stores
         self.tasks: dict[int, asyncio.Task[None]] = {}
         # A READY step of a process that died may have been attempted: nobody knows.
         self.touched = {n for n, s in self.steps.items() if touched and s.state is StepState.READY}

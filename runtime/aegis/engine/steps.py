@@ -325,6 +325,11 @@ class Steps:
         def alarm() -> None:
             run.blocked = f"port {step.port}, which ignores its cancellation"
 
+        recorder = self._flows.recorder
+        if recorder is not None:
+            if run.recorded is None:
+                await recorder.look(run)
+            work.calls = []
         # Nothing is awaited from here to the attempt: whoever is let through asks the partner.
         probed = admit(located.resident.gates(call), work)
         run.touched.add(step.n)
@@ -343,6 +348,8 @@ class Steps:
         finally:
             for gate in probed:
                 gate.leave(work)
+            if recorder is not None:
+                recorder.keep(run, step, work)
         span.end()
         event_name, always = located.model.updated, False
         if port is not None and port.produces is not None and work.waiting is None:

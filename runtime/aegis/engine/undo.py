@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aegis.core.errors import BreakerOpenError, ConflictError, NotFoundError, Refused
 from aegis.core.event import Emission
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, FlowState, Step, StepState
+from aegis.engine import recorder
 from aegis.engine.attempt import STUBBORN, pause_after, said
 from aegis.engine.context import CALLER
 from aegis.engine.ledger import Draft
@@ -224,6 +225,7 @@ class Undo:
         def mark(draft: Draft) -> None:
             flow = run.flow.moved(state, draft.now, error)
             draft.commit.flows.append(flow)
+            recorder.store(draft, run)
             if state is FlowState.COMPENSATION_FAILED or not flow.canceled:
                 draft.commit.failed.append(self._failure(flow, run))
             if step is not None:

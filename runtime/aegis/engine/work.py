@@ -81,7 +81,8 @@ class Work:
     `label` the component revision whose code runs, `model` and `subject` the record it is about,
     `actor` the node of the graph that does it, `origin` what set it off (see Event). `pin` leads
     the output of the code to whoever set it off, until what it gives is called. `expired` says that
-    its time is up. `waiting` is what a port returned whose partner answers later.
+    its time is up. `calls` are those of adapters so far, where they are recorded. `waiting` is what
+    a port returned whose partner answers later.
     """
 
     key: str
@@ -93,6 +94,7 @@ class Work:
     step: int | None = None
     actor: str | None = None
     origin: str | None = None
+    calls: list[tuple[str, str, Any, Any, str, Any]] | None = None
     pin: Callable[[], Callable[[], None]] | None = None
     expired: bool = False
     waiting: Waiting | None = None

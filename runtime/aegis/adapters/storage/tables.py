@@ -50,7 +50,7 @@ CREATE TABLE unclaimed (
     event TEXT PRIMARY KEY, type TEXT NOT NULL, time TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE TABLE recordings (
     flow TEXT NOT NULL, n INTEGER NOT NULL, attempt INTEGER NOT NULL, time TEXT NOT NULL,
-    doc BLOB NOT NULL, {_SUM}, PRIMARY KEY (flow, n, attempt)) WITHOUT ROWID;
+    doc BLOB NOT NULL, {_SUM}, PRIMARY KEY (flow, n, attempt));
 CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
 CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
 """
