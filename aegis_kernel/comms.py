@@ -102,9 +102,9 @@ class Comms:
     @contextmanager
     def serving(self, host: Host) -> Generator[None]:
         """Let views have sessions with `host`, on its loop, until the block ends."""
-        from aegis.adapters.graph.svg import render
+        from aegis.adapters.graph import svg, tree
 
-        sessions = Sessions(host, render)
+        sessions = Sessions(host, svg.render, tree.render)
         with self._lock:
             self._serving = (asyncio.get_running_loop(), sessions)
             waiting = [(one, one.waiting) for one in self._carriers.values() if one.waiting]

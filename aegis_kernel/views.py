@@ -273,7 +273,7 @@ class FlowView(Live):
     SIGNS = {  # noqa: RUF012 -- as COLOURS: colour is never the only sign
         StepState.WAITING: "\u2026",
         StepState.READY: "\u25b6",
-        StepState.ASKED: "\u23f3",
+        StepState.ASKED: "\u25d4",
         StepState.DONE: "\u2713",
         StepState.REFUSED: "\u2717",
         StepState.FAILED: "\u2717",

@@ -1,14 +1,9 @@
 """Parts that a test leads: stores that fail or stall, a clock that is set forward by hand."""
 
 import asyncio
-import heapq
-import itertools
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
-from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import ConflictError, NotFoundError, StoreError
+from aegis.core.errors import StoreError
 from aegis.engine.host import Host
 
 
@@ -57,99 +52,12 @@ class GatedStore(MemoryStore):
         return await super().commit(commit)
 
 
-class ToldHost(Host):
-    """A host that answers from `groups`, `stories` and `replays`, and remembers what it is told.
-
-    What is done to an id in `stuck` is refused, one in `gone` is not there any more.
-    """
+class ReplayingHost(Host):
+    """A host whose replays are told to it, by id."""
 
     def __init__(self, **parts):
         super().__init__(**parts)
-        self.told = []
-        self.groups = []
-        self.stories = {}
         self.replays = {}
-        self.stuck = set()
-        self.gone = set()
-
-    async def failed_groups(self):
-        return self.groups
-
-    async def retry(self, id, data=None):
-        return self._do("retry", id, data)
-
-    async def discard(self, id):
-        return self._do("discard", id)
-
-    async def continue_undo(self, flow):
-        self._do("continue", flow)
-
-    async def skip_undo(self, flow):
-        self._do("skip", flow)
-
-    async def why(self, id):
-        return self.stories[id]
 
     async def replay(self, id):
         return self.replays[id]
-
-    def _do(self, *what):
-        if what[1] in self.stuck:
-            raise ConflictError("it is being dealt with")
-        if what[1] in self.gone:
-            raise NotFoundError("it is not on the list")
-        self.told.append(what)
-        return "done"
-
-    @staticmethod
-    def group(error, *ids, kind="listener", what="order.created for shop.hear"):
-        """A group of failures."""
-        return SimpleNamespace(
-            kind=kind, what=what, error=error, count=len(ids), first="1", last="2", ids=ids
-        )
-
-
-class SteppedClock(SystemClock):
-    """A clock that stands until `advance`; ids are real ones.
-
-    Whoever sleeps or waits for a time goes on when it has come, the earliest first.
-    """
-
-    def __init__(self, start=datetime(2026, 3, 1, tzinfo=UTC)):
-        super().__init__()
-        self._now = start
-        self._count = itertools.count()
-        self._waiting = []
-
-    @property
-    def sleeping(self):
-        """The times that somebody waits for, the earliest first."""
-        return sorted(when for when, _, future in self._waiting if not future.done())
-
-    def now(self):
-        return self._now
-
-    def stamp(self):
-        return self._now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    async def sleep(self, seconds):
-        await self.until(self._now + timedelta(seconds=seconds))
-
-    async def until(self, when):
-        if when <= self._now:
-            await asyncio.sleep(0)
-            return
-        future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (when, next(self._count), future))
-        await future
-
-    def advance(self, seconds):
-        """Set the clock forward; who waits for a time up to then goes on at the loop's next turn.
-
-        On the loop's thread.
-        """
-        self._now += timedelta(seconds=seconds)
-        while self._waiting and self._waiting[0][0] <= self._now:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                future.set_result(None)

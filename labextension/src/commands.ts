@@ -6,7 +6,7 @@ import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/core
 
 import { logoIcon } from './logo';
 import { type Panel, SECTIONS, type SectionName } from './panel';
-import { retryAll } from './sections/failed';
+import { retryAll } from './sections/retry';
 import type { Watch } from './watch';
 
 export const OPEN = 'aegis:open';

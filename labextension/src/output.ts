@@ -7,8 +7,8 @@ import { EventsView } from './views/events';
 import { FlowView } from './views/flow';
 import { GraphView } from './views/graph';
 import { IDLE } from './views/graph-figures';
+import { PictureView } from './views/picture';
 import { type PortLine, PortsView } from './views/ports';
-import { TraceView } from './views/trace';
 import type { View, ViewOptions } from './views/view';
 
 export const MIME = 'application/vnd.aegis.view+json';
@@ -118,7 +118,8 @@ function views(name: string, saved: Saved, svg: string, options: ViewOptions): r
           return view;
         });
     case 'trace': {
-      const view = new TraceView(options);
+      const { say } = options;
+      const view = new PictureView({ say, label: say('Sequence') });
       if (svg !== '') view.draw(svg);
       return [view];
     }

@@ -10,6 +10,7 @@ import { EventsSection } from './sections/events';
 import { FailedSection } from './sections/failed';
 import { FlowsSection } from './sections/flows';
 import { GraphSection } from './sections/graph';
+import { HistorySection } from './sections/history';
 import { LogSection } from './sections/log';
 import { paragraph, room, sample, word } from './sections/parts';
 import type { Deed, Desk, Question, Section } from './sections/section';
@@ -18,7 +19,15 @@ import type { Say, Target } from './views/view';
 import type { Change, Watch } from './watch';
 import type { Done } from './protocol';
 
-export const SECTIONS = ['components', 'graph', 'events', 'flows', 'failed', 'log'] as const;
+export const SECTIONS = [
+  'components',
+  'graph',
+  'events',
+  'flows',
+  'failed',
+  'log',
+  'history',
+] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 export interface PanelOptions {
@@ -129,6 +138,7 @@ export class Panel extends Widget {
       flows: say('Flows'),
       failed: say('Failed'),
       log: say('Log'),
+      history: say('History'),
     };
     this._now = this._tab('components', titles.components);
     this._tabs = SECTIONS.map((name) =>
@@ -181,6 +191,8 @@ export class Panel extends Widget {
       event: 'events',
       flow: 'flows',
       component: 'components',
+      why: 'history',
+      replay: 'history',
     } as const;
     this.open(places[target.kind]);
     this._section(this._now).show?.(target);
@@ -203,6 +215,7 @@ export class Panel extends Widget {
   open(name: SectionName): void {
     for (const tab of this._tabs) {
       const chosen = tab.name === name;
+      if (chosen) show(tab.head, true);
       mark(tab.head, 'aria-selected', chosen ? 'true' : 'false');
       tab.head.tabIndex = chosen ? 0 : -1;
       show(tab.page, chosen);
@@ -235,6 +248,8 @@ export class Panel extends Widget {
       'aria-labelledby': `aegis-tab-${name}`,
       hidden: true,
     });
+    // It is there as soon as somebody asks for the past of something: most of the time, no.
+    show(head, name !== 'history');
     return { name, head, count, page, section: null };
   }
 
@@ -247,6 +262,7 @@ export class Panel extends Widget {
       flows: FlowsSection,
       failed: FailedSection,
       log: LogSection,
+      history: HistorySection,
     };
     tab.section = new makers[tab.name](this.desk);
     tab.page.append(tab.section.node);
@@ -254,15 +270,16 @@ export class Panel extends Widget {
   }
 
   private _walk(event: KeyboardEvent): void {
-    const at = this._tabs.indexOf(this._now);
-    const last = this._tabs.length - 1;
+    const tabs = this._tabs.filter(({ head }) => !head.hidden);
+    const at = tabs.indexOf(this._now);
+    const last = tabs.length - 1;
     const steps: Readonly<Record<string, number>> = {
       ArrowRight: at === last ? 0 : at + 1,
       ArrowLeft: at === 0 ? last : at - 1,
       Home: 0,
       End: last,
     };
-    const tab = this._tabs[steps[event.key] ?? -1];
+    const tab = tabs[steps[event.key] ?? -1];
     if (tab === undefined) return;
     event.preventDefault();
     this.open(tab.name);
@@ -383,6 +400,7 @@ export class Panel extends Widget {
       flows: state.status.flows_open,
       failed: state.status.failed,
       log: 0,
+      history: 0,
     };
     for (const { name, count } of this._tabs) {
       show(count, counts[name] > 0);

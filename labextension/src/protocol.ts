@@ -167,11 +167,13 @@ export interface FailedLine {
 }
 
 /**
- * Failures of one kind with the same error. `first` and `last` are times.
+ * Failures of one kind and thing, whose errors differ in ids and numbers only.
  *
- * `ids` are those of its newest lines, 200 at most; `count` is how many there are.
+ * `error` has a `#` for what differs. `first` and `last` are times. `ids` are those of its newest
+ * lines, 200 at most; `count` is how many there are.
  */
 export interface FailedGroup {
+  readonly id: string;
   readonly kind: "flow" | "listener";
   readonly what: string;
   readonly error: string;
@@ -278,8 +280,9 @@ export interface FlowDetail {
 /**
  * What failed, with its input: what a retry is given, and may be given otherwise.
  *
- * Of a listener that is the event's data, of a flow its record's. None where there is nothing to
- * edit any more: the event has left the journal, the record is deleted, the undo has stopped.
+ * Of a listener that is the event's data, as it was edited last, of a flow its record's. None
+ * where there is nothing to edit: the event has left the journal, the record is deleted, the undo
+ * has stopped.
  */
 export interface FailedDetail {
   readonly line: FailedLine;
@@ -297,12 +300,12 @@ export interface Groups {
 /**
  * What led to an event or a flow, and what came of it: as text, and as a picture.
  *
- * `data` is the SVG as in a Picture.
+ * `data` is the SVG as in a Picture, None where the host draws none.
  */
 export interface Why {
   readonly id: string;
   readonly text: string;
-  readonly data: string;
+  readonly data: string | null;
 }
 
 /**
@@ -445,6 +448,9 @@ export interface SkipAsk {
 
 /**
  * Try again what failed, a line of the failed list by its id: with its input or with `data`.
+ *
+ * Of a listener `data` takes the place of the event's, of a flow it has fields of the record that
+ * are changed first.
  */
 export interface RetryAsk {
   readonly verb: "retry";
@@ -461,23 +467,19 @@ export interface DiscardAsk {
 }
 
 /**
- * Try again all failures of a group.
+ * Try again the failures of a group, by its id: the oldest hundred.
  */
 export interface RetryGroupAsk {
   readonly verb: "retry_group";
-  readonly kind: "flow" | "listener";
-  readonly what: string;
-  readonly error: string;
+  readonly id: string;
 }
 
 /**
- * Take all failures of a group off the failed list for good.
+ * Take the failures of a group off the failed list for good, by its id: the oldest hundred.
  */
 export interface DiscardGroupAsk {
   readonly verb: "discard_group";
-  readonly kind: "flow" | "listener";
-  readonly what: string;
-  readonly error: string;
+  readonly id: string;
 }
 
 /**

@@ -60,10 +60,21 @@ export interface SessionOptions {
 export const PATIENCE = {
   hello: 4000,
   answer: 15000,
+  /** For what runs code of components, once or often. */
+  slow: 120000,
   /** Without a frame, until the host is told which was the last one: it may be lost. */
   frame: 20000,
   again: [250, 500, 1000, 2000, 5000, 15000],
 };
+
+/** Verbs that run code of components, maybe many times. */
+const SLOW: ReadonlySet<Verb['verb']> = new Set<Verb['verb']>([
+  'retry',
+  'retry_group',
+  'discard_group',
+  'replay',
+  'invoke',
+]);
 
 interface Waiting {
   readonly settle: (value: unknown) => void;
@@ -164,11 +175,14 @@ export class Session {
     }
     const id = ++this._asks;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this._waiting.delete(id);
-        reject(new Lost('The host has not answered. It may still do what was asked.'));
-        if (this._carrier === carrier) this.redial();
-      }, PATIENCE.answer);
+      const timer = setTimeout(
+        () => {
+          this._waiting.delete(id);
+          reject(new Lost('The host has not answered. It may still do what was asked.'));
+          if (this._carrier === carrier) this.redial();
+        },
+        SLOW.has(verb.verb) ? PATIENCE.slow : PATIENCE.answer,
+      );
       this._waiting.set(id, {
         settle: (value) => {
           resolve(value as Answers[V['verb']]);

@@ -1,63 +1,13 @@
 /** The sections of the panel: what they show, what they ask for, and that data stays text. */
 
-import type { Done, FailedLine, Verb } from '../src/protocol';
 import { ComponentsSection } from '../src/sections/components';
 import { EventsSection } from '../src/sections/events';
-import { FailedSection } from '../src/sections/failed';
 import { FlowsSection } from '../src/sections/flows';
 import { PAGE } from '../src/sections/list';
 import { LogSection } from '../src/sections/log';
-import type { Deed, Desk, Section } from '../src/sections/section';
-import { EMPTY, reduce, type State } from '../src/state';
-import type { Target } from '../src/views/view';
-import { component, event, flow, frame, hello, line, stamp, status, step } from './fakes';
-
-const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>alert(1)</script>';
-
-/** A desk that remembers what was asked of it. */
-class FakeDesk implements Desk {
-  state_: State = EMPTY;
-  sure = true;
-  readonly asked: Verb[] = [];
-  readonly done: Deed[] = [];
-  readonly shown: Target[] = [];
-  readonly told: string[] = [];
-  readonly copied: string[] = [];
-  readonly patterns: string[] = [];
-  section: Section | null = null;
-  answer: (verb: Verb) => unknown = () => ({ text: 'done' });
-
-  readonly say: Desk['say'] = (text, ...values) =>
-    text.replace(/%(\d)/g, (_, place: string) => String(values[Number(place) - 1]));
-  readonly ask = ((verb: Verb) => {
-    this.asked.push(verb);
-    return Promise.resolve(verb).then(this.answer);
-  }) as Desk['ask'];
-  readonly act = (deed: Deed): Promise<Done | null> => {
-    this.done.push(deed);
-    return Promise.resolve({ text: 'done' });
-  };
-  readonly confirm = (): Promise<boolean> => Promise.resolve(this.sure);
-  readonly show = (target: Target): void => void this.shown.push(target);
-  readonly follow = (pattern: string): void => void this.patterns.push(pattern);
-  readonly refresh = (): void => this.section?.update(this.state_);
-  readonly copy = (text: string): void => void this.copied.push(text);
-  readonly tell = (text: string): void => void this.told.push(text);
-  readonly state = (): State => this.state_;
-
-  /** Puts a section on the page. */
-  seat<S extends Section>(section: S): S {
-    this.section = section;
-    document.body.replaceChildren(section.node);
-    return section;
-  }
-
-  see(change: Parameters<typeof frame>[0]): void {
-    const cursor = this.state_.cursor + 1;
-    this.state_ = reduce(this.state_, frame({ since: cursor - 1, cursor, ...change }));
-    this.refresh();
-  }
-}
+import { reduce } from '../src/state';
+import { all, click, FakeDesk, heads, HOSTILE, press, settle, texts } from './desk';
+import { component, event, flow, hello, line, stamp, status, step } from './fakes';
 
 let desk: FakeDesk;
 
@@ -65,40 +15,6 @@ beforeEach(() => {
   desk = new FakeDesk();
   HTMLElement.prototype.scrollIntoView = (): void => undefined;
 });
-
-const all = <E extends HTMLElement>(selector: string): E[] => [
-  ...document.body.querySelectorAll<E>(selector),
-];
-const heads = (): HTMLElement[] => all('.aegis-Line-head');
-const texts = (selector: string): (string | null)[] =>
-  all(selector).map((node) => node.textContent);
-const press = (node: HTMLElement, key: string): void =>
-  void node.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
-
-function click(text: string): void {
-  const found = all<HTMLButtonElement>('button').find((node) => node.textContent === text);
-  if (!found) throw new Error(`no button ${text}`);
-  found.click();
-}
-
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-}
-
-function failure(id: string, change: Partial<FailedLine> = {}): FailedLine {
-  return {
-    id,
-    kind: 'listener',
-    what: 'orders.Order.notify',
-    subject: 'Order/1',
-    error: 'ValueError: no address',
-    attempts: 3,
-    time: stamp(0),
-    held: false,
-    event: `event of ${id}`,
-    ...change,
-  };
-}
 
 describe('components', () => {
   beforeEach(() => desk.seat(new ComponentsSection(desk)));
@@ -274,15 +190,92 @@ describe('flows', () => {
 
   test('its steps are listed with their errors and kept up to date', () => {
     heads()[0]!.click();
-    expect(texts('.aegis-Steps > li')).toEqual([
-      expect.stringMatching(/check.*2 attempts.*undone/),
+    expect(texts('.aegis-Step')).toEqual([
+      expect.stringMatching(/check.*undone.*2 failed attempts/),
       expect.stringMatching(/pay.*refused.*declined/),
     ]);
     heads()[1]!.click();
     desk.see({ flows: [flow('open', 9, { steps: [step(1, 'pay', 'done')] })] });
     const open = all('.aegis-Line').find((node) => node.querySelector('[aria-expanded=true]'))!;
     expect(open.textContent).toContain('completed');
-    expect(texts('.aegis-Steps > li')).toContainEqual(expect.stringMatching(/pay.*done/));
+    expect(texts('.aegis-Step')).toContainEqual(expect.stringMatching(/pay.*done/));
+  });
+
+  test('what a step waits for is told, and for how long it still does', () => {
+    jest.useFakeTimers({ now: Date.parse(stamp(0)) });
+    const due = stamp(62_500);
+    const asked = step(1, 'pick', 'asked', { waits: 'warehouse.picked', due });
+    desk.see({ flows: [flow('asks', 9, { state: 'running', steps: [asked] })] });
+    expect(heads()[0]!.textContent).toContain('waits for warehouse.picked');
+    heads()[0]!.click();
+    expect(texts('.aegis-Step-waits')).toEqual(['waits for warehouse.picked · 1:03 left']);
+    jest.advanceTimersByTime(3000);
+    expect(texts('.aegis-Left')).toEqual(['1:00 left']);
+    jest.advanceTimersByTime(61_000);
+    expect(texts('.aegis-Left')).toEqual(['due now']);
+    desk.section!.dispose();
+    expect(jest.getTimerCount()).toBe(0);
+    jest.useRealTimers();
+  });
+
+  const stuck = flow('stuck', 9, {
+    state: 'compensation failed',
+    steps: [
+      step(1, 'reserve', 'done'),
+      step(2, 'look', 'dropped'),
+      step(3, 'pay', 'done'),
+      step(4, 'pick', 'undo failed', { error: 'undo of pick: OSError: deaf' }),
+      step(5, 'ship', 'undone'),
+      step(6, 'close', 'failed'),
+    ],
+  });
+
+  test('an undo that stopped says where and why, and goes on', async () => {
+    desk.see({ flows: [stuck] });
+    expect(texts('.aegis-Badge')[0]).toBe('compensation failed at pick');
+    heads()[0]!.click();
+    const [told] = texts('.aegis-Stopped');
+    expect(told).toContain('stopped at pick: OSError: deaf');
+    expect(told).toContain('Not undone yet: pay, reserve.');
+    const ways = all('.aegis-Step').map((row) => row.dataset['back'] ?? null);
+    expect(ways).toEqual([null, null, null, 'end', 'way', 'turn']);
+    click('Continue');
+    await settle();
+    expect(desk.done).toEqual([{ verb: 'continue', id: 'stuck' }]);
+    desk.see({ flows: [{ ...stuck, state: 'compensating', updated: stamp(10) }] });
+    expect(all('.aegis-Stopped')).toEqual([]);
+  });
+
+  test('to skip a step is confirmed, with what that leaves behind', async () => {
+    desk.see({ flows: [stuck] });
+    heads()[0]!.click();
+    desk.sure = false;
+    click('Skip…');
+    await settle();
+    expect(desk.done).toEqual([]);
+    const [question] = desk.questions;
+    expect(question!.danger).toBe(true);
+    expect(question!.body).toContain('What pick did at its partner stays as it is');
+    expect(question!.body).toContain('goes on with: pay, reserve.');
+    desk.sure = true;
+    click('Skip…');
+    await settle();
+    expect(desk.done).toEqual([{ verb: 'skip', id: 'stuck' }]);
+  });
+
+  test('one that somebody canceled says so', () => {
+    desk.see({ flows: [flow('off', 9, { state: 'compensated', canceled: true })] });
+    expect(texts('.aegis-Badge')[0]).toBe('compensated, canceled');
+  });
+
+  test('its past is a click away', () => {
+    heads()[0]!.click();
+    click('Why');
+    click('Replay');
+    expect(desk.shown).toEqual([
+      { kind: 'why', id: 'undone' },
+      { kind: 'replay', id: 'undone' },
+    ]);
   });
 
   test('its record and events come when they are asked for', async () => {
@@ -295,65 +288,6 @@ describe('flows', () => {
     expect(all('img')).toEqual([]);
     click('order.created');
     expect(desk.shown).toEqual([{ kind: 'event', seq: 5 }]);
-  });
-});
-
-describe('failed', () => {
-  beforeEach(() => desk.seat(new FailedSection(desk)));
-
-  test('it says that nothing failed', () => {
-    desk.see({ status: status(), failed: [] });
-    expect(all('.aegis-Room')[0]!.hidden).toBe(false);
-  });
-
-  test('why is told, and each can be tried again or discarded', async () => {
-    desk.see({
-      status: status({ failed: 2 }),
-      failed: [failure('a'), failure('b', { held: true })],
-    });
-    expect(texts('.aegis-Line-head .aegis-Problem')[0]).toBe('ValueError: no address');
-    expect(texts('.aegis-Badge')).toEqual(['listener', 'held']);
-    click('Retry');
-    await settle();
-    heads()[1]!.click();
-    click('Discard');
-    await settle();
-    expect(desk.done).toEqual([
-      { verb: 'retry', id: 'a' },
-      { verb: 'discard', id: 'b' },
-    ]);
-  });
-
-  test('what led where can be read, and how often it was tried', () => {
-    const what = 'order.completed for receipts.thank';
-    desk.see({ status: status({ failed: 1 }), failed: [failure('a', { what, attempts: 1 })] });
-    expect(texts('.aegis-Title')).toEqual(['order.completed \u2192 receipts.thank']);
-    expect(heads()[0]!.textContent).toContain('1 attempt');
-    desk.see({ failed: [failure('a', { what, attempts: 4 })] });
-    expect(heads()[0]!.textContent).toContain('4 attempts');
-    desk.see({ failed: [failure('f', { kind: 'flow', what: 'orders.Order', attempts: 0 })] });
-    expect(texts('.aegis-Title')).toEqual(['orders.Order']);
-    expect(heads()[0]!.textContent).not.toContain('attempt');
-  });
-
-  test('a button that was pressed waits until it is done', async () => {
-    desk.see({ status: status({ failed: 1 }), failed: [failure('a')] });
-    click('Retry');
-    click('Retry');
-    await settle();
-    expect(desk.done).toHaveLength(1);
-  });
-
-  test('all are tried again, whatever becomes of one', async () => {
-    desk.see({ status: status({ failed: 3 }), failed: ['a', 'bad', 'c'].map((id) => failure(id)) });
-    desk.answer = (verb) => {
-      if ('id' in verb && verb.id === 'bad') throw new Error('It was discarded.');
-      return { text: 'done' };
-    };
-    click('Retry all');
-    await settle();
-    expect(desk.asked.map((verb) => 'id' in verb && verb.id)).toEqual(['a', 'bad', 'c']);
-    expect(desk.told).toEqual(['2 of 3 are tried again. It was discarded.']);
   });
 });
 

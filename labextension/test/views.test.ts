@@ -2,7 +2,7 @@
 
 import type { Ask } from '../src/views/view';
 import { Output } from '../src/output';
-import type { Figure, FlowLine } from '../src/protocol';
+import type { Figure, FlowLine, StepLine } from '../src/protocol';
 import { EMPTY, type State } from '../src/state';
 import { EventsView, FAST, glob, ROWS } from '../src/views/events';
 import { FlowView } from '../src/views/flow';
@@ -217,6 +217,26 @@ describe('ports', () => {
     expect(view.node.querySelector('img')).toBeNull();
   });
 
+  test('with an open breaker say how long their partner is left alone', () => {
+    jest.useFakeTimers({ now: Date.parse(stamp(0)) });
+    const view = new PortsView(options);
+    document.body.replaceChildren(view.node);
+    view.set([line('a')]);
+    const breaker = { since: stamp(-1000), until: stamp(12_000) };
+    const open: Figure = { ...IDLE, calls: 3, state: 'open', breaker };
+    view.update(live({ figures: { 'port:a': open } }));
+    const cell = view.node.querySelector<HTMLElement>('tbody td');
+    expect(cell?.textContent).toBe('\u2298 open \u00b7 0:12 left');
+    expect(cell?.title).toMatch(/breaker open, since \d\d:\d\d:59, asks again at \d\d:\d\d:12/);
+    jest.advanceTimersByTime(1000);
+    expect(cell?.textContent).toBe('\u2298 open \u00b7 0:11 left');
+    const probed: Figure = { ...open, state: 'half-open', breaker: { ...breaker, until: null } };
+    view.update(live({ figures: { 'port:a': probed } }));
+    expect(cell?.textContent).toBe('\u25d0 half-open');
+    expect(jest.getTimerCount()).toBe(0);
+    jest.useRealTimers();
+  });
+
   test('keep the rows that stay', () => {
     const view = new PortsView(options);
     view.set([line('a')]);
@@ -334,6 +354,52 @@ describe('a flow', () => {
     expect(rows[2]?.textContent).toContain(NASTY);
     expect(rows[1]?.querySelector('.aegis-Step-time')?.textContent).toBe('+10 ms');
     expect(view.node.querySelector('img')).toBeNull();
+  });
+
+  test('says what its steps wait for, in an output too, and counts it down', () => {
+    jest.useFakeTimers({ now: Date.parse(stamp(0)) });
+    const view = new FlowView({ ...options, flow: 'f' });
+    document.body.replaceChildren(view.node);
+    const waits = 'invoice.sent (1 of 2 events came)';
+    const steps = [
+      step(0, 'pick', 'asked', { waits: 'warehouse.picked', due: stamp(3 * 86_400_000) }),
+      step(1, 'bill', 'waiting', { waits }),
+      step(2, 'ship', 'ready', { waits: 'its next attempt', due: stamp(9000), error: NASTY }),
+    ];
+    view.set({ ...undone, state: 'running', error: null, steps });
+    const told = [...view.node.querySelectorAll('.aegis-Step-note')].map((one) => one.textContent);
+    expect(told).toEqual([
+      'waits for warehouse.picked \u00b7 3 d 0 h left',
+      `waits for ${waits}`,
+      `waits for its next attempt \u00b7 0:09 left${NASTY}`,
+    ]);
+    jest.advanceTimersByTime(2000);
+    expect(view.node.querySelectorAll('.aegis-Left')[1]?.textContent).toBe('0:07 left');
+    // Nothing is counted for a view that is not on the page.
+    view.node.remove();
+    jest.advanceTimersByTime(1000);
+    expect(jest.getTimerCount()).toBe(0);
+    jest.useRealTimers();
+  });
+
+  test('whose undo stopped says at which step, and that an output does not steer', () => {
+    const view = new FlowView({ ...options, flow: 'f' });
+    const steps = [step(0, 'pay', 'done'), step(1, 'ship', 'undo failed')];
+    view.set({ ...undone, state: 'compensation failed', steps });
+    expect(view.node.querySelector('.aegis-Flow-state')?.textContent).toBe(
+      'compensation failed at ship',
+    );
+    expect(view.node.querySelector('.aegis-Flow-stopped')?.textContent).toContain('skip ship');
+    expect(view.node.querySelector('button')).toBeNull();
+  });
+
+  test('as an earlier version saved it is shown all the same', () => {
+    const view = new FlowView({ ...options, flow: 'f' });
+    const { waits, due, ...old } = step(0, 'pay', 'done');
+    expect([waits, due]).toEqual([null, null]);
+    view.set({ ...undone, steps: [old as StepLine] });
+    expect(view.node.querySelector('.aegis-Step-name')?.textContent).toBe('pay');
+    expect(view.node.querySelector<HTMLElement>('.aegis-Step-note')?.hidden).toBe(true);
   });
 
   test('goes on while it runs, any number of steps', () => {

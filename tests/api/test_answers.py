@@ -8,37 +8,97 @@ import pytest
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.graph import tree
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.api.answers import Answers
 from aegis.core import wire
-from aegis.core.errors import ConflictError, NotFoundError
+from aegis.core.errors import ConflictError, InvalidError, NotFoundError, Refused
+from aegis.core.flow import FlowState
 from aegis.testing import memory_host
-from tests.engine.shop import until
-from tests.fakes import ToldHost
+from tests.engine.shop import TEXT, Desk, states, until
+from tests.fakes import ReplayingHost
 
-DEAF = """
-from aegis import Event, Model, on
+EAR = """
+from typing import Protocol
+from aegis import Event, Model, adapter, config, on
 
 class Note(Model, endpoint="notes"):
     text: str
 
-@on("note.created")
-async def hear(event: Event) -> None:
-    raise OSError("deaf")
+class Ear(Protocol):
+    async def say(self, event: Event) -> None: ...
+
+class OwnEar(Ear):
+    def __init__(self, told: object = config("say")):
+        self.told = told
+
+    async def say(self, event: Event) -> None:
+        self.told(event)
+
+@on("note.created", retries=0)
+async def hear(event: Event, ear: Ear = adapter()) -> None:
+    await ear.say(event)
 """
 
 
+class Ear:
+    """What a listener is told, and whether it is deaf to it."""
+
+    def __init__(self):
+        self.deaf = True
+        self.heard = []
+
+    def __call__(self, event):
+        if self.deaf:
+            raise OSError(f"deaf to {event.data['changed']['text']}")
+        self.heard.append(event)
+
+
 @pytest.fixture
-async def told():
-    async with ToldHost(store=MemoryStore(), clock=SystemClock(), loader=PythonLoader()) as host:
-        host.ask = Answers(host, None).to
+def ear():
+    return Ear()
+
+
+@pytest.fixture
+async def notes(ear):
+    """A host whose listener could not take three events."""
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", EAR)
+        for n in range(3):
+            await host.create("Note", text=f"{n}")
+        await until(lambda: host.monitor.failures == 3)
         yield host
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+@pytest.fixture
+async def stuck(desk):
+    """A host with a flow whose undo has stopped at `pack`."""
+    desk.replies = {"ship": Refused("no van"), "unpack": OSError("glued")}
+    async with memory_host(values={"say": desk}) as host:
+        await host.deploy("shop", "1.0.0", TEXT)
+        order = await host.create("Order")
+        flow = await host.wait(order, 5)
+        assert flow.state is FlowState.COMPENSATION_FAILED
+        host.order, host.stuck = order, flow.id
+        yield host
+
+
+def ask(host, verb):
+    return Answers(host, None, tree.render).to(verb)
+
+
+# --- what failed ----------------------------------------------------------------------------------
 
 
 async def test_the_input_of_a_flow_that_failed_is_its_record(host):
     order = await host.create("Order", customer="broke", total="10")
     flow = await host.wait(order, 5)
-    detail = await Answers(host, None).to(wire.FailedAsk(id=f"flow:{flow.id}"))
+    detail = await ask(host, wire.FailedAsk(id=f"flow:{flow.id}"))
     assert "no money" in detail.line.error
     assert detail.line.event == flow.root == detail.flow.root
     assert (detail.input["customer"], detail.input["total"]) == ("broke", "10")
@@ -46,82 +106,101 @@ async def test_the_input_of_a_flow_that_failed_is_its_record(host):
     assert (detail.flow.state, detail.flow.canceled) == ("compensated", False)
 
 
-async def test_the_input_of_a_listener_that_failed_is_the_data_of_its_event():
-    async with memory_host() as host:
-        await host.deploy("deaf", "1.0.0", DEAF)
-        note = await host.create("Note", text="x")
-        await until(lambda: host.monitor.failures)
-        (failed,) = await host.failed()
-        detail = await Answers(host, None).to(wire.FailedAsk(id=failed.id))
-    assert detail.line.what == "note.created for deaf.hear"
+async def test_a_flow_begins_anew_with_what_was_edited_of_its_record(host):
+    order = await host.create("Order", customer="broke", total="10")
+    flow = await host.wait(order, 5)
+    with pytest.raises(InvalidError):
+        await ask(host, wire.RetryAsk(id=f"flow:{flow.id}", data={"quantity": 0}))
+    done = await ask(host, wire.RetryAsk(id=f"flow:{flow.id}", data={"customer": "ada"}))
+    assert "tried again" in done.text
+    assert (await host.wait(order, 5)).state is FlowState.COMPLETED
+    assert (await host.get("Order", order.id)).customer == "ada"
+
+
+async def test_the_input_of_a_listener_that_failed_is_the_data_of_its_event(notes, ear):
+    failed = (await notes.failed())[0]
+    detail = await ask(notes, wire.FailedAsk(id=failed.id))
+    assert detail.line.what == "note.created for notes.hear"
     assert detail.line.event == failed.event
-    assert (detail.input["id"], detail.flow) == (note.id, None)
+    assert (detail.input["changed"]["text"], detail.flow) == ("0", None)
+    edited = detail.input | {"changed": {"text": "louder"}}
+    assert "failed again" in (await ask(notes, wire.RetryAsk(id=failed.id, data=edited))).text
+    assert (await ask(notes, wire.FailedAsk(id=failed.id))).input == edited
+    ear.deaf = False
+    await ask(notes, wire.RetryAsk(id=failed.id, data=edited))
+    assert [event.data for event in ear.heard] == [edited]
 
 
 @pytest.mark.parametrize("id", ["", "none", "flow:none", "listener:deaf:hear:1", "listener::x"])
 async def test_what_has_not_failed_has_no_input(host, id):
     with pytest.raises(NotFoundError):
-        await Answers(host, None).to(wire.FailedAsk(id=id))
+        await ask(host, wire.FailedAsk(id=id))
 
 
-async def test_groups_are_told_with_the_largest_first_and_their_newest_lines(told):
-    many = [str(n) for n in range(300)]
-    told.groups = [told.group("deaf", "a"), told.group("blind", *many)]
-    blind, deaf = (await told.ask(wire.GroupsAsk())).groups
-    assert (blind.error, blind.count, blind.ids) == ("blind", 300, tuple(many[100:]))
-    assert (deaf.error, deaf.first, deaf.last) == ("deaf", "1", "2")
-
-
-async def test_all_of_a_group_are_dealt_with_whatever_becomes_of_one(told):
-    told.groups = [told.group("deaf", "a", "b", "c"), told.group("blind", "d")]
-    told.stuck = {"b"}
-    what = {"kind": "listener", "what": "order.created for shop.hear", "error": "deaf"}
-    done = await told.ask(wire.RetryGroupAsk(**what))
-    assert done.text == "2 of 3 tried again; it is being dealt with"
-    done = await told.ask(wire.DiscardGroupAsk(**what | {"error": "blind"}))
-    assert done.text == "1 of 1 discarded"
-    assert [(verb, id) for verb, id, *_ in told.told] == [
-        ("retry", "a"),
-        ("retry", "c"),
-        ("discard", "d"),
-    ]
+async def test_failures_are_told_in_groups_and_tried_again_together(notes, ear):
+    (group,) = (await ask(notes, wire.GroupsAsk())).groups
+    assert (group.kind, group.what, group.count) == ("listener", "note.created for notes.hear", 3)
+    assert group.error == "OSError: deaf to #"
+    assert group.ids == tuple(one.id for one in await notes.failed())
+    done = await ask(notes, wire.RetryGroupAsk(id=group.id))
+    assert done.text.startswith("0 of 3 tried again; ")
+    assert "deaf" in done.text
+    ear.deaf = False
+    assert (await ask(notes, wire.RetryGroupAsk(id=group.id))).text == "3 of 3 tried again"
+    assert len(ear.heard) == 3
+    assert (await ask(notes, wire.GroupsAsk())).groups == ()
     with pytest.raises(NotFoundError):
-        await told.ask(wire.RetryGroupAsk(**what | {"kind": "flow"}))
+        await ask(notes, wire.RetryGroupAsk(id=group.id))
 
 
-async def test_what_was_held_behind_one_of_the_group_goes_with_it(told):
-    told.groups = [told.group("deaf", "a", "held")]
-    told.gone = {"held"}
-    what = {"kind": "listener", "what": "order.created for shop.hear", "error": "deaf"}
-    assert (await told.ask(wire.RetryGroupAsk(**what))).text == "2 of 2 tried again"
+async def test_a_group_is_discarded(notes, ear):
+    (group,) = (await ask(notes, wire.GroupsAsk())).groups
+    assert (await ask(notes, wire.DiscardGroupAsk(id=group.id))).text == "3 of 3 discarded"
+    assert (await notes.failed(), ear.heard) == ([], [])
 
 
-async def test_a_retry_is_given_the_input_that_a_person_edited(told):
-    await told.ask(wire.RetryAsk(id="a"))
-    await told.ask(wire.RetryAsk(id="a", data={"x": 1}))
-    assert told.told == [("retry", "a", None), ("retry", "a", {"x": 1})]
+# --- undo -----------------------------------------------------------------------------------------
 
 
-async def test_an_undo_that_stopped_goes_on_with_its_step_or_without(told):
-    await told.ask(wire.ContinueAsk(id="f"))
-    await told.ask(wire.SkipAsk(id="f"))
-    assert told.told == [("continue", "f"), ("skip", "f")]
-    told.stuck = {"f"}
+async def test_an_undo_that_stopped_goes_on_where_it_did(stuck, desk):
+    detail = await ask(stuck, wire.FailedAsk(id=f"flow:{stuck.stuck}"))
+    assert (detail.input, detail.flow.state) == (None, "compensation failed")
+    assert [step.port for step in detail.flow.steps if step.state == "undo failed"] == ["pack"]
+    desk.replies = {}
+    await ask(stuck, wire.ContinueAsk(id=stuck.stuck))
+    assert (await stuck.wait(stuck.stuck, 5)).state is FlowState.COMPENSATED
+    assert desk.told[-2:] == ["unpack", "refund"]
+
+
+async def test_a_step_whose_undo_fails_is_skipped_and_stays_as_it_is(stuck, desk):
+    told = len(desk.told)
+    await ask(stuck, wire.SkipAsk(id=stuck.stuck))
+    assert (await stuck.wait(stuck.stuck, 5)).state is FlowState.COMPENSATED
+    assert desk.told[told:] == ["refund"]
+    _, steps = await states(stuck, stuck.order)
+    assert steps["pack"] == "undo skipped"
     with pytest.raises(ConflictError):
-        await told.ask(wire.SkipAsk(id="f"))
+        await ask(stuck, wire.SkipAsk(id=stuck.stuck))
 
 
-async def test_a_story_comes_as_text_and_as_a_picture(told):
-    told.stories["e"] = SimpleNamespace(text="order.created", svg="<svg/>")
-    why = await told.ask(wire.WhyAsk(id="e"))
-    assert (why.id, why.text) == ("e", "order.created")
-    assert zlib.decompress(base64.b64decode(why.data)) == b"<svg/>"
+# --- the past -------------------------------------------------------------------------------------
 
 
-async def test_a_replay_tells_what_is_different_now(told):
+async def test_why_comes_as_text_and_as_a_picture(stuck):
+    why = await ask(stuck, wire.WhyAsk(id=stuck.stuck))
+    assert "order.created" in why.text
+    assert zlib.decompress(base64.b64decode(why.data)).startswith(b"<svg")
+    assert (await Answers(stuck, None).to(wire.WhyAsk(id=stuck.stuck))).data is None
+    with pytest.raises(NotFoundError):
+        await ask(stuck, wire.WhyAsk(id="none"))
+
+
+async def test_a_replay_tells_what_is_different_now():
     row = SimpleNamespace(what="pay", then="ok", now=None)
-    told.replays["e"] = SimpleNamespace(same=False, diff=[row], stopped=None)
-    replay = await told.ask(wire.ReplayAsk(id="e"))
+    parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
+    async with ReplayingHost(**parts) as host:
+        host.replays["e"] = SimpleNamespace(same=False, diff=[row], stopped=None)
+        replay = await ask(host, wire.ReplayAsk(id="e"))
     assert replay == wire.Replay(
         id="e", same=False, rows=(wire.ReplayRow(what="pay", then="ok", now=None),)
     )

@@ -34,8 +34,8 @@ def step(state, **more):
     )
 
 
-def port(*consumes, join):
-    return lambda flow, step: SimpleNamespace(port=SimpleNamespace(consumes=consumes, join=join))
+def port(*consumes):
+    return lambda flow, step: SimpleNamespace(port=SimpleNamespace(consumes=consumes))
 
 
 def waits(step, locate=None):
@@ -59,7 +59,6 @@ def test_a_step_that_pauses_says_when_it_is_attempted_next():
 
 
 def test_a_step_whose_condition_does_not_hold_says_so():
-    assert waits(step(StepState.WAITING), port("a.b", join=False)) == ("its condition", None)
     assert waits(step(StepState.WAITING)) == ("its condition", None)
 
 
@@ -67,19 +66,18 @@ def test_a_step_whose_condition_does_not_hold_says_so():
     ("joined", "said"),
     [
         ({"order.paid": "e1"}, "invoice.sent, order.packed (1 of 3 events came)"),
-        (None, "the others of order.paid, invoice.sent, order.packed (1 of 3 events came)"),
         ({"order.paid": "e1", "order.packed": "e2"}, "invoice.sent (2 of 3 events came)"),
         ({"order.paid": "e1", "order.packed": "e2", "invoice.sent": "e3"}, "its condition"),
     ],
 )
 def test_a_step_of_a_join_names_the_events_that_have_not_come(joined, said):
-    locate = port("order.paid", "invoice.sent", "order.packed", join=True)
+    locate = port("order.paid", "invoice.sent", "order.packed")
     assert waits(step(StepState.WAITING, joined=joined), locate) == (said, None)
 
 
 def test_a_join_whose_code_is_not_loaded_waits_all_the_same():
     joined = step(StepState.WAITING, joined={"order.paid": "e1"})
-    assert waits(joined, lambda flow, step: None) == ("the other events it needs", None)
+    assert waits(joined, lambda flow, step: None) == ("the other events of its join", None)
 
 
 def test_a_step_that_has_ended_waits_for_nothing():

@@ -435,3 +435,16 @@ async def test_new_code_is_not_called_failing_for_what_the_old_did():
         await until(lambda: host.status().failed == 2)
         (notes,) = host.monitor.status().components
         assert notes.health == "failing"
+
+
+async def test_views_hear_at_once_at_which_step_an_undo_stopped(shop, desk):
+    desk.replies |= {"ship": Refused("no van"), "unpack": OSError("glued")}
+    await shop.create("Order", total="5")
+    await quiet(shop)
+    (flow,) = shop.monitor.frame(0, ALL).flows
+    assert flow.state == "compensation failed"
+    assert [(step.port, step.state) for step in flow.steps] == [
+        ("pay", "done"),
+        ("pack", "undo failed"),
+        ("ship", "refused"),
+    ]

@@ -123,7 +123,7 @@ def test_a_flow_tells_its_steps_and_why_it_was_refused(panel: Panel) -> None:
     broke = flows.locator(".aegis-Line")
     expect(broke).to_have_count(1)
     broke.locator(".aegis-Line-head").click()
-    steps = broke.locator(".aegis-Steps li")
+    steps = broke.locator(".aegis-Step")
     expect(steps).to_have_count(1)
     expect(steps).to_contain_text(re.compile(r"pay.*refused", re.DOTALL))
     expect(steps).to_contain_text(MARKUP)

@@ -5,7 +5,7 @@ import type { EventLine } from '../protocol';
 import type { State } from '../state';
 import type { Target } from '../views/view';
 import { type Detail, List } from './list';
-import { clock, facts, json, link, paragraph, room, short } from './parts';
+import { clock, facts, json, link, paragraph, past, room, short } from './parts';
 import type { Desk, Section } from './section';
 
 export class EventsSection implements Section {
@@ -166,6 +166,7 @@ export class EventsSection implements Section {
                 }),
           ],
         ]),
+        make('div', { class: 'aegis-Actions' }, ...past(event.id, this.desk)),
         data,
       ),
     };

@@ -1,28 +1,40 @@
 /** What each root event set off: flows with their steps, and what they wait for. */
 
 import { make, show } from '../element';
-import type { FlowDetail, FlowLine, StepLine } from '../protocol';
+import type { FlowDetail, FlowLine } from '../protocol';
 import { isFailed, isOpen, type State } from '../state';
+import { FlowView } from '../views/flow';
+import { standing } from '../views/step';
 import type { Target } from '../views/view';
 import { type Detail, List, type Mood } from './list';
-import { badge, choice, clock, facts, json, link, paragraph, room, short, word } from './parts';
+import {
+  badge,
+  choice,
+  clock,
+  facts,
+  json,
+  link,
+  paragraph,
+  past,
+  room,
+  short,
+  word,
+} from './parts';
 import type { Desk, Section } from './section';
+import { stopped } from './undo';
 
 type Choice = 'all' | 'open' | 'failed';
-
-const STEP_MOODS: Readonly<Record<string, Mood>> = {
-  done: 'ok',
-  ready: 'busy',
-  refused: 'bad',
-  failed: 'bad',
-  unknown: 'bad',
-  'undo failed': 'bad',
-};
 
 export function flowMood(flow: FlowLine): Mood {
   if (flow.state === 'compensation failed') return 'bad';
   if (isFailed(flow)) return 'undone';
   return isOpen(flow) ? 'busy' : 'ok';
+}
+
+/** What an open flow waits for: the host's own word, or what its first waiting step does. */
+function waitsFor(flow: FlowLine): string | null {
+  if (flow.waits !== null || !isOpen(flow)) return flow.waits;
+  return flow.steps.find(({ waits }) => waits !== null)?.waits ?? null;
 }
 
 export class FlowsSection implements Section {
@@ -105,7 +117,8 @@ export class FlowsSection implements Section {
     const { say } = this.desk;
     const done = flow.steps.filter((step) => step.state === 'done').length;
     const steps = say('%1 of %2 steps', done, flow.steps.length);
-    const waits = flow.waits === null ? '' : ` · ${say('waits for %1', flow.waits)}`;
+    const reason = waitsFor(flow);
+    const waits = reason === null ? '' : ` · ${say('waits for %1', reason)}`;
     const model = flow.model.slice(flow.model.lastIndexOf('.') + 1);
     return [
       make(
@@ -119,7 +132,7 @@ export class FlowsSection implements Section {
       make(
         'span',
         { class: 'aegis-Line-row' },
-        badge(flow.state, flowMood(flow)),
+        badge(standing(flow, say), flowMood(flow)),
         make('span', { class: 'aegis-Quiet aegis-Cut' }, steps + waits),
       ),
       ...(flow.error === null ? [] : [make('span', { class: 'aegis-Problem' }, flow.error)]),
@@ -127,11 +140,17 @@ export class FlowsSection implements Section {
   }
 
   private _detail(first: FlowLine): Detail<FlowLine> {
-    const { say, ask, show: go } = this.desk;
-    const steps = make('ol', { class: 'aegis-Steps', 'aria-label': say('Steps') });
+    const { desk } = this;
+    const { say, ask, show: go } = desk;
+    const view = new FlowView({ say, ask, show: go, flow: first.id });
+    const undo = make('div');
     const more = make('div');
     const fill = (flow: FlowLine): void => {
-      steps.replaceChildren(...flow.steps.map((step) => this._step(step)));
+      view.set(flow);
+      const told = stopped(flow, desk);
+      if (undo.textContent !== (told?.textContent ?? '')) {
+        undo.replaceChildren(...(told === null ? [] : [told]));
+      }
     };
     fill(first);
     const look = word(say('Record and events'), () => {
@@ -147,17 +166,24 @@ export class FlowsSection implements Section {
     const node = make(
       'div',
       {},
-      steps,
+      undo,
+      view.node,
       facts([
         [say('Record'), first.record],
         [say('Component'), `${first.component} ${first.version}`],
         [say('Began'), clock(first.created)],
         [say('Flow'), first.id],
       ]),
-      make('div', { class: 'aegis-Actions' }, look),
+      make('div', { class: 'aegis-Actions' }, look, ...past(first.id, desk)),
       more,
     );
-    return { node, update: fill };
+    return {
+      node,
+      update: fill,
+      dispose: () => {
+        view.dispose();
+      },
+    };
   }
 
   private _more(found: FlowDetail, go: Desk['show']): readonly HTMLElement[] {
@@ -175,27 +201,5 @@ export class FlowsSection implements Section {
       events,
       record === null ? paragraph(say('The record is deleted.')) : json(record, say('Record')),
     ];
-  }
-
-  private _step(step: StepLine): HTMLElement {
-    const { say } = this.desk;
-    const mood = STEP_MOODS[step.state] ?? 'plain';
-    return make(
-      'li',
-      { 'data-mood': mood },
-      make(
-        'span',
-        { class: 'aegis-Line-row' },
-        make('span', { class: 'aegis-Name' }, step.port),
-        make(
-          'span',
-          { class: 'aegis-Quiet' },
-          step.attempts > 1 ? say('%1 attempts', step.attempts) : '',
-        ),
-        make('span', { class: 'aegis-Space' }),
-        badge(step.state, mood),
-      ),
-      step.error === null ? null : make('span', { class: 'aegis-Problem' }, step.error),
-    );
   }
 }

@@ -1,8 +1,11 @@
 /** The graph of the host, live; what is chosen in it is told below, and can be run. */
 
 import { make, mark, show, write } from '../element';
+import type { Figure } from '../protocol';
 import type { State } from '../state';
+import { countdown, Countdowns } from '../views/countdown';
 import { GraphView } from '../views/graph';
+import { timeOfDay } from '../views/graph-figures';
 import { PortsView } from '../views/ports';
 import type { Target, View } from '../views/view';
 import { badge, deed, facts, paragraph, room, word } from './parts';
@@ -17,12 +20,14 @@ export class GraphSection implements Section {
   private readonly _empty: HTMLElement;
   private readonly _node: HTMLElement;
   private readonly _figures = make('div');
+  private readonly _countdowns: Countdowns;
   private readonly _asTable: HTMLInputElement;
   private _view: View | null = null;
   private _chosen: string | null = null;
 
   constructor(private readonly desk: Desk) {
     const { say } = desk;
+    this._countdowns = new Countdowns(this._figures, say);
     this._asTable = make('input', { type: 'checkbox' });
     this._asTable.addEventListener('change', () => {
       this._swap();
@@ -74,6 +79,7 @@ export class GraphSection implements Section {
   }
 
   dispose(): void {
+    this._countdowns.dispose();
     this._view?.dispose();
     this._view = null;
   }
@@ -147,8 +153,22 @@ export class GraphSection implements Section {
             figure.state === 'idle' ? 'plain' : figure.state === 'ok' ? 'ok' : 'bad',
           ),
         ],
+        [say('Breaker'), this._breaker(figure)],
         [say('Last error'), figure.error],
       ]),
+    );
+    this._countdowns.look();
+  }
+
+  /** The breaker that is not closed: since when, and how long its partner is left alone. */
+  private _breaker({ breaker }: Figure): HTMLElement | null {
+    const { say } = this.desk;
+    if (!breaker) return null;
+    return make(
+      'span',
+      {},
+      say('since %1', timeOfDay(breaker.since)),
+      ...(breaker.until ? [`, ${say('asks again:')} `, countdown(breaker.until)] : []),
     );
   }
 

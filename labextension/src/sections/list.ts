@@ -14,6 +14,8 @@ export interface Lines<T> {
   readonly actions?: (item: T) => readonly HTMLElement[];
   /** What opens under the line. */
   readonly detail?: (item: T) => Detail<T>;
+  /** Whether there is something to open; it is asked once for a line. */
+  readonly opens?: (item: T) => boolean;
 }
 
 export type Mood = 'ok' | 'busy' | 'undone' | 'bad' | 'plain';
@@ -30,6 +32,8 @@ export const PAGE = 40;
 class Line<T> {
   readonly node: HTMLLIElement;
   readonly head: HTMLElement;
+  /** Whether there is something to open. */
+  readonly opens: boolean;
   private readonly _bar: HTMLElement;
   private _detail: Detail<T> | null = null;
 
@@ -38,7 +42,8 @@ class Line<T> {
     private readonly lines: Lines<T>,
     toggle: (line: Line<T>) => void,
   ) {
-    const can = lines.detail !== undefined;
+    const can = lines.detail !== undefined && (lines.opens?.(item) ?? true);
+    this.opens = can;
     this.head = can
       ? button({ class: 'aegis-Line-head', 'aria-expanded': 'false', tabindex: -1 }, () => {
           toggle(this);
@@ -62,7 +67,7 @@ class Line<T> {
   }
 
   open(opened: boolean): void {
-    if (opened === this.isOpen) return;
+    if (opened === this.isOpen || !this.opens) return;
     if (opened) {
       this._detail = this.lines.detail?.(this.item) ?? null;
       if (this._detail === null) return;
@@ -112,7 +117,8 @@ export class List<T> {
     });
     this._list.addEventListener('focusin', (event) => {
       const head = (event.target as HTMLElement).closest('.aegis-Line-head');
-      if (head instanceof HTMLElement) this._rove(head);
+      // There may be a list in an opened line, with a tab stop of its own.
+      if (head instanceof HTMLElement && this._heads().includes(head)) this._rove(head);
     });
   }
 
@@ -226,8 +232,9 @@ export class List<T> {
 
   /** One line of all can be reached with the tab key; the arrows lead to the others. */
   private _rove(head: HTMLElement | null): void {
-    const now = this._list.querySelector<HTMLElement>('.aegis-Line-head[tabindex="0"]');
-    const next = head ?? now ?? this._list.querySelector<HTMLElement>('.aegis-Line-head');
+    const heads = this._heads();
+    const now = heads.find(({ tabIndex }) => tabIndex === 0);
+    const next = head ?? now ?? heads[0];
     if (next === now) return;
     if (now) now.tabIndex = -1;
     if (next) next.tabIndex = 0;

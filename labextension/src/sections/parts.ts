@@ -1,16 +1,14 @@
 /** The small pieces that several sections are made of: times, facts, states, empty rooms. */
 
 import { button, type Child, make } from '../element';
+import { timeOfDay } from '../views/graph-figures';
 import type { Say } from '../views/view';
 import type { Mood } from './list';
+import type { Desk } from './section';
 
 /** The time of day of a stamp, as the person's clock shows it; the whole stamp on hover. */
 export function clock(stamp: string): HTMLElement {
-  const at = new Date(stamp);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const valid = !Number.isNaN(at.getTime());
-  const text = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-  return make('time', { class: 'aegis-Time', datetime: stamp, title: stamp }, valid ? text : stamp);
+  return make('time', { class: 'aegis-Time', datetime: stamp, title: stamp }, timeOfDay(stamp));
 }
 
 /** An id short enough to tell it from its neighbours; ids of one time differ at their end. */
@@ -80,6 +78,29 @@ export function word(text: string, act: () => void, title?: string): HTMLButtonE
 /** A button that leads somewhere else in the panel. */
 export function link(text: string, act: () => void): HTMLButtonElement {
   return button({ class: 'aegis-Link' }, act, text);
+}
+
+/** Buttons that lead to the past of an event or a flow: why it happened, how it would go now. */
+export function past(
+  id: string,
+  { say, show }: Pick<Desk, 'say' | 'show'>,
+): readonly HTMLElement[] {
+  return [
+    word(
+      say('Why'),
+      () => {
+        show({ kind: 'why', id });
+      },
+      say('What led to it, and what came of it'),
+    ),
+    word(
+      say('Replay'),
+      () => {
+        show({ kind: 'replay', id });
+      },
+      say('Run it again on a copy with the code of now, and see what is different'),
+    ),
+  ];
 }
 
 /** A button that does something to a host: it waits until that is done. */

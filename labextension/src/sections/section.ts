@@ -16,7 +16,19 @@ export interface Section extends View {
 /** The verbs whose answer is one line for a person. */
 export type Deed = Extract<
   Verb,
-  { readonly verb: 'retry' | 'discard' | 'resume' | 'rollback' | 'undeploy' | 'invoke' }
+  {
+    readonly verb:
+      | 'continue'
+      | 'skip'
+      | 'retry'
+      | 'discard'
+      | 'retry_group'
+      | 'discard_group'
+      | 'resume'
+      | 'rollback'
+      | 'undeploy'
+      | 'invoke';
+  }
 >;
 
 /** What sections can do, each for the host that is shown. */

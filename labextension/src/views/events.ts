@@ -3,7 +3,7 @@
 import { button, make, mark, show, write } from '../element';
 import type { EventDetail, EventLine } from '../protocol';
 import type { State } from '../state';
-import { latency } from './graph-figures';
+import { latency, timeOfDay } from './graph-figures';
 import type { View, ViewOptions } from './view';
 
 /** Rows on the page. Whoever wants older ones filters, or asks the journal. */
@@ -229,9 +229,7 @@ function facts(event: EventLine): HTMLElement {
 function clock(time: string): string {
   const date = new Date(time);
   if (Number.isNaN(date.getTime())) return time;
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const ms = String(date.getMilliseconds()).padStart(3, '0');
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${ms}`;
+  return `${timeOfDay(time)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
 /** How long one was after the other. */

@@ -3,32 +3,10 @@
 import { make, mark, show, write } from '../element';
 import type { FlowLine, StepLine } from '../protocol';
 import type { State } from '../state';
+import { Countdowns } from './countdown';
 import { latency } from './graph-figures';
+import { MOODS, SIGNS, standing, stoppedAt, waiting, wayBack } from './step';
 import type { View, ViewOptions } from './view';
-
-const SIGNS: Readonly<Record<string, string>> = {
-  waiting: '\u2026',
-  ready: '\u25b6',
-  done: '\u2713',
-  refused: '\u2717',
-  failed: '\u2717',
-  unknown: '?',
-  dropped: '\u2013',
-  undone: '\u21b6',
-  'undo failed': '\u21b6\u2717',
-};
-const MOODS: Readonly<Record<string, string>> = {
-  running: 'busy',
-  compensating: 'busy',
-  ready: 'busy',
-  completed: 'ok',
-  done: 'ok',
-  'compensation failed': 'bad',
-  refused: 'bad',
-  failed: 'bad',
-  unknown: 'bad',
-  'undo failed': 'bad',
-};
 
 interface Row {
   readonly element: HTMLElement;
@@ -36,6 +14,8 @@ interface Row {
   readonly state: HTMLElement;
   readonly tries: HTMLElement;
   readonly time: HTMLElement;
+  readonly note: HTMLElement;
+  readonly waits: HTMLElement;
   readonly error: HTMLElement;
   readonly back: HTMLElement;
   step: StepLine | null;
@@ -46,8 +26,10 @@ export class FlowView implements View {
   private readonly _head: HTMLElement;
   private readonly _state: HTMLElement;
   private readonly _error: HTMLElement;
+  private readonly _stopped: HTMLElement;
   private readonly _empty: HTMLElement;
   private readonly _steps: HTMLElement;
+  private readonly _countdowns: Countdowns;
   private readonly _rows: Row[] = [];
   private readonly _id: string;
   private _flow: FlowLine | null = null;
@@ -59,6 +41,7 @@ export class FlowView implements View {
     this._state = make('span', { class: 'aegis-Flow-state' });
     this._head = make('p', { class: 'aegis-Flow-head', role: 'status' });
     this._error = make('p', { class: 'aegis-Flow-error', hidden: true });
+    this._stopped = make('p', { class: 'aegis-Flow-stopped', hidden: true });
     this._empty = make(
       'p',
       { class: 'aegis-View-empty' },
@@ -71,14 +54,17 @@ export class FlowView implements View {
       this._empty,
       this._head,
       this._error,
+      this._stopped,
       this._steps,
     );
+    this._countdowns = new Countdowns(this.node, say);
   }
 
   update(state: State): void {
     const flow = state.flows.find(({ id }) => id === this._id);
     if (flow !== undefined) {
       this.set(flow);
+      this._countdowns.look();
       return;
     }
     // An old one is not among those that the host tells about by itself.
@@ -100,10 +86,8 @@ export class FlowView implements View {
     const { say } = this.options;
     show(this._empty, false);
     mark(this.node, 'data-mood', MOODS[flow.state] ?? 'quiet');
-    write(
-      this._state,
-      flow.waits === null ? flow.state : say('%1, waits for %2', flow.state, flow.waits),
-    );
+    const state = standing(flow, say);
+    write(this._state, flow.waits === null ? state : say('%1, waits for %2', state, flow.waits));
     if (!this._head.hasChildNodes()) {
       this._head.append(
         make('strong', { title: flow.model }, flow.model),
@@ -117,39 +101,29 @@ export class FlowView implements View {
     }
     show(this._error, flow.error !== null);
     write(this._error, flow.error ?? '');
+    const stopped = stoppedAt(flow);
+    // In the panel there are buttons for it.
+    show(this._stopped, stopped !== null && this.options.show === undefined);
+    write(
+      this._stopped,
+      say('Its undo can go on, or skip %1: in the Aegis panel under Flows.', stopped?.port ?? ''),
+    );
     this._draw(flow);
+    this._countdowns.look();
   }
 
   dispose(): void {
+    this._countdowns.dispose();
     this._rows.length = 0;
   }
 
   private _draw(flow: FlowLine): void {
     while (this._rows.length > flow.steps.length) this._rows.pop()?.element.remove();
-    // The way back begins where a step ended badly and leads up to the first that was undone.
-    const undone = flow.steps.map(
-      (step) => step.state === 'undone' || step.state === 'undo failed',
-    );
-    const returns = flow.state.startsWith('compensat') || undone.includes(true);
-    const turn = returns
-      ? Math.max(
-          flow.steps.findIndex(({ state }) => ['refused', 'failed', 'unknown'].includes(state)),
-          undone.lastIndexOf(true),
-        )
-      : -1;
-    const top = returns ? Math.max(undone.indexOf(true), 0) : -1;
+    const ways = wayBack(flow);
     flow.steps.forEach((step, place) => {
       const row = (this._rows[place] ??= this._row());
       if (row.step !== step) this._fill(row, step, flow);
-      const back =
-        turn < 0 || place < top || place > turn
-          ? ''
-          : place === turn
-            ? 'turn'
-            : place === top
-              ? 'end'
-              : 'way';
-      mark(row.element, 'data-back', back || null);
+      mark(row.element, 'data-back', ways[place]);
     });
   }
 
@@ -159,6 +133,8 @@ export class FlowView implements View {
       state: make('span', { class: 'aegis-Step-state' }),
       tries: make('span', { class: 'aegis-Step-tries' }),
       time: make('span', { class: 'aegis-Step-time' }),
+      note: make('span', { class: 'aegis-Step-note' }),
+      waits: make('span', { class: 'aegis-Step-waits' }),
       error: make('span', { class: 'aegis-Step-error' }),
       back: make('span', { class: 'aegis-Step-back', 'aria-hidden': 'true' }),
     };
@@ -189,8 +165,9 @@ export class FlowView implements View {
         row.tries,
         row.time,
         row.back,
-        row.error,
+        row.note,
       );
+      row.note.replaceChildren(row.waits, row.error);
     }
     row.step = step;
     mark(row.element, 'data-mood', MOODS[step.state] ?? 'quiet');
@@ -199,6 +176,8 @@ export class FlowView implements View {
     write(row.tries, step.attempts ? say('%1 failed attempts', step.attempts) : '');
     write(row.time, since(step.updated, flow.created));
     mark(row.time, 'title', step.updated);
+    row.waits.replaceChildren(...waiting(step, say));
+    show(row.note, Boolean(step.waits ?? step.error));
     write(row.error, step.error ?? '');
     mark(row.error, 'title', step.error);
   }

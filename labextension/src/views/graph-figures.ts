@@ -76,13 +76,29 @@ export function explained(figure: Figure, say: Say): string {
   if (figure.p50 !== null && figure.p99 !== null) {
     parts.push(say('p50 %1, p99 %2', latency(figure.p50), latency(figure.p99)));
   }
-  if (figure.state === 'open') parts.push(say('breaker open'));
-  if (figure.state === 'half-open') parts.push(say('breaker half-open'));
+  if (figure.state === 'open' || figure.state === 'half-open') parts.push(guarded(figure, say));
   if (figure.error !== null) {
     const failing = figure.state === 'failing';
     parts.push(say(failing ? 'failing: %1' : 'last error: %1', figure.error));
   }
   return parts.join('; ');
+}
+
+/** The breaker that keeps callers waiting: how it is, since when, and when its partner is asked. */
+export function guarded({ state, breaker }: Figure, say: Say): string {
+  const parts = [state === 'open' ? say('breaker open') : say('breaker half-open')];
+  // One that was saved by an earlier version says no more.
+  if (breaker?.since) parts.push(say('since %1', timeOfDay(breaker.since)));
+  if (breaker?.until) parts.push(say('asks again at %1', timeOfDay(breaker.until)));
+  return parts.join(', ');
+}
+
+/** The time of day of a stamp, as the person's clock shows it. */
+export function timeOfDay(stamp: string): string {
+  const at = new Date(stamp);
+  if (Number.isNaN(at.getTime())) return stamp;
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
 /** Whether two figures look the same. */
@@ -96,6 +112,7 @@ export function same(a: Figure | undefined, b: Figure | undefined): boolean {
     a.p50 === b.p50 &&
     a.p99 === b.p99 &&
     a.state === b.state &&
+    a.breaker?.until === b.breaker?.until &&
     a.error === b.error
   );
 }

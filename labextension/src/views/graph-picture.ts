@@ -1,7 +1,5 @@
 /** The picture of a graph as the host drew it: unpacked, and let in only when it holds nothing but a drawing. */
 
-import type { Picture } from '../protocol';
-
 /** What our pictures are made of; anything else is no picture of ours. */
 const ELEMENTS = new Set(['svg', 'g', 'title', 'style', 'rect', 'path', 'text']);
 const ATTRIBUTES = new Set([
@@ -30,9 +28,9 @@ export interface Wired {
   readonly to: string;
 }
 
-/** The SVG text of a picture as it comes over the wire. */
-export async function unpacked(picture: Picture): Promise<string> {
-  const bytes = Uint8Array.from(atob(picture.data), (char) => char.charCodeAt(0));
+/** The SVG text of a picture's data as it comes over the wire. */
+export async function unpacked(data: string): Promise<string> {
+  const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Response(plain).text();
 }

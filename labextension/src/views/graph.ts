@@ -222,7 +222,7 @@ export class GraphView implements View {
     this.options
       .ask({ verb: 'picture' })
       .then(async (found) => {
-        const text = await unpacked(found);
+        const text = await unpacked(found.data);
         if (this._disposed) return;
         // It may be newer than what was asked for; the next state says so then.
         this._asked = null;

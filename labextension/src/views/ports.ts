@@ -3,6 +3,7 @@
 import { button, make, mark, show, write } from '../element';
 import type { Figure } from '../protocol';
 import type { State } from '../state';
+import { countdown, Countdowns } from './countdown';
 import { compact, explained, IDLE, latency, same, SIGNS } from './graph-figures';
 import { nodes, picture, unpacked, wires } from './graph-picture';
 import type { Say, View, ViewOptions } from './view';
@@ -50,6 +51,7 @@ export class PortsView implements View {
   private _down = false;
   private _sorted = 0;
   private _disposed = false;
+  private readonly _countdowns: Countdowns;
 
   constructor(private readonly options: ViewOptions) {
     const { say } = options;
@@ -88,6 +90,7 @@ export class PortsView implements View {
         this._table,
       ),
     );
+    this._countdowns = new Countdowns(this._body, say);
     this._order();
   }
 
@@ -111,6 +114,7 @@ export class PortsView implements View {
     show(this._empty, lines.length === 0);
     this.patch(this._figures);
     this._order();
+    this._countdowns.look();
   }
 
   patch(figures: Readonly<Record<string, Figure>>): void {
@@ -124,11 +128,13 @@ export class PortsView implements View {
       moved = true;
     }
     if (moved && Date.now() - this._sorted >= CALM) this._order();
+    this._countdowns.look();
   }
 
   dispose(): void {
     this._disposed = true;
     clearTimeout(this._retry);
+    this._countdowns.dispose();
   }
 
   private _fetch(digest: string): void {
@@ -137,7 +143,7 @@ export class PortsView implements View {
     this.options
       .ask({ verb: 'picture' })
       .then(async (found) => {
-        const text = await unpacked(found);
+        const text = await unpacked(found.data);
         if (this._disposed) return;
         this._asked = null;
         this._digest = found.digest;
@@ -212,7 +218,11 @@ export class PortsView implements View {
       'half-open': say('half-open'),
     };
     mark(element, 'data-state', figure.state);
-    write(cells.state, `${SIGNS[figure.state]} ${states[figure.state]}`);
+    const until = figure.breaker?.until;
+    cells.state.replaceChildren(
+      `${SIGNS[figure.state]} ${states[figure.state]}`,
+      ...(until ? [' \u00b7 ', countdown(until)] : []),
+    );
     mark(cells.state, 'title', explained(figure, say) || null);
     write(cells.calls, compact(figure.calls));
     write(cells.errors, figure.errors ? compact(figure.errors) : '');

@@ -21,7 +21,9 @@ export type Target =
   | { readonly kind: 'node'; readonly id: string }
   | { readonly kind: 'event'; readonly seq: number }
   | { readonly kind: 'flow'; readonly id: string }
-  | { readonly kind: 'component'; readonly name: string };
+  | { readonly kind: 'component'; readonly name: string }
+  /** What led to an event or a flow, or how it would go now. */
+  | { readonly kind: 'why' | 'replay'; readonly id: string };
 
 /** What a view is given. Views without `show` show details in themselves, or not at all. */
 export interface ViewOptions {

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import zlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from aegis.api.body import decode_text
 from aegis.api.openapi import openapi
+from aegis.core import why as causes
 from aegis.core.component import ENCODER, Call
-from aegis.core.errors import AegisError, InvalidError, NotFoundError, closest
+from aegis.core.errors import InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
@@ -28,7 +29,6 @@ from aegis.core.wire import (
     EventDetail,
     FailedAsk,
     FailedDetail,
-    FailedGroup,
     FlowAsk,
     FlowDetail,
     Groups,
@@ -50,9 +50,10 @@ from aegis.core.wire import (
     WhyAsk,
 )
 from aegis.engine.engine import named
+from aegis.engine.failures import Told
 from aegis.engine.host import Host
 from aegis.engine.lines import event_line, failed_line
-from aegis.protocols import Entry
+from aegis.protocols import Entry, Failed
 
 PICTURES = 4
 PAGE = 1000
@@ -62,17 +63,28 @@ HINT = "it may have been dealt with meanwhile"
 
 
 class Answers:
-    """Answers of one host, on its loop. `render` draws a graph: once, however many views ask."""
+    """Answers of one host, on its loop. `render` draws a graph: once, however many views ask.
 
-    def __init__(self, host: Host, render: Callable[[Graph], str] | None) -> None:
+    `tree` draws what led to what.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        render: Callable[[Graph], str] | None,
+        tree: Callable[[causes.Why], str] | None = None,
+    ) -> None:
         self._host = host
         self._render = render
+        self._tree = tree
         self._drawn: dict[str, asyncio.Task[Picture]] = {}
 
     def to(self, ask: Verb) -> Coroutine[Any, Any, msgspec.Struct]:
         """The answer, of the type that the verb names. Raises AegisError when awaited."""
         if isinstance(ask, PictureAsk):
             return self._picture()
+        if isinstance(ask, WhyAsk):
+            return self._why(ask.id)
         return _ANSWERS[type(ask)](self._host, ask)
 
     async def _picture(self) -> Picture:
@@ -90,6 +102,11 @@ class Answers:
         except Exception:
             self._drawn.pop(graph.digest, None)
             raise
+
+    async def _why(self, id: str) -> Why:
+        why = await self._host.why(id)
+        drawn = None if self._tree is None else await asyncio.to_thread(self._tree, why)
+        return Why(id=id, text=str(why), data=None if drawn is None else _packed(drawn))
 
 
 def _draw(render: Callable[[Graph], str], graph: Graph) -> Picture:
@@ -157,9 +174,7 @@ async def _failed(host: Host, ask: FailedAsk) -> FailedDetail:
         raise NotFoundError(f"{ask.id[:120]!r} is not on the failed list", hint=HINT)
     (failed,) = found
     if failed.kind == "listener":
-        entry = await host.store.event(failed.event)
-        data = None if entry is None else decode_event(entry.doc).data
-        return FailedDetail(line=failed_line(failed), input=data)
+        return FailedDetail(line=failed_line(failed), input=await _data(host, failed))
     stored = await host.store.flow(rest)
     if stored is None:
         return FailedDetail(line=failed_line(failed), input=None)
@@ -175,46 +190,32 @@ async def _failed(host: Host, ask: FailedAsk) -> FailedDetail:
     )
 
 
-async def _groups(host: Any, _: GroupsAsk) -> Groups:
-    groups = [
-        FailedGroup(
-            kind=group.kind,
-            what=group.what,
-            error=group.error,
-            count=group.count,
-            first=group.first,
-            last=group.last,
-            ids=tuple(group.ids[-GROUPED:]),
-        )
-        for group in await host.failed_groups()
-    ]
-    return Groups(groups=tuple(sorted(groups, key=lambda group: -group.count)))
+async def _data(host: Host, failed: Failed) -> dict[str, Any] | None:
+    try:
+        return (await host.input(failed)).data
+    except NotFoundError:
+        return None
 
 
-async def _group(host: Any, ask: RetryGroupAsk | DiscardGroupAsk) -> Done:
-    """Do the same to all of a group, whatever becomes of one; the first reason is told."""
-    retries = isinstance(ask, RetryGroupAsk)
-    verb, done = (host.retry, "tried again") if retries else (host.discard, "discarded")
-    wanted = (ask.kind, ask.what, ask.error)
+async def _groups(host: Host, _: GroupsAsk) -> Groups:
     groups = await host.failed_groups()
-    ids = [id for g in groups if (g.kind, g.what, g.error) == wanted for id in g.ids]
-    if not ids:
-        raise NotFoundError("there is no such group of failures", hint=HINT)
-    went, why = 0, ""
-    for id in ids:
-        try:
-            await verb(id)
-            went += 1
-        except NotFoundError:
-            went += 1  # it was held behind one that went before
-        except AegisError as error:
-            why = why or f"; {error}"
-    return Done(text=f"{went} of {len(ids)} {done}{why}")
+    shown = [msgspec.structs.replace(group, ids=group.ids[-GROUPED:]) for group in groups]
+    return msgspec.convert({"groups": shown}, Groups, from_attributes=True)
 
 
-async def _why(host: Any, ask: WhyAsk) -> Why:
-    why = await host.why(ask.id)
-    return Why(id=ask.id, text=why.text, data=_packed(why.svg))
+async def _retry_group(host: Host, ask: RetryGroupAsk) -> Done:
+    return _each(await host.retry_all(ask.id), "tried again")
+
+
+async def _discard_group(host: Host, ask: DiscardGroupAsk) -> Done:
+    return _each(await host.discard_all(ask.id), "discarded")
+
+
+def _each(told: Sequence[Told], done: str) -> Done:
+    """What came of each of a group, in one line; the first reason of those that stayed."""
+    stayed = [one.text for one in told if one.failed]
+    text = f"{len(told) - len(stayed)} of {len(told)} {done}"
+    return Done(text=f"{text}; {stayed[0]}" if stayed else text)
 
 
 async def _replay(host: Any, ask: ReplayAsk) -> Replay:
@@ -228,14 +229,13 @@ async def _continue(host: Host, ask: ContinueAsk) -> Done:
     return Done(text="its undo goes on")
 
 
-async def _skip(host: Any, ask: SkipAsk) -> Done:
+async def _skip(host: Host, ask: SkipAsk) -> Done:
     await host.skip_undo(ask.id)
     return Done(text="the step is left as it is, and its undo goes on")
 
 
-async def _retry(host: Any, ask: RetryAsk) -> Done:
-    given = () if ask.data is None else (ask.data,)
-    return Done(text=await host.retry(ask.id, *given))
+async def _retry(host: Host, ask: RetryAsk) -> Done:
+    return Done(text=await host.retry(ask.id, data=ask.data))
 
 
 async def _discard(host: Host, ask: DiscardAsk) -> Done:
@@ -298,14 +298,13 @@ _ANSWERS: dict[type[Verb], Callable[[Host, Any], Coroutine[Any, Any, msgspec.Str
     DescriptionAsk: _description,
     FailedAsk: _failed,
     GroupsAsk: _groups,
-    WhyAsk: _why,
     ReplayAsk: _replay,
     ContinueAsk: _continue,
     SkipAsk: _skip,
     RetryAsk: _retry,
     DiscardAsk: _discard,
-    RetryGroupAsk: _group,
-    DiscardGroupAsk: _group,
+    RetryGroupAsk: _retry_group,
+    DiscardGroupAsk: _discard_group,
     ResumeAsk: _resume,
     RollbackAsk: _rollback,
     UndeployAsk: _undeploy,

@@ -48,6 +48,7 @@ from aegis.core.errors import (
 )
 from aegis.core.event import PATTERN
 from aegis.core.graph import Graph
+from aegis.core.why import Why
 from aegis.core.wire import (
     PROTOCOL,
     Ack,
@@ -95,11 +96,19 @@ _ASK = msgspec.json.Decoder(Ask)
 
 
 class Sessions:
-    """The sessions of one host, on its loop. `render` draws its graph, once for all of them."""
+    """The sessions of one host, on its loop.
 
-    def __init__(self, host: Host, render: Callable[[Graph], str] | None = None) -> None:
+    `render` draws its graph, once for all of them, `tree` what led to what.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        render: Callable[[Graph], str] | None = None,
+        tree: Callable[[Why], str] | None = None,
+    ) -> None:
         self.host = host
-        self.answers = Answers(host, render)
+        self.answers = Answers(host, render, tree)
         self._open: dict[Session, None] = {}
         self._closed: str | None = None
 

@@ -11,7 +11,7 @@ import msgspec
 SIGNS = {
     "waiting": "\u2026",
     "ready": "\u25b6",
-    "asked": "\u23f3",
+    "asked": "\u25d4",
     "done": "\u2713",
     "refused": "\u2717",
     "failed": "\u2717",

@@ -172,11 +172,13 @@ class FailedLine(_Value, frozen=True):
 
 
 class FailedGroup(_Value, frozen=True):
-    """Failures of one kind with the same error. `first` and `last` are times.
+    """Failures of one kind and thing, whose errors differ in ids and numbers only.
 
-    `ids` are those of its newest lines, 200 at most; `count` is how many there are.
+    `error` has a `#` for what differs. `first` and `last` are times. `ids` are those of its newest
+    lines, 200 at most; `count` is how many there are.
     """
 
+    id: str
     kind: Literal["listener", "flow"]
     what: str
     error: str
@@ -279,8 +281,9 @@ class FlowDetail(_Value, frozen=True):
 class FailedDetail(_Value, frozen=True):
     """What failed, with its input: what a retry is given, and may be given otherwise.
 
-    Of a listener that is the event's data, of a flow its record's. None where there is nothing to
-    edit any more: the event has left the journal, the record is deleted, the undo has stopped.
+    Of a listener that is the event's data, as it was edited last, of a flow its record's. None
+    where there is nothing to edit: the event has left the journal, the record is deleted, the undo
+    has stopped.
     """
 
     line: FailedLine
@@ -297,12 +300,12 @@ class Groups(_Value, frozen=True):
 class Why(_Value, frozen=True):
     """What led to an event or a flow, and what came of it: as text, and as a picture.
 
-    `data` is the SVG as in a Picture.
+    `data` is the SVG as in a Picture, None where the host draws none.
     """
 
     id: str
     text: str
-    data: str
+    data: str | None
 
 
 class ReplayRow(_Value, frozen=True):
@@ -442,7 +445,11 @@ class SkipAsk(_Value, frozen=True, tag_field="verb", tag="skip"):
 
 
 class RetryAsk(_Value, frozen=True, tag_field="verb", tag="retry"):
-    """Try again what failed, a line of the failed list by its id: with its input or with `data`."""
+    """Try again what failed, a line of the failed list by its id: with its input or with `data`.
+
+    Of a listener `data` takes the place of the event's, of a flow it has fields of the record that
+    are changed first.
+    """
 
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = Done
@@ -459,23 +466,19 @@ class DiscardAsk(_Value, frozen=True, tag_field="verb", tag="discard"):
 
 
 class RetryGroupAsk(_Value, frozen=True, tag_field="verb", tag="retry_group"):
-    """Try again all failures of a group."""
+    """Try again the failures of a group, by its id: the oldest hundred."""
 
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = Done
-    kind: Literal["listener", "flow"]
-    what: str
-    error: str
+    id: str
 
 
 class DiscardGroupAsk(_Value, frozen=True, tag_field="verb", tag="discard_group"):
-    """Take all failures of a group off the failed list for good."""
+    """Take the failures of a group off the failed list for good, by its id: the oldest hundred."""
 
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = Done
-    kind: Literal["listener", "flow"]
-    what: str
-    error: str
+    id: str
 
 
 class ResumeAsk(_Value, frozen=True, tag_field="verb", tag="resume"):

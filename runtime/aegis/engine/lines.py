@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -89,27 +89,22 @@ def _waits(flow: Flow, step: Step, locate: Locate | None) -> str | None:
         case StepState.READY:
             return None if step.due is None else "its next attempt"
         case StepState.WAITING:
+            if step.joined is None:
+                return "its condition"
             located = None if locate is None else locate(flow, step)
             if located is None:
-                return "the other events it needs" if step.joined else "its condition"
-            if not located.port.join:
-                return "its condition"
-            return _others(located.port.consumes, step)
+                return "the other events of its join"
+            return _others(located.port.consumes, step.joined)
         case _:
             return None
 
 
-def _others(consumes: tuple[str, ...], step: Step) -> str:
-    """Which events of a join have not come. The one that set off the step may be among `joined`."""
-    joined = step.joined or {}
-    came = len(joined) + (step.cause not in joined.values())
+def _others(consumes: tuple[str, ...], joined: Mapping[str, str]) -> str:
+    """Which events of a join have not come."""
     missing = [name for name in consumes if name not in joined]
-    if came >= len(consumes):
+    if not missing:
         return "its condition"
-    which = ", ".join(missing)
-    if len(missing) > len(consumes) - came:
-        which = f"the others of {which}"
-    return f"{which} ({came} of {len(consumes)} events came)"
+    return f"{', '.join(missing)} ({len(joined)} of {len(consumes)} events came)"
 
 
 def failed_line(failed: Failed) -> FailedLine:

@@ -231,7 +231,7 @@ class Undo:
             if step is not None:
                 failed = step.moved(StepState.UNDO_FAILED)
                 failed.error, failed.updated = error, draft.now
-                draft.commit.steps.append(failed)
+                self._flows.put(draft, run, failed)
             model = self._flows.registry().models.get(run.flow.model)
             if model is None and located is not None:
                 model = located.model

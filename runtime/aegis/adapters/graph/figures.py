@@ -56,10 +56,25 @@ def explained(figure: Figure) -> str:
     parts += [f"{figure.errors} failed"] if figure.errors else []
     if figure.p50 is not None and figure.p99 is not None:
         parts.append(f"p50 {latency(figure.p50)}, p99 {latency(figure.p99)}")
-    parts += [f"breaker {figure.state}"] if figure.state in {"open", "half-open"} else []
+    parts += [guarded(figure)] if figure.state in {"open", "half-open"} else []
     if figure.error is not None:
         parts.append(f"{'failing' if figure.state == 'failing' else 'last error'}: {figure.error}")
     return "; ".join(parts)
+
+
+def guarded(figure: Figure) -> str:
+    """The breaker that keeps callers waiting: how it is, since when, and when it asks again."""
+    parts = [f"breaker {figure.state}"]
+    if figure.breaker is not None:
+        parts.append(f"since {clock(figure.breaker.since)}")
+        if figure.breaker.until is not None:
+            parts.append(f"asks again at {clock(figure.breaker.until)}")
+    return ", ".join(parts)
+
+
+def clock(stamp: str) -> str:
+    """The time of day of a stamp, which is UTC and says so: 14:05:10Z."""
+    return f"{stamp[11:19]}Z"
 
 
 def state(figure: Figure) -> str:

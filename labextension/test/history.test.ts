@@ -1,0 +1,114 @@
+/** The past of an event or a flow: looked up, shown as text and picture, and only the last of it. */
+
+import { deflateSync, inflateSync } from 'node:zlib';
+
+import { HistorySection } from '../src/sections/history';
+import { all, click, FakeDesk, HOSTILE, press, settle, texts } from './desk';
+
+// The page of these tests has no streams, by which a browser unpacks.
+jest.mock('../src/views/graph-picture', () => ({
+  ...jest.requireActual<object>('../src/views/graph-picture'),
+  unpacked: (data: string) => Promise.resolve(inflateSync(Buffer.from(data, 'base64')).toString()),
+}));
+
+const SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>a</text></svg>';
+
+let desk: FakeDesk;
+let section: HistorySection;
+
+beforeEach(() => {
+  desk = new FakeDesk();
+  section = desk.seat(new HistorySection(desk));
+});
+
+const packed = (svg: string): string => deflateSync(Buffer.from(svg)).toString('base64');
+
+test('why is a picture, and the same as text', async () => {
+  desk.answer = () => ({ id: 'e', text: `order.created ${HOSTILE}`, data: packed(SVG) });
+  section.show({ kind: 'why', id: 'e' });
+  await settle();
+  expect(desk.asked).toEqual([{ verb: 'why', id: 'e' }]);
+  expect(all('.aegis-Graph-paper')[0]!.shadowRoot!.querySelector('text')!.textContent).toBe('a');
+  expect(texts('details pre')).toEqual([`order.created ${HOSTILE}`]);
+  expect(all('img, script')).toEqual([]);
+});
+
+test('a picture that is more than a drawing is not let in', async () => {
+  desk.answer = () => ({
+    ...{ id: 'e', text: 'a' },
+    data: packed(SVG.replace('<text>a</text>', '<script>alert(1)</script>')),
+  });
+  section.show({ kind: 'why', id: 'e' });
+  await settle();
+  expect(all('.aegis-Graph-paper')[0]!.shadowRoot!.childElementCount).toBe(0);
+  expect(document.body.textContent).toContain('The picture is not shown: a <script> in it.');
+});
+
+test('where no picture is drawn the text does', async () => {
+  desk.answer = () => ({ id: 'e', text: 'order.created', data: null });
+  section.show({ kind: 'why', id: 'e' });
+  await settle();
+  expect(texts('pre')).toEqual(['order.created']);
+});
+
+test('a replay tells what came out then, and now', async () => {
+  desk.answer = () => ({
+    ...{ id: 'f', same: false, stopped: null },
+    rows: [
+      { what: 'pay', then: HOSTILE, now: 'refused: no money' },
+      { what: 'order.paid', then: '{"id": 1}', now: null },
+    ],
+  });
+  section.show({ kind: 'replay', id: 'f' });
+  await settle();
+  expect(texts('.aegis-Badge')).toEqual(['Something else comes out']);
+  expect(texts('tbody tr')).toEqual([
+    `pay${HOSTILE}refused: no money`,
+    'order.paid{"id": 1}nothing',
+  ]);
+  expect(all('img')).toEqual([]);
+});
+
+test('one that comes out the same says so, and one that had to stop says why', async () => {
+  desk.answer = () => ({ id: 'f', same: true, stopped: null, rows: [] });
+  section.show({ kind: 'replay', id: 'f' });
+  await settle();
+  expect(texts('.aegis-Badge')).toEqual(['The same comes out']);
+  desk.answer = () => ({ id: 'f', same: false, stopped: 'no recorded answer of ship', rows: [] });
+  section.show({ kind: 'replay', id: 'f' });
+  await settle();
+  expect(texts('.aegis-Found > *')).toEqual(['It stopped', 'no recorded answer of ship']);
+});
+
+test('a person types an id, and an unknown one is told', async () => {
+  click('Why');
+  await settle();
+  expect(desk.asked).toEqual([]);
+  const box = all<HTMLInputElement>('input')[0]!;
+  expect(box.getAttribute('aria-invalid')).toBe('true');
+  desk.answer = () => {
+    throw new Error('there is no flow');
+  };
+  box.value = ' f ';
+  press(box, 'Enter');
+  await settle();
+  expect(desk.asked).toEqual([{ verb: 'why', id: 'f' }]);
+  expect(texts('.aegis-Problem')).toEqual(['there is no flow']);
+});
+
+test('an answer that comes late does not take the place of the last', async () => {
+  let late: (value: unknown) => void = () => undefined;
+  desk.answer = (verb) =>
+    'id' in verb && verb.id === 'slow'
+      ? new Promise((done) => {
+          late = done;
+        })
+      : { id: 'quick', text: 'quick', data: null };
+  section.show({ kind: 'why', id: 'slow' });
+  await settle();
+  section.show({ kind: 'why', id: 'quick' });
+  await settle();
+  late({ id: 'slow', text: 'slow', data: null });
+  await settle();
+  expect(texts('pre')).toEqual(['quick']);
+});
