@@ -1,7 +1,11 @@
 """Parts that a test leads: stores that fail or stall, a clock that is set forward by hand."""
 
 import asyncio
+import heapq
+import itertools
+from datetime import UTC, datetime, timedelta
 
+from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.errors import StoreError
 from aegis.engine.host import Host
@@ -61,3 +65,49 @@ class ReplayingHost(Host):
 
     async def replay(self, id):
         return self.replays[id]
+
+
+class SteppedClock(SystemClock):
+    """A clock that stands until `advance`; ids are real ones.
+
+    Whoever sleeps or waits for a time goes on when it has come, the earliest first.
+    """
+
+    def __init__(self, start=datetime(2026, 3, 1, tzinfo=UTC)):
+        super().__init__()
+        self._now = start
+        self._count = itertools.count()
+        self._waiting = []
+
+    @property
+    def sleeping(self):
+        """The times that somebody waits for, the earliest first."""
+        return sorted(when for when, _, future in self._waiting if not future.done())
+
+    def now(self):
+        return self._now
+
+    def stamp(self):
+        return self._now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    async def sleep(self, seconds):
+        await self.until(self._now + timedelta(seconds=seconds))
+
+    async def until(self, when):
+        if when <= self._now:
+            await asyncio.sleep(0)
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (when, next(self._count), future))
+        await future
+
+    def advance(self, seconds):
+        """Set the clock forward; who waits for a time up to then goes on at the loop's next turn.
+
+        On the loop's thread.
+        """
+        self._now += timedelta(seconds=seconds)
+        while self._waiting and self._waiting[0][0] <= self._now:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
