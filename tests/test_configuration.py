@@ -5,6 +5,7 @@ import pytest
 from aegis.configuration import read
 from aegis.core.breaker import Breaking
 from aegis.core.errors import ConfigError
+from aegis.core.keep import Keep
 from aegis.core.policy import Policy
 
 
@@ -80,3 +81,19 @@ def test_a_mistake_on_the_command_line_is_refused_too(tmp_path):
         read(tmp_path, overrides={"ports.timout": "5"})
     with pytest.raises(ConfigError, match=r"ports\.timeout"):
         read(tmp_path, overrides={"ports.timeout": "soon"})
+
+
+def test_the_table_of_what_is_kept(tmp_path):
+    config = read(toml(tmp_path, "[keep]\nevents_days = 30\nevents_most = 1000000\n"))
+    assert config.keep == Keep(events_days=30, events_most=1_000_000)
+    assert "keep" not in config.values
+    assert read(toml(tmp_path, "")).keep == Keep(recordings_days=7, taken_days=7, answers_hours=24)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("event_days = 1", "event_days"), ("events_days = 0", "> 0"), ("events_most = 0.5", "int")],
+)
+def test_a_mistake_in_the_table_of_what_is_kept_is_told(tmp_path, line, said):
+    with pytest.raises(ConfigError, match=said):
+        read(toml(tmp_path, f"[keep]\n{line}\n"))

@@ -26,6 +26,7 @@ def build_host(config: Config) -> Host:
         lookup=config.lookup,
         bindings=config.bindings,
         cipher=_cipher(config),
+        keep=config.keep,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aegis.core.errors import ConfigError, closest
+from aegis.core.keep import Keep
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.engine.resident import defaults_of
@@ -40,6 +41,7 @@ class Config:
     names: tuple[str, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    keep: Keep = field(default_factory=Keep)
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -91,9 +93,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter) and `[server]`
-    (host, port, names) are the host's own, and so are `replay.recordings` (true or false) and
-    `keys.recordings` (see adapters/cipher.py); every other table is for components.
+    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
+    (host, port, names) and `[keep]` (see Keep) are the host's own, and so are `replay.recordings`
+    (true or false) and `keys.recordings` (see adapters/cipher.py); every other table is for
+    components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -105,6 +108,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     try:
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
+        keep = msgspec.convert(content.pop("keep", {}), Keep)
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -117,6 +121,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
         "bindings": MappingProxyType(bindings),
+        "keep": keep,
         "environment": MappingProxyType(environment),
         **server,
         **given,

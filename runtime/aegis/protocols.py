@@ -78,6 +78,21 @@ class Recording(msgspec.Struct, frozen=True):
     doc: bytes
 
 
+class Old(msgspec.Struct, frozen=True, kw_only=True):
+    """Times (RFC 3339): what was made before them may be forgotten."""
+
+    answers: str
+    taken: str
+    recordings: str
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What must not be forgotten, however old: ids of events and of flows."""
+
+    events: frozenset[str]
+    flows: frozenset[str]
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The stored answer of a request that carried an Idempotency-Key.
 
@@ -286,8 +301,28 @@ class Store(Protocol):
         """The stored answer of an idempotency key."""
         ...
 
-    async def forget_answers(self, before: str) -> int:
-        """Drop the idempotency answers made before a time (RFC 3339); how many."""
+    async def forget(self, old: Old, limit: int) -> int:
+        """Drop up to `limit` each of what is `old`; how many, so 0 when there is no more."""
+        ...
+
+    async def forget_events(self, after: int, until: int, kept: Kept, limit: int) -> int:
+        """Look at up to `limit` events with a seq above `after` up to `until`, drop the unneeded.
+
+        Neither an event of `kept` or of a flow of `kept` goes, nor the journal's last one. The seq
+        up to which it has looked, which is `until` when it is done.
+        """
+        ...
+
+    async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
+        """Look at up to `limit` flows with an id above `after`, drop those that ended `before`.
+
+        Their steps and recordings go with them. The id up to which it has looked, None when it is
+        done: ids rise with time.
+        """
+        ...
+
+    async def cursors(self) -> Sequence[Cursor]:
+        """How far each subscriber has come."""
         ...
 
     async def cursor(self, subscriber: str) -> int | None:

@@ -13,6 +13,7 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.component import Revision, Source
+from aegis.core.keep import Keep
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
 from aegis.engine.host import Host
@@ -49,6 +50,7 @@ async def memory_host(
     bindings: Mapping[str, str] | None = None,
     defaults: Policy | None = None,
     recordings: bool = True,
+    keep: Keep | None = None,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
@@ -64,6 +66,7 @@ async def memory_host(
         bindings=bindings,
         cipher=AesCipher(random_key()) if recordings else None,
         defaults=defaults,
+        keep=keep,
     )
     async with host:
         yield host

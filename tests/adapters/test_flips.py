@@ -161,6 +161,15 @@ async def look(directory, expected, caplog, about, end="a crash"):
     assert told or not missing, f"{about}: {missing} lack something, and nobody was told"
 
 
+async def test_a_schema_that_is_no_text_any_more_is_called_damaged(tmp_path, database):
+    content, _ = database
+    at = content.index(b"CREATE TABLE records")
+    damaged = content[: at + 20] + b"\xea" + content[at + 21 :]
+    (tmp_path / sqlite.NAME).write_bytes(damaged)
+    with pytest.raises(CorruptError, match="is damaged"):
+        await SqliteStore(tmp_path).open()
+
+
 async def test_a_torn_last_page_is_detected_or_harmless(tmp_path, database, caplog):
     content, expected = database
     for cut in (1, 100, 4095, 4096, 5000):

@@ -11,6 +11,7 @@ import pytest
 from aegis.api import stream as streams
 from aegis.api.request import Request
 from aegis.api.router import Router
+from aegis.core.keep import Keep
 from aegis.protocols import Commit
 
 EVENTS = "/aegis/api/events"
@@ -28,6 +29,7 @@ class Heard:
         self.comments = 0
         self.last = None
         self.retry = None
+        self.forgotten = None
 
     async def until(self, count):
         """Hear on until `count` events came."""
@@ -44,7 +46,9 @@ class Heard:
             self.comments += sum(not name for name, _, _ in fields)
             self.last = int(found.get("id", self.last))
             self.retry = found.get("retry", self.retry)
-            if "data" in found:
+            if found.get("event") == "aegis.forgotten":
+                self.forgotten = json.loads(found["data"])["forgotten"]
+            elif "data" in found:
                 event = json.loads(found["data"])
                 assert (found["event"], int(found["id"])) == (event["type"], event["seq"])
                 self.events.append(event)
@@ -282,3 +286,19 @@ async def test_of_large_events_few_are_held_for_a_client_and_of_small_ones_many(
         await write(host, 200)
         await heard.until(240)
         assert asked[-1] > 100
+
+
+async def test_who_begins_before_events_that_are_gone_is_told_and_goes_on(router, host, call):
+    await write(host, 5)
+    host._deploys.retention._keep = Keep(events_most=2)
+    await host._deploys.retention.run()
+    async with following(router, "after=3") as heard:
+        await heard.until(2)
+        assert heard.forgotten is None  # it has missed nothing
+    async with following(router, "", 1) as heard:
+        await heard.until(2)
+        assert (heard.forgotten, heard.last) == (3, 5)
+        assert [event["seq"] for event in heard.events] == [4, 5]
+    page = (await call("GET", f"{EVENTS}?after=1")).json
+    assert ([event["seq"] for event in page["items"]], page["forgotten"]) == ([4, 5], 3)
+    assert "forgotten" not in (await call("GET", f"{EVENTS}?after=3")).json

@@ -25,6 +25,8 @@ from aegis.protocols import (
     Entry,
     Failed,
     Fill,
+    Kept,
+    Old,
     Put,
     Recording,
     Schema,
@@ -325,9 +327,86 @@ class StoreContract:
 
         old, young = answer("old", "2026-01-01T00:00:00Z"), answer("young", "2026-01-03T00:00:00Z")
         await store.commit(Commit(answers=[old, young]))
-        assert await store.forget_answers("2026-01-02T00:00:00Z") == 1
+        before = "2026-01-02T00:00:00Z"
+        assert await store.forget(Old(answers=before, taken="", recordings=""), 9) == 1
         assert await store.answer("old") is None
         assert await store.answer("young") == young
+
+    async def test_old_marks_and_recordings_are_forgotten_some_at_a_time(self, store):
+        old, young, before = "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z"
+        times = {f"k{n}": old for n in range(5)} | {"young": young}
+        await store.commit(
+            Commit(
+                taken=[Taken(key, "e", time) for key, time in times.items()],
+                recordings=[Recording(key, 1, 1, time, b"") for key, time in times.items()],
+            )
+        )
+        dropped = []
+        while dropped[-1:] != [0]:
+            dropped.append(await store.forget(Old(answers="", taken=before, recordings=before), 2))
+        assert dropped == [4, 4, 2, 0]
+        assert {key: store.taken(key) for key in times} == {**dict.fromkeys(times), "young": "e"}
+        kept = [key for key in times if await store.recordings(key)]
+        assert kept == ["young"]
+        assert store.last_seq() == 0
+
+    async def test_events_are_forgotten_but_for_those_needed_and_the_last_one(self, store):
+        events = [entry(f"e{n}", subject="s", flow="f" if n == 4 else None) for n in range(1, 10)]
+        await store.commit(Commit(events=events))
+        kept = Kept(frozenset({"e2"}), frozenset({"f"}))
+        looked = [await store.forget_events(0, 6, kept, 4)]
+        assert [one.seq for one in await store.events(0, 99)] == [2, 4, 5, 6, 7, 8, 9]
+        looked.append(await store.forget_events(looked[-1], 6, kept, 4))
+        assert looked == [4, 6]
+        assert [one.seq for one in await store.events(0, 99)] == [2, 4, 7, 8, 9]
+        assert [one.seq for one in await store.events(2, 2)] == [4, 7]
+        assert [one.seq for one in await store.events_of("s", 0, 3)] == [2, 4, 7]
+        assert await store.event("e1") is None
+        assert (await store.event("e2")).seq == 2
+        nothing = Kept(frozenset(), frozenset())
+        assert await store.forget_events(0, 99, nothing, 99) == 99
+        assert [one.seq for one in await store.events(0, 99)] == [store.last_seq()] == [9]
+        assert await store.commit(Commit(events=[entry("e10")])) == 10
+        await store.close()
+        await store.open()
+        assert store.last_seq() == 10
+        assert [one.seq for one in await store.events(0, 99)] == [9, 10]
+
+    async def test_an_event_that_was_forgotten_leads_to_what_is_left(self, store):
+        chain = [entry("e1"), entry("e2", cause="e1"), entry("e3", cause="e2")]
+        await store.commit(Commit(events=chain))
+        await store.forget_events(0, 1, Kept(frozenset(), frozenset()), 9)
+        assert await store.caused_by("e1", 9) == []
+        assert [one.id for one in await store.caused_by("e2", 9)] == ["e2", "e3"]
+
+    async def test_flows_that_ended_are_forgotten_with_their_steps(self, store):
+        old, young, before = "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z"
+        flows = {
+            "a-done": flow("a-done", state=FlowState.COMPLETED, created=old),
+            "b-open": flow("b-open", created=old),
+            "c-undone": flow("c-undone", state=FlowState.COMPENSATED, created=old),
+            "d-kept": flow("d-kept", state=FlowState.COMPENSATION_FAILED, created=old),
+            "e-young": flow("e-young", state=FlowState.COMPLETED, created=young),
+        }
+        await store.commit(
+            Commit(
+                flows=[*flows.values()],
+                steps=[step(id, 1) for id in flows],
+                recordings=[Recording(id, 1, 1, young, b"") for id in flows],
+            )
+        )
+        kept, at, looked = Kept(frozenset(), frozenset({"d-kept"})), "", []
+        while at is not None:
+            at = await store.forget_flows(at, before, kept, 2)
+            looked.append(at)
+        assert looked == ["b-open", "d-kept", None]
+        left = {id: found for id in flows if (found := await store.flow(id))}
+        assert left == {id: (flows[id], [step(id, 1)]) for id in ("b-open", "d-kept", "e-young")}
+        assert [id for id in flows if await store.recordings(id)] == [*left]
+
+    async def test_all_cursors_are_known(self, store):
+        await store.commit(Commit(cursors=[Cursor("b", 2), Cursor("a", -1)]))
+        assert list(await store.cursors()) == [Cursor("a", -1), Cursor("b", 2)]
 
     async def test_a_new_field_is_filled_in_where_it_is_missing_and_nowhere_else(self, store):
         old, new = record("old", n=1), record("new", n=2, color="red")

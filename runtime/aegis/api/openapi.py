@@ -393,9 +393,11 @@ def _host_paths() -> Json:
             _streamed(
                 _json(
                     "The page; `next` is the `after` of the following one, `last` the newest "
-                    "event. Or the stream, which ends when the server does: each event with its "
-                    "`seq` as `id`, its type as `event` and itself as `data`.",
-                    _page(_ref("Event"), {"type": ["integer", "null"]}, last={"type": "integer"}),
+                    "event. `forgotten` is there where `after` lies before events that are gone: "
+                    "the last one that may be. Or the stream, which ends when the server does: "
+                    "each event with its `seq` as `id`, its type as `event` and itself as `data`; "
+                    "an `aegis.forgotten` without `id` tells the same at its beginning.",
+                    _journal(),
                 )
             ),
             parameters=[
@@ -415,6 +417,12 @@ def _host_paths() -> Json:
         ),
         f"{PREFIX}/graph.svg": get("picture", "The graph as SVG.", svg, responses=problem),
     }
+
+
+def _journal() -> Json:
+    number: Json = {"type": "integer"}
+    page = _page(_ref("Event"), {"type": ["integer", "null"]}, last=number)
+    return {**page, "properties": {**page["properties"], "forgotten": number}}
 
 
 def _body(schema: Json, *, required: bool = True) -> Json:

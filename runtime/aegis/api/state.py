@@ -71,10 +71,11 @@ class State:
     async def _page(self, request: Request) -> Response:
         """A page of the journal. `next` is the `after` of the following page, null at its end;
 
-        `last` the newest event's number, from which to ask again later.
+        `last` the newest event's number, from which to ask again later. `forgotten` is there when
+        `after` lies before events that are gone: the number of the last one that may be.
         """
         selection, parameters = read_selection(request, _EVENT_PARAMETERS)
-        seq = read_number(parameters, "after", 0, LAST_SEQ)
+        seq = after = read_number(parameters, "after", 0, LAST_SEQ)
         limit = max(1, read_number(parameters, "limit", 100, MAX_LIMIT))
         store, items = self._host.store, list[bytes]()
         # A rare type may be far off: look through some pages, then let the caller come again.
@@ -90,7 +91,9 @@ class State:
                 break
         last = store.last_seq()
         following = b"%d" % seq if seq < last else b"null"
-        page = b'{"items":[%b],"next":%b,"last":%d}' % (b",".join(items), following, last)
+        forgotten = self._host.forgotten
+        gone = b',"forgotten":%d' % forgotten if after < forgotten else b""
+        page = b'{"items":[%b],"next":%b,"last":%d%b}' % (b",".join(items), following, last, gone)
         return Response(200, (JSON, ("Vary", "Accept")), page)
 
     def components(self, request: Request) -> Response:

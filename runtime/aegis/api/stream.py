@@ -24,6 +24,9 @@ HEARTBEAT = 15.0  # seconds after which a client that hears nothing is told that
 RETRY = 2000  # milliseconds after which a client that lost us comes again
 LAST_SEQ = 2**53  # numbers beyond it are not whole in JavaScript
 
+# Told to a client that begins before events which are gone; it goes on with those that are left.
+GONE = b'event: aegis.forgotten\ndata: {"forgotten":%d}\n\n'
+
 _TYPE = "text/event-stream"
 _PARAMETERS = ("after", "subject", "type", "token")
 _HEADERS = (
@@ -133,6 +136,8 @@ class Streams:
             with self._host.woken(wake):
                 # A client that breaks off before its first event comes again to this place.
                 yield b"retry: %d\nid: %d\n\n" % (RETRY, seq)
+                if seq < self._host.forgotten:
+                    yield GONE % self._host.forgotten
                 told, quiet, count = seq, now() + HEARTBEAT, PAGE // 8
                 while not ended.is_set():
                     wake.clear()

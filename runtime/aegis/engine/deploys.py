@@ -7,7 +7,6 @@ import logging
 from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +14,9 @@ import msgspec
 
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import ClosedError, ComponentError, NotFoundError, StoreError, closest
+from aegis.core.errors import ClosedError, ComponentError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
+from aegis.core.keep import Keep
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
@@ -32,12 +32,10 @@ from aegis.engine.patrol import Patrol
 from aegis.engine.plan import Change, Plan, plan, rebound
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
+from aegis.engine.retention import Retention
 from aegis.engine.run import Located
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
-
-# How long the answer of a request with an Idempotency-Key is kept.
-ANSWERED = timedelta(days=1)
 
 _log = logging.getLogger("aegis.host")
 
@@ -69,6 +67,7 @@ class Deploys:
         bindings: Mapping[str, str] | None,
         defaults: Policy | None,
         limits: Limits,
+        keep: Keep,
         cipher: Cipher | None = None,
         stage: Stage = stage,
     ) -> None:
@@ -105,8 +104,15 @@ class Deploys:
         self._number = 0
         self._absence = Absence(store, clock, self.flows, lambda: self._closed)
         self.flows.away = self._absence.away
+        self.retention = Retention(
+            keep,
+            store,
+            clock,
+            self.flows,
+            self.failures,
+            lambda: {*self.engine.registry.live, *self._absence.away},
+        )
         self._draining: set[asyncio.Task[None]] = set()
-        self._tidying: asyncio.TimerHandle | None = None
         self._opened = False
         self._closed = False
 
@@ -126,6 +132,7 @@ class Deploys:
             await self._absence.begin()
             await self.flows.load()
             await self.monitor.open()
+            await self.retention.open()
         except BaseException:
             self.monitor.close()
             await self._store.close()
@@ -133,7 +140,7 @@ class Deploys:
         self.watchdog.start()
         self.patrol.start()
         self._opened = True
-        self._tidy_answers()
+        self.retention.start()
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
@@ -142,10 +149,9 @@ class Deploys:
         self._closed = True
         self.watchdog.stop()
         self.patrol.stop()
-        if self._tidying is not None:
-            self._tidying.cancel()
         self.engine.closing = True
         if self._opened:
+            await self.retention.stop()
             await self.flows.close(self._limits.grace)
             await self.broker.close()
             if self._draining:
@@ -162,18 +168,6 @@ class Deploys:
                 self._loader.unload(resident.revision)
         await self._store.close()
         self.monitor.close()
-
-    def _tidy_answers(self) -> None:
-        """Forget old idempotency answers now and every hour: a key is promised for a day."""
-        self._spawn(self._forget_answers())
-        self._tidying = asyncio.get_running_loop().call_later(3600, self._tidy_answers)
-
-    async def _forget_answers(self) -> None:
-        before = (self._clock.now() - ANSWERED).isoformat(timespec="milliseconds")
-        try:
-            await self._store.forget_answers(before.replace("+00:00", "Z"))
-        except StoreError as error:
-            _log.warning("old idempotency answers stay for now: %s", error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the calls; closing the host waits for it."""

@@ -23,6 +23,7 @@ from aegis.core.errors import (
 from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
+from aegis.core.keep import Keep
 from aegis.core.model import Model
 from aegis.core.past import Past
 from aegis.core.policy import Policy
@@ -95,6 +96,7 @@ class Host:
         defaults: Policy | None = None,
         limits: Limits | None = None,
         cipher: Cipher | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -107,6 +109,7 @@ class Host:
             defaults=defaults,
             limits=limits or Limits(),
             cipher=cipher,
+            keep=keep or Keep(),
         )
         self._starting: set[str] = set()
 
@@ -124,6 +127,11 @@ class Host:
     def failures(self) -> Failures:
         """What failed, as the API asks for it."""
         return self._deploys.failures
+
+    @property
+    def forgotten(self) -> int:
+        """The number of the last event that may be gone from the journal, as `[keep]` said."""
+        return self._deploys.retention.forgotten
 
     def lead(self, outlet: Outlet | None) -> None:
         """Let `outlet` say where the output of components goes that are deployed from now on."""
@@ -391,7 +399,7 @@ class Host:
         found: list[Event] = []
         if after is None:
             end = self.store.last_seq()
-            while end > 0 and len(found) < limit:
+            while end > self.forgotten and len(found) < limit:
                 begin = max(0, end - PAGE)
                 entries = await self.store.events(begin, end - begin)
                 found[:0] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import copy
 import heapq
 import itertools
@@ -22,6 +23,7 @@ from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
     Commit,
+    Cursor,
     Drop,
     Entries,
     Entry,
@@ -29,8 +31,11 @@ from aegis.protocols import (
     Fill,
     Flows,
     FlowSteps,
+    Kept,
+    Old,
     Put,
     Recording,
+    Taken,
     Unclaimed,
 )
 
@@ -46,6 +51,7 @@ class MemoryStore:
         self._is_open = False
         self._records: dict[str, dict[str, Record]] = {}
         self._journal: list[Entry] = []
+        self._last = 0
         self._entries: dict[str, Entry] = {}
         self._flows: dict[str, Flow] = {}
         self._steps: dict[str, dict[int, Step]] = {}
@@ -55,7 +61,7 @@ class MemoryStore:
         self._deployments: dict[int, Deployment] = {}
         self._sources: dict[str, Source] = {}
         self._schemas: dict[str, bytes] = {}
-        self._taken: dict[str, str] = {}
+        self._taken: dict[str, Taken] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
 
@@ -91,7 +97,8 @@ class MemoryStore:
             else:
                 self._records.setdefault(model, {})[id] = record
         for entry in commit.events:
-            stored = msgspec.structs.replace(entry, seq=len(self._journal) + 1)
+            self._last += 1
+            stored = msgspec.structs.replace(entry, seq=self._last)
             self._journal.append(stored)
             self._entries[entry.id] = stored
         # Flows and steps are the only values here that their owner may change afterwards.
@@ -109,7 +116,7 @@ class MemoryStore:
         self._schemas.update((schema.model, schema.doc) for schema in commit.schemas)
         for fill in commit.fills:
             self._fill(fill)
-        self._taken.update((taken.key, taken.event) for taken in commit.taken)
+        self._taken.update((taken.key, taken) for taken in commit.taken)
         self._unclaimed.update((one.event, one) for one in commit.unclaimed)
         for claimed in commit.claimed:
             self._unclaimed.pop(claimed.event, None)
@@ -117,7 +124,7 @@ class MemoryStore:
             self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
         self.commits += 1
         self.batches += 1
-        return len(self._journal)
+        return self._last
 
     def _fill(self, fill: Fill) -> None:
         records = self._records.get(fill.model, {})
@@ -200,12 +207,17 @@ class MemoryStore:
     def last_seq(self) -> int:
         """The seq of the journal's last event, 0 when there is none."""
         self._require_open()
-        return len(self._journal)
+        return self._last
 
     async def events(self, after: int, limit: int) -> Entries:
         """Up to `limit` entries of the journal with a seq above `after`, in order."""
         self._require_open()
-        return self._journal[after : after + limit]
+        begin = self._place(after)
+        return self._journal[begin : begin + limit]
+
+    def _place(self, seq: int) -> int:
+        """Where in the journal the entries after `seq` begin."""
+        return bisect.bisect_right(self._journal, seq, key=lambda entry: entry.seq)
 
     async def event(self, id: str) -> Entry | None:
         """The entry of the event `id`."""
@@ -215,7 +227,7 @@ class MemoryStore:
     async def events_of(self, subject: str, after: int, limit: int) -> Entries:
         """Up to `limit` entries with that subject and a seq above `after`, in order."""
         self._require_open()
-        found = (entry for entry in self._journal[after:] if entry.subject == subject)
+        found = (e for e in self._journal[self._place(after) :] if e.subject == subject)
         return list(itertools.islice(found, limit))
 
     async def caused_by(self, id: str, limit: int) -> Entries:
@@ -226,7 +238,7 @@ class MemoryStore:
             return []
         known = {id}
         found = [first]
-        for entry in self._journal[first.seq :]:
+        for entry in self._journal[self._place(first.seq) :]:
             if len(found) == limit:
                 break
             if entry.cause in known:
@@ -237,7 +249,8 @@ class MemoryStore:
     def taken(self, key: str) -> str | None:
         """The id that an outside event got, None when none of that key was taken."""
         self._require_open()
-        return self._taken.get(key)
+        found = self._taken.get(key)
+        return None if found is None else found.event
 
     async def unclaimed(self) -> Sequence[Unclaimed]:
         """The events that wait to be claimed as answers, oldest first."""
@@ -280,13 +293,46 @@ class MemoryStore:
             for flow in sorted(flows, key=lambda flow: (flow.created, flow.id))
         ]
 
-    async def forget_answers(self, before: str) -> int:
-        """Drop the idempotency answers made before a time; how many."""
+    async def forget(self, old: Old, limit: int) -> int:
+        """Drop up to `limit` each of what is `old`; how many."""
         self._require_open()
-        old = [key for key, answer in self._answers.items() if answer.created < before]
-        for key in old:
+        answers = [key for key, one in self._answers.items() if one.created < old.answers]
+        taken = [key for key, one in self._taken.items() if one.time < old.taken]
+        recordings = [
+            one
+            for kept in self._recordings.values()
+            for one in kept.values()
+            if one.time < old.recordings
+        ]
+        for key in answers[:limit]:
             del self._answers[key]
-        return len(old)
+        for key in taken[:limit]:
+            del self._taken[key]
+        for one in recordings[:limit]:
+            del self._recordings[one.flow][one.n, one.attempt]
+        return sum(len(found[:limit]) for found in (answers, taken, recordings))
+
+    async def forget_events(self, after: int, until: int, kept: Kept, limit: int) -> int:
+        """Look at up to `limit` events after a seq and up to another, drop those not `kept`."""
+        begin, end = self._place(after), self._place(min(until, self._last - 1))
+        looked = self._journal[begin : min(end, begin + limit)]
+        left = [e for e in looked if e.id in kept.events or e.flow in kept.flows]
+        self._journal[begin : begin + len(looked)] = left
+        for entry in set(looked) - set(left):
+            del self._entries[entry.id]
+        return looked[-1].seq if len(looked) == limit else until
+
+    async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
+        """Look at up to `limit` flows after an id, drop those not `kept` that ended `before`."""
+        ids = heapq.nsmallest(limit, (id for id in self._flows if id > after))
+        for id in ids:
+            flow = self._flows[id]
+            if flow.state in OPEN_FLOWS or id in kept.flows or flow.updated >= before:
+                continue
+            del self._flows[id]
+            self._steps.pop(id, None)
+            self._recordings.pop(id, None)
+        return ids[-1] if len(ids) == limit else None
 
     async def answer(self, key: str) -> Answer | None:
         """The stored answer of an idempotency key."""
@@ -297,6 +343,11 @@ class MemoryStore:
         """How far a subscriber has come, None when it is new."""
         self._require_open()
         return self._cursors.get(subscriber)
+
+    async def cursors(self) -> Sequence[Cursor]:
+        """How far each subscriber has come."""
+        self._require_open()
+        return [Cursor(name, seq) for name, seq in sorted(self._cursors.items())]
 
     async def failed(self, limit: int | None = None) -> Sequence[Failed]:
         """The failed list, oldest event first; with `limit` the newest ones only."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import tables, values
+from aegis.adapters.storage import forgetting, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.selection import select
@@ -39,11 +39,14 @@ from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
     Commit,
+    Cursor,
     Entries,
     Entry,
     Failed,
     Flows,
     FlowSteps,
+    Kept,
+    Old,
     Recording,
     Unclaimed,
 )
@@ -158,16 +161,29 @@ class SqliteStore:
 
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
-        return await self._submit(Commit(), lambda: self._clear(component))
+        return await self._run(lambda: self._clear(component))
 
-    async def forget_answers(self, before: str) -> int:
-        """Drop the idempotency answers made before a time; how many."""
-        return await self._submit(
-            Commit(),
-            lambda: (
-                self._writer.execute("DELETE FROM answers WHERE created < ?", (before,)).rowcount
-            ),
-        )
+    async def forget(self, old: Old, limit: int) -> int:
+        """Drop up to `limit` each of what is `old`; how many."""
+        return await self._run(lambda: forgetting.old(self._writer, old, limit))
+
+    async def forget_events(self, after: int, until: int, kept: Kept, limit: int) -> int:
+        """Look at up to `limit` events after a seq and up to another, drop those not `kept`."""
+
+        def errand() -> int:
+            last = min(until, self._seq - 1)
+            return forgetting.events(self._writer, after, last, kept, limit) or until
+
+        return await self._run(errand)
+
+    async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
+        """Look at up to `limit` flows after an id, drop those not `kept` that ended `before`."""
+        return await self._run(lambda: forgetting.flows(self._writer, after, before, kept, limit))
+
+    async def _run(self, errand: Callable[[], T]) -> T:
+        """What `errand` gives, run by the writer in its turn, in a transaction."""
+        found: T = await self._submit(Commit(), errand)
+        return found
 
     async def audit(self) -> None:
         """Look through the whole file beside all else, and name in the log what is damaged.
@@ -194,10 +210,10 @@ class SqliteStore:
             self._looking = self._loop.create_task(look())
 
     def _submit(
-        self, commit: Commit, errand: Callable[[], int] | None = None
-    ) -> asyncio.Future[int]:
+        self, commit: Commit, errand: Callable[[], Any] | None = None
+    ) -> asyncio.Future[Any]:
         """Put in line for the writer; errors are told by the future, never raised here."""
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             if not self._is_open:
                 raise self._closed()
@@ -230,10 +246,10 @@ class SqliteStore:
         for work, outcome in zip(works, outcomes, strict=True):
             if work.future.done():  # its caller was cancelled
                 continue
-            if isinstance(outcome, int):
-                work.future.set_result(outcome)
-            else:
+            if isinstance(outcome, AegisError):
                 work.future.set_exception(outcome)
+            else:
+                work.future.set_result(outcome)
         self._is_busy = bool(self._waiting)
         if self._is_busy:
             self._loop.call_soon(self._hand_over)
@@ -498,6 +514,11 @@ class SqliteStore:
         row = self._point(f"{tables.CURSORS.select} WHERE subscriber = ?", subscriber)
         return None if row is None else values.cursor(row).seq
 
+    async def cursors(self) -> Sequence[Cursor]:
+        """How far each subscriber has come."""
+        sql = f"{tables.CURSORS.select} ORDER BY subscriber"
+        return await self._scan(lambda db: [values.cursor(row) for row in db.execute(sql)])
+
     async def failed(self, limit: int | None = None) -> Sequence[Failed]:
         """The failed list, oldest event first; with `limit` the newest ones only."""
         sql = f"{tables.FAILED.select} ORDER BY seq DESC, subscriber DESC LIMIT ?"
@@ -550,7 +571,7 @@ class SqliteStore:
             return self._reader.execute(sql, key).fetchone()
         except UnicodeEncodeError:  # half a surrogate pair: nothing stored has such a key
             return None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._translated(error) from error
 
     async def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
@@ -565,7 +586,7 @@ class SqliteStore:
             return question(db)
         except (OverflowError, UnicodeEncodeError) as error:
             raise BadRequestError(f"no record can have that value: {error}") from error
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._translated(error) from error
         finally:
             self._idle.put(db)
@@ -595,7 +616,7 @@ class SqliteStore:
             self._idle = queue.SimpleQueue()
             # Not clean, unless it was before: the next one who opens must look as closely.
             self._lock.release(clean=released)
-            if isinstance(error, sqlite3.Error | OSError):
+            if isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
                 raise self._translated(error) from error
             raise
 
@@ -683,7 +704,8 @@ class SqliteStore:
     def _translated(self, error: Exception) -> StoreError:
         """`error` of SQLite or of decoding as one of ours."""
         damaged = _code(error) in _DAMAGED or any(word in str(error) for word in _BROKEN)
-        if damaged or isinstance(error, msgspec.MsgspecError):
+        # A name in the schema that is no text makes SQLite's message one that is none either.
+        if damaged or isinstance(error, msgspec.MsgspecError | UnicodeDecodeError):
             return self._corrupt(error)
         return StoreError(f"the store {self._path} failed: {error}")
 

@@ -51,6 +51,7 @@ CREATE TABLE unclaimed (
 CREATE TABLE recordings (
     flow TEXT NOT NULL, n INTEGER NOT NULL, attempt INTEGER NOT NULL, time TEXT NOT NULL,
     doc BLOB NOT NULL, {_SUM}, PRIMARY KEY (flow, n, attempt));
+CREATE INDEX taken_by_age ON taken (time);
 CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
 CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
 """
@@ -249,7 +250,7 @@ class Work:
     __slots__ = ("changes", "errand", "events", "future", "upserts")
 
     def __init__(
-        self, commit: Commit, future: asyncio.Future[int], errand: Callable[[], int] | None = None
+        self, commit: Commit, future: asyncio.Future[Any], errand: Callable[[], Any] | None = None
     ) -> None:
         self.future = future
         self.errand = errand
