@@ -89,6 +89,25 @@ async def test_an_adapter_that_answers_after_its_deadline_has_no_effect(shop, de
     assert [e.type for e in await shop.events("order.shipped")] == []
 
 
+async def test_a_partner_that_answers_too_late_opens_its_breaker(shop, desk):
+    late = "timeout=0.05, breaker={'volume': 2, 'pause': 60}"
+    await shop.deploy("orders", "1.0.0", TEXT.replace("timeout=0.05", late))
+
+    async def swallow(_):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return "too late"
+
+    desk.replies["ship"] = swallow
+    await shop.create("Order")
+    edge = "uses:port:orders.Order.ship>part:orders.Desk"
+    await until(
+        lambda: edge in shop.monitor.figures() and shop.monitor.figures()[edge].state == "open"
+    )
+    assert desk.asked("ship") == 2
+
+
 async def test_a_direct_call_that_is_answered_after_its_deadline_fails(shop, desk):
     order = await shop.create("Order", approved=False)
     await until(lambda: desk.told == ["pay"])

@@ -29,6 +29,8 @@ TIMED = 128
 FAILING = 3
 # An error is told in this many characters.
 SAID = 300
+# What a breaker hears of a call that was cancelled at its timeout, whatever it said after that.
+LATE = "it gave no answer in time"
 
 
 class Meter:
@@ -186,11 +188,12 @@ class Span:
                 monitor.wake()
             gate = self.gate
             if gate is not None:
-                breaker = gate.breaker
-                if breaker.state is State.CLOSED:
+                breaker, work = gate.breaker, WORK.get()
+                late = work is not None and work.expired
+                if breaker.state is State.CLOSED and not late:
                     breaker.outcomes.append((ended, False))
                 else:
-                    gate.heard(ended, WORK.get(), None)
+                    gate.heard(ended, work, LATE if late else None)
 
     def began_here(self) -> None:
         """Count on the host's loop that it began elsewhere."""
@@ -207,11 +210,12 @@ class Span:
         meter.running -= 1
         meter.changed = meter.monitor.touch()
         self.error = said
+        late = work is not None and work.expired
         if kind is not None:
             if issubclass(kind, asyncio.CancelledError | GeneratorExit):
                 # It was cut: whether it would have worked nobody knows, unless its time was up.
-                if self.gate is not None and work is not None and work.expired:
-                    self.gate.heard(perf_counter(), work, "it gave no answer in time")
+                if self.gate is not None and late:
+                    self.gate.heard(perf_counter(), work, LATE)
                 return
             meter.error = said
             meter.errors += 1
@@ -219,7 +223,7 @@ class Span:
         answered = kind is None or issubclass(kind, Refused)
         meter.row = 0 if answered else meter.row + 1
         if self.gate is not None:
-            self.gate.heard(perf_counter(), work, None if answered else said)
+            self.gate.heard(perf_counter(), work, LATE if late else None if answered else said)
         meter.calls += 1
         if meter.times is None:
             meter.times = deque(maxlen=TIMED)
