@@ -26,7 +26,15 @@ def build_host(config: Config) -> Host:
         lookup=config.lookup,
         bindings=config.bindings,
         cipher=_cipher(config),
+        scratch=_scratch,
     )
+
+
+def _scratch() -> Store:
+    """Where a replay keeps what it does."""
+    from aegis.adapters.storage.memory import MemoryStore
+
+    return MemoryStore()
 
 
 def _cipher(config: Config) -> Cipher | None:
