@@ -360,6 +360,7 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "flows": views.flows,
     "why": past.why,
     "at": past.at,
+    "replay": past.replay,
 }
 
 

@@ -171,6 +171,15 @@ class AegisMagics(Magics):
         thread = self.notebook.thread
         return thread.call(past.why, thread.host, id, model or None)
 
+    def do_replay(self, id: str, file: str = "") -> Any:
+        """ID [FILE] -- run a flow again with recorded answers, on the live code or a file's"""
+        thread = self.notebook.thread
+        try:
+            text = Path(file).expanduser().read_text(encoding="utf-8") if file else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file} cannot be read: {error}") from None
+        return thread.call(past.replay, thread.host, id, text)
+
     def do_failed(self, group: str = "") -> FailedList | FailedGroups:
         """[--group] -- what failed and can be tried again; with --group by its error"""
         if group not in {"", "--group"}:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aegis.core.past import Past, PastFlow
+from aegis.core.replay import Pair, Replay, told
 from aegis.core.why import Line, Why, branches
-from aegis_kernel.tables import BAD, DIM, cell, table
+from aegis_kernel.tables import BAD, DIM, GOOD, cell, table
 
 if TYPE_CHECKING:
     from aegis.core.event import Event
@@ -141,6 +142,55 @@ def _flow(flow: PastFlow) -> str:
     return head + table(["", "port", "state", "error"], rows)
 
 
+class ReplayView(Still):
+    """What a flow came to with recorded answers, beside then. `data` is the value behind it."""
+
+    def __init__(self, data: Replay) -> None:
+        self.data = data
+
+    @property
+    def same(self) -> bool:
+        """Whether all came out as it did then."""
+        return self.data.same
+
+    def html(self) -> str:
+        """The differences as tables: then and now, what differs is marked."""
+        data = self.data
+        verdict, colour = "the same", GOOD
+        if not data.same:
+            verdict, colour = ("stopped" if data.stopped else "different"), BAD
+        head = (
+            f'<div><strong>replay</strong> <span style="color:{colour}">{verdict}</span> '
+            f"{cell(data.reason, 600)} "
+            f'<span style="{DIM}">flow <code>{cell(data.flow)}</code> on '
+            f"{cell(data.revision)}</span></div>"
+        )
+        notes = "".join(f'<div style="{DIM}">{cell(note, 300)}</div>' for note in data.notes)
+        parts = (("steps", data.steps), ("events", data.events), ("state", data.state))
+        tables = "".join(_pairs(title, pairs) for title, pairs in parts if pairs)
+        return f'<div style="overflow-x:auto">{head}{notes}{tables}</div>'
+
+    def __str__(self) -> str:
+        return str(self.data)
+
+    def __repr__(self) -> str:
+        return str(self.data)
+
+
+def _pairs(title: str, pairs: tuple[Pair, ...]) -> str:
+    rows = []
+    for pair in pairs:
+        sign, style = ("=", DIM) if pair.same else ("\u2260", f"color:{BAD}")
+        sides = [told(pair.then), told(pair.now)]
+        rows.append(
+            [
+                f'<span style="{style}">{sign} {cell(pair.name, 80)}</span>',
+                *(f'<span style="{style}">{cell(side, 160)}</span>' for side in sides),
+            ]
+        )
+    return table([title, "then", "now"], rows)
+
+
 # --- what asks the host, on its loop --------------------------------------------------------------
 
 
@@ -158,3 +208,12 @@ async def at(
 ) -> PastView:
     """A record and its flows as of a point of the journal: an event, or its number."""
     return PastView(await host.at(seq, record, model))
+
+
+async def replay(host: Host, id: str | int, revision: str | None = None) -> ReplayView:
+    """Run a flow again on a fork of the data, with recorded answers; the differences.
+
+    `id` is a flow's, or that of one of its events or its number; `revision` a label, a version, or
+    the text of a component: without it the live code runs. Nothing real is touched.
+    """
+    return ReplayView(await host.replay(id, revision))

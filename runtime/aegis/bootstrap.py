@@ -27,7 +27,15 @@ def build_host(config: Config) -> Host:
         bindings=config.bindings,
         cipher=_cipher(config),
         keep=config.keep,
+        scratch=_scratch,
     )
+
+
+def _scratch() -> Store:
+    """Where a replay keeps what it does."""
+    from aegis.adapters.storage.memory import MemoryStore
+
+    return MemoryStore()
 
 
 def _cipher(config: Config) -> Cipher | None:

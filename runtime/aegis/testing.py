@@ -64,6 +64,7 @@ async def memory_host(
         loader=PythonLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
+        scratch=MemoryStore,
         cipher=AesCipher(random_key()) if recordings else None,
         defaults=defaults,
         keep=keep,

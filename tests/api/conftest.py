@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
@@ -134,6 +135,7 @@ def shop_text():
 @pytest.fixture
 async def host():
     parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
+    parts |= {"cipher": AesCipher(random_key()), "scratch": MemoryStore}
     async with Host(**parts, limits=Limits(grace=0.1)) as host:
         await host.deploy("shop", "1.0.0", SHOP)
         yield host

@@ -192,6 +192,21 @@ async def test_a_record_is_shown_as_it_was_at_an_event(call):
     assert (await call("GET", f"{ORDERS}/none?at=1")).status == 404
 
 
+async def test_a_flow_is_run_again_with_its_recorded_answers(call):
+    made = await call("POST", ORDERS, TEA, prefer="wait=5")
+    flow = made.headers["Aegis-Flow"]
+    place = "/aegis/api/replays"
+    for asked in ({"id": flow}, {"id": "1", "revision": None}, {"id": flow, "revision": "1.0.0"}):
+        replay = await call("POST", place, asked)
+        assert (replay.status, replay.json["same"], replay.json["flow"]) == (200, True, flow)
+    assert (await call("POST", place, {"id": "none"})).status == 404
+    assert (await call("POST", place, {"id": flow, "revision": "9.9.9"})).status == 404
+    broken = await call("POST", place, {"id": flow, "revision": "import nothing_here\n"})
+    assert (broken.status, broken.json["title"]) == (422, "Component refused")
+    assert (await call("POST", place, {})).status == 422
+    assert (await call("POST", place, {"id": flow, "more": 1})).json["pointer"] == "/more"
+
+
 # --- lists -------------------------------------------------------------------------------------
 
 

@@ -3,12 +3,14 @@
 from decimal import Decimal
 
 import pytest
+from IPython.core.error import UsageError
 
 from aegis import Model
-from aegis.core.errors import NotFoundError
+from aegis.core.errors import ComponentError, NotFoundError
 from aegis.core.past import Past, PastFlow, PastStep
+from aegis.core.replay import Replay, pair
 from aegis.core.why import Line, Why
-from aegis_kernel.past import PastView, WhyView
+from aegis_kernel.past import PastView, ReplayView, WhyView
 from tests.kernel.process import ORDERS
 from tests.kernel.test_display import NASTY, Page
 from tests.kernel.test_notebook import Session
@@ -41,7 +43,19 @@ def nasty_past():
     )
 
 
-@pytest.mark.parametrize("view", [nasty_tree(), nasty_past()], ids=["why", "past"])
+def nasty_replay():
+    pairs = (pair(NASTY, {NASTY: NASTY}, None), pair(NASTY, NASTY, NASTY))
+    return ReplayView(
+        Replay(
+            asked=NASTY, flow=NASTY, revision=NASTY, same=False, reason=NASTY,
+            steps=pairs, events=pairs, state=pairs, notes=(NASTY,),
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "view", [nasty_tree(), nasty_past(), nasty_replay()], ids=["why", "past", "replay"]
+)
 def test_data_cannot_break_out_of_it(view):
     Page(view.html())
     assert "<script" not in view.html()
@@ -74,3 +88,16 @@ def test_a_cell_follows_a_record_and_reads_its_past(session):
     past = session.run("host.at(1, order)")
     assert past.record.id == session.shell.user_ns["order"].id
     session.fails("%aegis why nothing", NotFoundError)
+
+
+def test_a_cell_runs_a_flow_again(session, tmp_path):
+    session.run(ORDERS)
+    session.run("order = host.create(Order, total='9.50'); host.wait(order, 5)")
+    replay = session.run("host.replay(host.flow(order).flow.id)")
+    assert replay.same
+    assert "the same" in repr(replay)
+    assert session.run(f"%aegis replay {replay.data.flow}").same
+    file = tmp_path / "orders.py"
+    file.write_text("import nothing_here\n")
+    session.fails(f"%aegis replay {replay.data.flow} {file}", ComponentError)
+    session.fails(f"%aegis replay {replay.data.flow} {tmp_path / 'none.py'}", UsageError)

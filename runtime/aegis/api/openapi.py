@@ -369,6 +369,15 @@ def _host_paths() -> Json:
             parameters=[_ref("Id", "parameters")],
             responses=problem,
         ),
+        f"{PREFIX}/replays": {
+            "post": {
+                "operationId": "host.replay",
+                "tags": ["host"],
+                "summary": "Run a flow again on a fork of the data, with recorded answers.",
+                "requestBody": _body(_ref("Replaying")),
+                "responses": {"200": _json("The differences.", _ref("Replay")), **problem},
+            }
+        },
         f"{PREFIX}/why/{{id}}": get(
             "why",
             "What led to what, from the request to each change.",
@@ -524,6 +533,36 @@ _SHARED: Json = {
         "type": "object",
         "properties": {"items": {"type": "array", "items": _ref("Flow")}},
         "required": ["items"],
+    },
+    "Replaying": {
+        "type": "object",
+        "description": "A flow, or one of its events by id or number; the code it runs on, as a "
+        "label, a version or a component's text: what is live when it is left out.",
+        "properties": {"id": _TEXT, "revision": {"type": ["string", "null"]}},
+        "required": ["id"],
+    },
+    "Pair": {
+        "type": "object",
+        "description": "One thing then and now; of two objects the members that differ.",
+        "properties": {"name": _TEXT, "then": {}, "now": {}, "same": {"type": "boolean"}},
+        "required": ["name", "then", "now", "same"],
+    },
+    "Replay": {
+        "type": "object",
+        "description": "What a flow came to with recorded answers, beside what it came to then.",
+        "properties": {
+            "asked": _TEXT,
+            "flow": _TEXT,
+            "revision": _TEXT,
+            "same": {"type": "boolean"},
+            "reason": _TEXT,
+            "stopped": {"type": "boolean"},
+            "steps": {"type": "array", "items": _ref("Pair")},
+            "events": {"type": "array", "items": _ref("Pair")},
+            "state": {"type": "array", "items": _ref("Pair")},
+            "notes": {"type": "array", "items": _TEXT},
+        },
+        "required": ["asked", "flow", "revision", "same", "reason", "stopped"],
     },
     "Why": {
         "type": "object",

@@ -236,6 +236,7 @@ def _routes(
             methods={"POST": records.port},
         ),
         Route(path=f"{PREFIX}/flows/{{id}}", access=Access.TOKEN, methods={"GET": state.flow}),
+        Route(path=f"{PREFIX}/replays", access=Access.TOKEN, methods={"POST": state.replay}),
         Route(path=f"{PREFIX}/why/{{id}}", access=Access.TOKEN, methods={"GET": state.why}),
         Route(
             path=f"{PREFIX}/flows/{{id}}/undo", access=Access.TOKEN, methods={"POST": inbox.undo}

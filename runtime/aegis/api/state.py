@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from aegis.api.body import decode
 from aegis.api.listing import read_number
 from aegis.api.openapi import openapi
 from aegis.api.records import flow_document
@@ -29,6 +30,16 @@ _SVG = (
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
     ("X-Content-Type-Options", "nosniff"),
 )
+
+
+class Replaying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a caller sends to replay a flow, or the flow of an event, on the live or other code."""
+
+    id: str
+    revision: str | None = None
+
+
+_REPLAYING = msgspec.json.Decoder(Replaying)
 
 
 class State:
@@ -63,6 +74,11 @@ class State:
         """What led to what, from the request to each change, of an event, flow or record."""
         model = dict(request.parameters()).get("model")
         return json_response(await self._host.why(id, model))
+
+    async def replay(self, request: Request) -> Response:
+        """A flow run again on a fork of the data, with recorded answers."""
+        wanted: Replaying = decode(request, _REPLAYING, Replaying.__struct_encode_fields__)
+        return json_response(await self._host.replay(wanted.id, wanted.revision))
 
     def events(self, request: Request) -> Response | Awaitable[Response]:
         """A page of the journal, or a stream for who accepts one."""

@@ -28,6 +28,7 @@ from aegis.core.model import Model
 from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
+from aegis.core.replay import Replay
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
@@ -37,6 +38,7 @@ from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
+from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
@@ -97,6 +99,7 @@ class Host:
         limits: Limits | None = None,
         cipher: Cipher | None = None,
         keep: Keep | None = None,
+        scratch: Callable[[], Store] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -110,6 +113,14 @@ class Host:
             limits=limits or Limits(),
             cipher=cipher,
             keep=keep or Keep(),
+        )
+        self._replays = Replays(
+            deploys=self._deploys,
+            store=store,
+            clock=clock,
+            loader=loader,
+            lookup=lookup,
+            scratch=scratch,
         )
         self._starting: set[str] = set()
 
@@ -555,6 +566,18 @@ class Host:
                 raise NotFoundError(f"the event {seq.id!r} is not in the journal")
             seq = entry.seq
         return await history.at(self.store, seq, spec, id)
+
+    async def replay(self, id: str | int, revision: str | None = None) -> Replay:
+        """Run a flow again on a fork of the data, with recorded answers; the differences.
+
+        `id` is a flow's, or that of one of its events or its number. It runs on the live code, or
+        on `revision`: a label as `orders@1.0.0+3fa9c1d2`, a version, or the text of a component.
+        Nothing real is touched: adapters are not asked, a call that was not recorded ends it.
+        Raises NotFoundError, RecordingError when nothing is recorded or it does not open,
+        ComponentError for code that does not load, ClosedError for a component that is not loaded.
+        """
+        self._deploys.check_open()
+        return await self._replays.replay(str(id), revision)
 
     # What it looks like
 

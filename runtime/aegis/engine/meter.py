@@ -271,7 +271,7 @@ def metered(
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
     }
-    for name in _methods(protocol):
+    for name in methods(protocol):
         fn = getattr(cls, name, None)
         if inspect.isroutine(fn):
             of = protocol.__name__ if recorded else None
@@ -296,7 +296,8 @@ def _closed(base: type) -> bool:
 _OPEN = (object, Generic, Protocol)
 
 
-def _methods(protocol: type) -> Iterator[str]:
+def methods(protocol: type) -> Iterator[str]:
+    """The names of the methods that a Protocol asks for."""
     for base in protocol.__mro__:
         if base not in _OPEN:
             for name, value in vars(base).items():

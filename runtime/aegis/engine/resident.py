@@ -121,7 +121,7 @@ class Resident:
             _log.exception("%s.%s did not close", self.revision.label, type(instance).__name__)
 
 
-def _calls(revision: Revision) -> Iterator[tuple[Call, str, str, Said]]:
+def calls(revision: Revision) -> Iterator[tuple[Call, str, str, Said]]:
     """Every call of `revision`: its node of the graph, the kind of its edges, their breakers."""
     for listener in revision.listeners:
         yield listener.call, listener_id(revision, listener), "uses", listener.policies.breaker
@@ -260,7 +260,7 @@ async def stage(
     gates: dict[int, tuple[Gate, ...]] = {}
     guards = _Guards(monitor, revision.label, registry.defaults.breaker)
     try:
-        for call, user, kind, said in _calls(revision):
+        for call, user, kind, said in calls(revision):
             mine = [
                 guards.gate(user, part_id(revision, bound(slot)), kind, said)
                 for slot in call.adapters

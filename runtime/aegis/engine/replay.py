@@ -1,0 +1,606 @@
+"""Runs a flow again on a fork of the data, with what its adapters answered then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from aegis.core.component import ENCODER, ModelSpec, Revision, Source
+from aegis.core.errors import ClosedError, InvalidError, NotFoundError, RecordingError
+from aegis.core.event import Emission, Event, decode_event
+from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step
+from aegis.core.past import Past
+from aegis.core.replay import Pair, Replay, pair
+from aegis.engine.causes import OURS
+from aegis.engine.deploys import Deploys, Limits
+from aegis.engine.flows import about
+from aegis.engine.history import at, events_of, numbered, record_of
+from aegis.engine.ledger import Draft
+from aegis.engine.plan import Change as Swap
+from aegis.engine.recorder import Recorder
+from aegis.engine.resident import Lookup
+from aegis.engine.script import Script
+from aegis.engine.timers import time_of
+from aegis.engine.work import Change, Key, Work
+from aegis.protocols import Clock, Commit, Entry, FlowSteps, Loader, Put, Schema, Store
+
+MOST = 2000  # events of a flow
+LONGEST = 30.0  # seconds that component code may take in all
+TURNS = 200  # of the loop, after which who waits for something real is left time for it
+LINES = "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A flow as it was: the flows that came of it too, its events, and what came from outside.
+
+    `began` is the event after which the flow began, `ended` the last one that counts. `inside` are
+    the events that it made, `outside` the others about its records, in order. `records` are those
+    it is about, by `keys`, as they were at the end.
+    """
+
+    flow: Flow
+    family: dict[str, FlowSteps]
+    root: Entry
+    began: int
+    ended: int
+    inside: dict[str, Event]
+    outside: list[Event]
+    keys: tuple[Key, ...]
+    records: dict[Key, Any]
+
+    def steps(self) -> Iterable[Step]:
+        """The steps of all its flows, oldest flow first."""
+        for _, steps in self.family.values():
+            yield from steps
+
+
+class Replays:
+    """Replays of one host. `scratch` makes the store of a fork."""
+
+    def __init__(
+        self,
+        *,
+        deploys: Deploys,
+        store: Store,
+        clock: Clock,
+        loader: Loader,
+        lookup: Lookup | None,
+        scratch: Callable[[], Store] | None,
+    ) -> None:
+        self._deploys = deploys
+        self._store = store
+        self._clock = clock
+        self._loader = loader
+        self._lookup = lookup
+        self._scratch = scratch
+
+    async def replay(self, id: str, revision: str | None) -> Replay:
+        """Run the flow of an event or of that id again; see Host.replay."""
+        recorder = self._deploys.flows.recorder
+        if recorder is None or self._scratch is None:
+            raise RecordingError(
+                "this host records nothing, so nothing can be replayed",
+                hint="set recordings = true in [replay] of aegis.toml",
+            )
+        past = await self._past(id)
+        script = await self._script(past, recorder)
+        loader = _Borrowing(self._loader, self._deploys.engine.registry.live)
+        sources, candidate = await self._sources(past, revision)
+        with ExitStack() as stack:
+            for resident in self._deploys.engine.residents.values():
+                # What is borrowed must not be taken out of memory meanwhile.
+                resident.enter()
+                stack.callback(resident.leave)
+            clock = _Clock(self._clock, time_of(decode_event(past.root.doc).time))
+            script.heard = clock.hear
+            fork = Deploys(
+                store=(store := self._scratch()),
+                clock=clock,
+                loader=loader,
+                lookup=self._lookup,
+                bindings=None,
+                defaults=None,
+                limits=Limits(grace=0.05),
+                stage=script.stage,
+            )
+            await fork.open()
+            try:
+                await store.commit(await self._seed(past))
+                setup = self._deploys.setup()
+                await fork.change(
+                    Swap(sources=sources, values=setup.values, bindings=setup.bindings)
+                )
+                run = _Run(past, fork, store, clock, script, self._clock.now())
+                return await run.through(id, candidate)
+            finally:
+                await fork.close()
+
+    # What there was
+
+    async def _past(self, id: str) -> Original:
+        flow, steps = await self._flow(id)
+        root = await self._store.event(flow.root)
+        if root is None:
+            raise NotFoundError(
+                f"the event that began flow {flow.id} is not in the journal any more",
+                hint="events older than what is kept are gone",
+            )
+        family: dict[str, FlowSteps] = {flow.id: (flow, steps)}
+        inside: dict[str, Event] = {}
+        for entry in await self._store.caused_by(root.id, MOST):
+            event = decode_event(entry.doc)
+            stops = event.data.keys() == {"flow", "error"} and event.data["flow"] in family
+            made = event.step is not None and event.flow in family
+            if event.id == root.id or not (made or (stops and event.cause is not None)):
+                continue
+            inside[event.id] = event
+            if event.flow is not None and event.flow not in family:
+                found = await self._store.flow(event.flow)
+                if found is not None and found[0].root == event.id:
+                    family[event.flow] = found
+        steps = [step for _, of in family.values() for step in of]
+        keys = dict.fromkeys([(flow.model, flow.record), *((s.model, s.record) for s in steps)])
+        outside = await self._outside(root, inside, family, steps, keys)
+        began = root.seq
+        if decode_event(root.doc).flow != flow.id:  # begun anew, later
+            before = [entry.seq for entry, _ in outside if entry.id < flow.id]
+            began = max([began, *before])
+        ended = self._store.last_seq()
+        if all(one.state not in OPEN_FLOWS for one, _ in family.values()):
+            answers = {step.answer for step in steps}
+            seqs = [e.seq for e, _ in outside if e.id in answers]
+            seqs += [(await self._seq(event)) for event in inside.values()]
+            ended = max([began, *seqs])
+        return Original(
+            flow=flow,
+            family=family,
+            root=root,
+            began=began,
+            ended=ended,
+            inside=inside,
+            outside=[event for entry, event in outside if began < entry.seq <= ended],
+            keys=tuple(keys),
+            records={key: await self._data(key, ended) for key in keys},
+        )
+
+    async def _data(self, key: Key, seq: int) -> Any:
+        """A record at a point of the journal, as JSON has it; None when it was not there."""
+        then = await self._then(key, seq)
+        return None if then.record is None else msgspec.json.decode(ENCODER.encode(then.record))
+
+    async def _then(self, key: Key, seq: int) -> Past:
+        spec = self._deploys.engine.registry.models.get(key[0])
+        if spec is None:
+            raise ClosedError(f"the component of {key[0]} is not loaded", hint="deploy it first")
+        return await at(self._store, seq, spec, key[1])
+
+    async def _seq(self, event: Event) -> int:
+        entry = await self._store.event(event.id)
+        return 0 if entry is None else entry.seq
+
+    async def _flow(self, id: str) -> FlowSteps:
+        """The flow that `id` means: its own, or that of an event. Raises NotFoundError."""
+        if id.startswith("listener:"):
+            raise InvalidError(
+                "what a listener did is not recorded, so it cannot be replayed",
+                hint="replay the flow of the event",
+            )
+        id = id.removeprefix("flow:")
+        if id.isdecimal() and len(id) <= 18:
+            entry = next(iter(await numbered(self._store, int(id))), None)
+        else:
+            flow = await self._store.flow(id)
+            if flow is not None:
+                return flow
+            entry = await self._store.event(id)
+        if entry is None:
+            raise NotFoundError(f"there is no flow and no event {id[:80]!r}")
+        found_flow = None if entry.flow is None else await self._store.flow(entry.flow)
+        if found_flow is None:
+            raise NotFoundError(
+                f"{entry.type} #{entry.seq} belongs to no flow, so there is nothing to replay"
+            )
+        return found_flow
+
+    async def _outside(
+        self,
+        root: Entry,
+        inside: Mapping[str, Event],
+        family: Mapping[str, FlowSteps],
+        steps: Iterable[Step],
+        keys: Iterable[Key],
+    ) -> list[tuple[Entry, Event]]:
+        """The events about the records of a flow that it did not make, and those it waited for."""
+        found: dict[str, Entry] = {}
+        for _, record in keys:
+            async for entry in events_of(self._store, record):
+                if entry.seq > root.seq and entry.id not in inside:
+                    found[entry.id] = entry
+        for step in steps:
+            for id in (step.answer, *(step.joined or {}).values()):
+                if id is not None and id not in inside and id != root.id:
+                    told = await self._store.event(id)
+                    if told is not None and told.seq > root.seq:
+                        found[id] = told
+        for entry in await self._store.caused_by(root.id, MOST):
+            if entry.flow in family and entry.id not in inside and entry.id != root.id:
+                found[entry.id] = entry
+        line = sorted(found.values(), key=lambda entry: entry.seq)
+        return [(entry, decode_event(entry.doc)) for entry in line]
+
+    async def _script(self, past: Original, recorder: Recorder) -> Script:
+        """What is recorded of a flow. Raises RecordingError when a text does not open."""
+        script = Script(_nothing)
+        known = {(step.flow, step.n): step for step in past.steps()}
+        recordings = [one for id in past.family for one in await self._store.recordings(id)]
+        for one in sorted(recordings, key=lambda one: (one.time, one.flow, one.n, one.attempt)):
+            step = known.get((one.flow, one.n))
+            if step is not None:
+                place = f"{step.model}.{step.port}"
+                script.add(place, step.record, one.time, recorder.opened(one))
+        return script
+
+    async def _sources(
+        self, past: Original, revision: str | None
+    ) -> tuple[tuple[Source, ...], str]:
+        """What the fork serves, and the label of the code that the flow runs on."""
+        live = self._deploys.engine.registry.live
+        sources = {name: one.source for name, one in live.items()}
+        component = past.flow.component
+        if revision is not None:
+            sources[component] = await self._candidate(component, past.flow, revision)
+        elif component not in live:
+            raise ClosedError(
+                f"component {component!r} is not loaded",
+                hint="deploy it, or say which revision to replay on",
+            )
+        source = sources[component]
+        return tuple(sources.values()), f"{source.name}@{source.version}+{source.digest[:8]}"
+
+    async def _candidate(self, component: str, flow: Flow, revision: str) -> Source:
+        live = self._deploys.engine.registry.live.get(component)
+        if LINES in revision:
+            version = flow.version if live is None else live.version
+            imports = {} if live is None else live.source.imports
+            return Source.of(component, version, revision, origin="a replay", imports=imports)
+        for deployment in reversed(await self._store.deployments()):
+            label = f"{deployment.component}@{deployment.version}+{deployment.digest[:8]}"
+            names = {label, deployment.digest, deployment.digest[:8]}
+            names |= {f"{deployment.component}@{deployment.version}", deployment.version}
+            if deployment.component == component and revision in names:
+                source = await self._store.source(deployment.digest)
+                if source is not None:
+                    return source
+        raise NotFoundError(
+            f"there is no revision {revision[:80]!r} of {component}",
+            hint="a label as orders@1.0.0+3fa9c1d2 of a deployment, a version, or the text itself",
+        )
+
+    async def _seed(self, past: Original) -> Commit:
+        """The records as they were when the flow began, and the event that began it."""
+        models = self._deploys.engine.registry.models
+        puts = []
+        for key in past.keys:
+            then = await self._then(key, past.began)
+            if then.record is not None:
+                puts.append(Put(record_of(then, models[key[0]]), 0))
+        schemas = []
+        for model in models:
+            doc = await self._store.schema(model)
+            if doc is not None:
+                schemas.append(Schema(model, doc))
+        event = msgspec.structs.replace(decode_event(past.root.doc), flow=None)
+        entry = msgspec.structs.replace(past.root, flow=None, doc=ENCODER.encode(event))
+        return Commit(puts=puts, schemas=schemas, events=[entry])
+
+
+def _nothing(_: str) -> None:
+    """Who hears the times of recorded answers before anything runs."""
+
+
+class _Borrowing:
+    """A loader for a fork: live code as it is loaded, other code loaded and taken out again.
+
+    Listeners stay out: what they did is told by their events.
+    """
+
+    def __init__(self, loader: Loader, live: Mapping[str, Revision]) -> None:
+        self._loader = loader
+        self._live = {revision.digest: revision for revision in live.values()}
+        self._loaded: dict[str, Revision] = {}
+
+    def load(self, source: Source) -> Revision:
+        """The revision without its listeners. Raises ComponentError."""
+        revision = self._live.get(source.digest)
+        if revision is None:
+            revision = self._loaded[source.digest] = self._loader.load(source)
+        return replace(revision, listeners=())
+
+    def unload(self, revision: Revision) -> None:
+        """Forget what was loaded for the fork."""
+        loaded = self._loaded.pop(revision.digest, None)
+        if loaded is not None:
+            self._loader.unload(loaded)
+
+
+class _Clock:
+    """The time of a replay: it stands, and goes on to what happened next; sleeps take none."""
+
+    def __init__(self, clock: Clock, time: datetime) -> None:
+        self._clock = clock
+        self._time = time
+        self._waiting: list[tuple[datetime, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """The recorded time."""
+        return self._time
+
+    def stamp(self) -> str:
+        """The recorded time as RFC 3339."""
+        return self._time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def id(self) -> str:
+        """A new id."""
+        return self._clock.id()
+
+    def dice(self) -> float:
+        """No chance in it."""
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Take no time."""
+        await asyncio.sleep(0)
+
+    async def until(self, when: datetime) -> None:
+        """Return when the replay has come to that time."""
+        if when > self._time:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((when, future))
+            await future
+
+    def due(self) -> datetime | None:
+        """The next time that somebody waits for."""
+        return min((when for when, future in self._waiting if not future.done()), default=None)
+
+    def hear(self, stamp: str) -> None:
+        """Something was answered at that time."""
+        self.go_on(time_of(stamp))
+
+    def go_on(self, time: datetime) -> None:
+        """Come to a time, if it is later."""
+        self._time = max(self._time, time)
+        for when, future in self._waiting:
+            if when <= self._time and not future.done():
+                future.set_result(None)
+        self._waiting = [one for one in self._waiting if not one[1].done()]
+
+
+class _Run:
+    """One replay under way."""
+
+    def __init__(
+        self,
+        past: Original,
+        fork: Deploys,
+        store: Store,
+        clock: _Clock,
+        script: Script,
+        today: datetime,
+    ) -> None:
+        self._past = past
+        self._fork = fork
+        self._store = store
+        self._clock = clock
+        self._script = script
+        self._today = today
+        self._applied: set[str] = set()
+        self._flow = ""
+
+    async def through(self, asked: str, revision: str) -> Replay:
+        """Run it to its end, or to where it cannot go on; the differences."""
+        root = decode_event(self._past.root.doc)
+        fork = self._fork
+        self._flow = await fork.flows.again(fork.engine.registry, root, ())
+        reason = await self._go()
+        if self._script.stopped is not None and not self._script.scenes:
+            raise RecordingError(
+                f"nothing is recorded of flow {self._past.flow.id}: {self._script.stopped}",
+                hint="it may be older than what is kept, or recordings were off",
+            )
+        return await self._compared(asked, revision, reason)
+
+    async def _go(self) -> str:
+        """Let the flow move, and happen what happened; why it ended."""
+        happenings = list(self._past.outside)
+        canceled = self._past.flow.canceled
+        while True:
+            if not await self._still():
+                return self._script.stopped or f"it took longer than {LONGEST:g} s"
+            due = self._clock.due()
+            following = time_of(happenings[0].time) if happenings else None
+            if due is not None and due <= (following or self._today):
+                self._clock.go_on(due)
+            elif happenings:
+                event = happenings.pop(0)
+                self._clock.go_on(time_of(event.time))
+                await self._happen(event)
+                if canceled and self._canceled_by(event):
+                    canceled = not await self._cancel()
+            elif canceled and await self._cancel():
+                canceled = False
+            elif not len(self._fork.flows):
+                return "it came to its end"
+            else:
+                waits = ", ".join(self._fork.flows.waiting()) or "something that has not happened"
+                return f"it waits for {waits}"
+
+    async def _still(self) -> bool:
+        """Return when nothing moves any more; False when it must not, or does not end."""
+        loop = asyncio.get_running_loop()
+        until, turns, quiet = loop.time() + LONGEST, 0, 0
+        while quiet < 3:
+            if self._script.stopped is not None or loop.time() > until:
+                return False
+            tasks = {task for run in self._fork.flows.runs() for task in run.tasks.values()}
+            tasks |= {run.compensator for run in self._fork.flows.runs() if run.compensator}
+            moving = sum(not task.done() for task in tasks)
+            quiet = quiet + 1 if moving <= self._script.hanging else 0
+            turns += 1
+            await asyncio.sleep(0 if turns < TURNS else 0.001)
+        return True
+
+    async def _happen(self, event: Event) -> None:
+        """Let something that came from outside happen in the fork."""
+        model = about(event)
+        fork = self._fork
+        work = Work(key=event.id, label="", model=model, subject=event.subject)
+        spec = None if model is None else fork.engine.registry.models.get(model)
+        told = event.data.keys() in ({"id", "revision", "changed"}, {"id", "revision"})
+        if spec is not None and told and event.data["id"] == event.subject:
+            change = self._change(spec, event)
+            if change is None:
+                return
+            work.changes[change.key] = change
+        else:
+            source = None if event.source.startswith(OURS) else event.source
+            said = Emission(event.type, event.data, event.subject, source or event.source)
+            work.emissions.append(said)
+        _, draft = await fork.flows.ledger.settle(fork.engine.registry, work)
+        self._applied |= {told.id for told, _ in draft.events}
+
+    def _change(self, spec: ModelSpec, event: Event) -> Change | None:
+        id = str(event.subject)
+        record = self._store.get(spec.key, id)
+        changed = event.data.get("changed")
+        before = None if record is None else spec.value(record)
+        after = None
+        if changed is not None:
+            fields = {"id": id} if record is None else msgspec.json.decode(record.doc)
+            after = spec.decoder.decode(ENCODER.encode({**fields, **changed}))
+        elif record is None:
+            return None
+        return Change(
+            spec=spec,
+            id=id,
+            base=record,
+            before=before,
+            after=after,
+            event=event.type,
+            always=True,
+        )
+
+    def _canceled_by(self, event: Event) -> bool:
+        """Whether it was this event's command that asked for the undo of the flow."""
+        spec = self._fork.engine.registry.models.get(about(event) or "")
+        reason = (self._past.flow.error or "").removeprefix("undone by ")
+        command = None if spec is None else spec.commands.get(reason)
+        return command is not None and command.undo and command.produces == event.type
+
+    async def _cancel(self) -> bool:
+        """Begin the undo of the flow as somebody did; whether there is anything to undo."""
+        run = self._fork.flows.find(self._flow)
+        if run is None or run.flow.state is not FlowState.RUNNING:
+            return False
+        reason = self._past.flow.error or "undone by request"
+
+        def mark(draft: Draft) -> None:
+            self._fork.flows.undoing.begin(draft, self._flow, reason, canceled=True)
+
+        await self._fork.flows.ledger.settle(
+            self._fork.engine.registry,
+            Work(key=self._flow, label=""),
+            locks=(self._flow,),
+            mark=mark,
+        )
+        return True
+
+    # What came of it
+
+    async def _compared(self, asked: str, revision: str, reason: str) -> Replay:
+        flows = [*reversed(await self._store.recent_flows(MOST))]
+        entries = await self._store.events(0, MOST)
+        now = [decode_event(e.doc) for e in entries[1:] if e.id not in self._applied]
+        then = list(self._past.inside.values())
+        steps = _pairs(_steps(self._past.family.values(), then), _steps(flows, now))
+        events = _pairs(_events(then), _events(now))
+        state = await self._state(flows)
+        stopped = self._script.stopped is not None
+        same = not stopped and all(one.same for one in (*steps, *events, *state))
+        return Replay(
+            asked=asked,
+            flow=self._past.flow.id,
+            revision=revision,
+            same=same,
+            reason=reason,
+            stopped=stopped,
+            steps=steps,
+            events=events,
+            state=state,
+            notes=tuple(dict.fromkeys(self._gone())),
+        )
+
+    def _gone(self) -> Iterable[str]:
+        """What is to be said of steps whose port the code of now does not have."""
+        for step in self._past.steps():
+            spec = self._fork.engine.registry.models.get(step.model)
+            if spec is None or spec.port(step.port) is None:
+                yield f"there is no port {step.model}.{step.port} in this code"
+
+    async def _state(self, flows: Iterable[FlowSteps]) -> tuple[Pair, ...]:
+        flow = next(flow for flow, _ in flows if flow.id == self._flow)
+        then = {"state": self._past.flow.state.value, "error": self._past.flow.error}
+        pairs = [pair("flow", then, {"state": flow.state.value, "error": flow.error})]
+        for key in self._past.keys:
+            record = self._store.get(*key)
+            now = None if record is None else msgspec.json.decode(record.doc)
+            pairs.append(pair(" ".join(key), self._past.records.get(key), now))
+        return tuple(pairs)
+
+
+def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Pair, ...]:
+    return tuple(pair(name, then.get(name), now.get(name)) for name in {**then, **now})
+
+
+def _steps(flows: Iterable[FlowSteps], events: Iterable[Event]) -> dict[str, Any]:
+    """How each step stands and what it changed, by port and record."""
+    changed: dict[tuple[str, int], dict[str, Any]] = {}
+    for event in events:
+        if event.flow is not None and event.step is not None:
+            fields = event.data.get("changed")
+            known = changed.setdefault((event.flow, event.step), {})
+            known.update(fields if isinstance(fields, dict) else {})
+    found: dict[str, Any] = {}
+    for _, steps in flows:
+        for step in steps:
+            told: dict[str, Any] = {"state": step.state.value, "failed attempts": step.attempts}
+            told |= {"error": step.error, **changed.get((step.flow, step.n), {})}
+            found[_numbered(f"{step.model}.{step.port} {step.record}", found)] = told
+    return found
+
+
+def _events(events: Iterable[Event]) -> dict[str, Any]:
+    """What each event carries, by its type and subject."""
+    found: dict[str, Any] = {}
+    for event in events:
+        data = event.data.get("changed")
+        if not isinstance(data, dict):
+            data = dict(event.data)
+            if data.keys() == {"flow", "error"}:  # of the host: the flow of now has another id
+                del data["flow"]
+        found[_numbered(f"{event.type} {event.subject or ''}".strip(), found)] = data
+    return found
+
+
+def _numbered(name: str, known: Mapping[str, Any]) -> str:
+    """`name`, with a number when it is there already."""
+    count = 2
+    while (numbered := name if count == 2 else f"{name} ({count - 1})") in known:
+        count += 1
+    return numbered
