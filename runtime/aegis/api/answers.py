@@ -34,6 +34,8 @@ from aegis.core.wire import (
     Groups,
     GroupsAsk,
     InvokeAsk,
+    LogAsk,
+    LogDetail,
     Picture,
     PictureAsk,
     Replay,
@@ -164,6 +166,13 @@ async def _entries(host: Host, flow: str, root: str, causes: Iterable[str]) -> l
         after = page[-1].seq
         found.update((entry.seq, entry) for entry in page if entry.flow == flow)
     return [found[seq] for seq in sorted(found)]
+
+
+async def _log(host: Host, ask: LogAsk) -> LogDetail:
+    text = host.monitor.traceback(ask.n)
+    if text is None:
+        raise NotFoundError(f"there is no traceback of line {ask.n}", hint="it may be too long ago")
+    return LogDetail(text=text)
 
 
 async def _failed(host: Host, ask: FailedAsk) -> FailedDetail:
@@ -301,6 +310,7 @@ _ANSWERS: dict[type[Verb], Callable[[Host, Any], Coroutine[Any, Any, msgspec.Str
     EventAsk: _event,
     FlowAsk: _flow,
     DescriptionAsk: _description,
+    LogAsk: _log,
     FailedAsk: _failed,
     GroupsAsk: _groups,
     ReplayAsk: _replay,
