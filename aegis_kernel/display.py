@@ -18,10 +18,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
-from aegis.engine.failures import FailedGroup
 from aegis.engine.host import HostStatus
-from aegis.engine.lines import failed_line
-from aegis.protocols import Failed
 from aegis_kernel.tables import BAD, DIM, ROWS, cell, codes, short, table
 
 if TYPE_CHECKING:
@@ -72,60 +69,6 @@ class Records(list[T]):
     def __getitem__(self, index: SupportsIndex | slice) -> T | Records[T]:
         found = super().__getitem__(index)
         return Records(found) if isinstance(index, slice) and isinstance(found, list) else found  # type: ignore[return-value]
-
-
-class FailedList(list[Failed]):
-    """What failed and can be tried again, as a table; `host.retry` takes a line of it."""
-
-    def __repr__(self) -> str:
-        lines = (f"{failed.id} {failed.subject or ''}: {failed.error}" for failed in self)
-        return "\n".join(lines) or "nothing failed"
-
-    def _repr_html_(self) -> str:
-        if not self:
-            return f'<div style="{DIM}">nothing failed</div>'
-        rows = [
-            [
-                cell(line.what),
-                f"<code>{cell(failed.subject or '')}</code>",
-                cell(failed.error, 200),
-                str(failed.attempts) if failed.attempts else "",
-                "waits behind an earlier one" if failed.held else "",
-                cell(failed.time),
-            ]
-            for failed, line in ((failed, failed_line(failed)) for failed in self[:ROWS])
-        ]
-        more = len(self) - len(rows)
-        rest = f'<div style="{DIM}">and {more} more</div>' if more else ""
-        columns = ["what", "about", "why", "failed attempts", "", "when"]
-        return f'<div style="overflow-x:auto">{table(columns, rows)}{rest}</div>'
-
-
-class FailedGroups(list[FailedGroup]):
-    """What failed, by its error, as a table; `host.retry_all` takes a line of it."""
-
-    def __repr__(self) -> str:
-        lines = (f"{group.id} {group.count} x {group.what}: {group.error}" for group in self)
-        return "\n".join(lines) or "nothing failed"
-
-    def _repr_html_(self) -> str:
-        if not self:
-            return f'<div style="{DIM}">nothing failed</div>'
-        rows = [
-            [
-                str(group.count),
-                cell(group.what),
-                cell(group.error, 200),
-                cell(group.first),
-                cell(group.last),
-                f"<code>{cell(group.id)}</code>",
-            ]
-            for group in self[:ROWS]
-        ]
-        more = len(self) - len(rows)
-        rest = f'<div style="{DIM}">and {more} more</div>' if more else ""
-        columns = ["failures", "what", "why", "first", "last", "group"]
-        return f'<div style="overflow-x:auto">{table(columns, rows)}{rest}</div>'
 
 
 class DeploymentView:

@@ -22,8 +22,9 @@ from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel import past, tracing, views
-from aegis_kernel.display import FailedGroups, FailedList, HostView, Records
+from aegis_kernel import failures, flows, past, tracing, views
+from aegis_kernel.display import HostView, Records
+from aegis_kernel.failures import FailedGroups
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -347,7 +348,6 @@ VERBS = tuple(
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
-    "failed": FailedList,
     "failed_groups": FailedGroups,
     "list": Records,
 }
@@ -356,8 +356,9 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "graph": views.graph,
     "ports": views.ports,
     "events": views.events,
-    "flow": views.flow,
-    "flows": views.flows,
+    "flow": flows.flow,
+    "flows": flows.flows,
+    "failed": failures.failed,
     "why": past.why,
     "at": past.at,
     "replay": past.replay,

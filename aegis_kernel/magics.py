@@ -17,11 +17,11 @@ from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
 from aegis.engine.failures import GROUP, Told
-from aegis_kernel import past
+from aegis_kernel import failures, past
 from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
-from aegis_kernel.display import FailedGroups, FailedList
+from aegis_kernel.failures import FailedGroups, FailedList
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.mistakes import show_as
 
@@ -187,7 +187,7 @@ class AegisMagics(Magics):
         thread = self.notebook.thread
         if group:
             return FailedGroups(thread.call(thread.host.failed_groups))
-        return FailedList(thread.call(thread.host.failed))
+        return thread.call(failures.failed, thread.host)
 
     def do_retry(self, failure: str) -> None:
         """FAILURE -- try again what failed, by its id, or a whole group"""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from html import escape
+
+from aegis.adapters.graph.figures import latency
 
 ROWS = 50  # of a table; more do not help a reader and make the notebook heavy
 CHARACTERS = 60  # of a value in a table; the tooltip has more
@@ -45,3 +48,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     top = f"<thead><tr>{head}</tr></thead>" if head else ""
     return f'<table style="{TABLE}">{top}<tbody>{body}</tbody></table>'
+
+
+def moment(time: str, said: str) -> str:
+    """A time as HTML, told as `said`; its tooltip is the whole of it."""
+    return f'<span title="{escape(time)}">{escape(said)}</span>'
+
+
+def _seconds(time: str, other: str) -> float | None:
+    try:
+        return (datetime.fromisoformat(time) - datetime.fromisoformat(other)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+
+
+def after(time: str, begin: str) -> str:
+    """How long after `begin`, or the time itself when it is none."""
+    seconds = _seconds(time, begin)
+    return time if seconds is None else f"+{latency(seconds * 1e3)}"

@@ -1,4 +1,4 @@
-"""What a cell shows of a running host: its graph, ports, events, flows and what a block called.
+"""What a cell shows of a running host: its graph, ports, events and what a block called.
 
 Each is a plain value with the figures of the moment, and shows itself in three ways at once: data
 for our extension, which draws it live; HTML without scripts for wherever that is not (a saved
@@ -8,8 +8,7 @@ notebook, papermill, nbconvert); a line of text. `widget` is the same for other 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from itertools import pairwise
@@ -27,14 +26,12 @@ from aegis.adapters.graph.figures import (
     latency,
 )
 from aegis.core.event import Event
-from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.graph import Graph
 from aegis.core.trace import Call, sequence
 from aegis.core.wire import Figure
 from aegis.engine.context import CALLER
-from aegis.engine.lines import flow_line
 from aegis.engine.monitor import Trace
-from aegis_kernel.tables import BAD, BUSY, DIM, GOOD, QUIET, ROWS, cell, codes, table
+from aegis_kernel.tables import BAD, BUSY, DIM, GOOD, QUIET, ROWS, after, cell, codes, moment, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -223,8 +220,8 @@ class EventsView(Live, list[Event]):
         shown = self[-ROWS:]
         rows = [
             [
-                _time(event.time, event.time[11:23]),
-                "" if before is None else escape(_after(event.time, before.time)),
+                moment(event.time, event.time[11:23]),
+                "" if before is None else escape(after(event.time, before.time)),
                 f"<code>{cell(event.type)}</code>",
                 cell(event.subject or ""),
                 cell(_component(event)),
@@ -247,109 +244,6 @@ class EventsView(Live, list[Event]):
     def __getitem__(self, index: Any) -> Any:
         found = super().__getitem__(index)
         return list(found) if isinstance(index, slice) else found
-
-
-class FlowView(Live):
-    """One flow with its steps: states, failed attempts, errors, and what was undone."""
-
-    COLOURS = {  # noqa: RUF012 -- a table, never changed
-        FlowState.RUNNING: BUSY,
-        FlowState.COMPENSATING: BUSY,
-        FlowState.COMPLETED: GOOD,
-        FlowState.COMPENSATED: QUIET,
-        FlowState.COMPENSATION_FAILED: BAD,
-        StepState.WAITING: QUIET,
-        StepState.READY: BUSY,
-        StepState.ASKED: QUIET,
-        StepState.DONE: GOOD,
-        StepState.REFUSED: BAD,
-        StepState.FAILED: BAD,
-        StepState.UNKNOWN: BAD,
-        StepState.DROPPED: QUIET,
-        StepState.UNDONE: QUIET,
-        StepState.UNDO_FAILED: BAD,
-        StepState.UNDO_SKIPPED: BAD,
-    }
-    SIGNS = {  # noqa: RUF012 -- as COLOURS: colour is never the only sign
-        StepState.WAITING: "\u2026",
-        StepState.READY: "\u25b6",
-        StepState.ASKED: "\u25d4",
-        StepState.DONE: "\u2713",
-        StepState.REFUSED: "\u2717",
-        StepState.FAILED: "\u2717",
-        StepState.UNKNOWN: "?",
-        StepState.DROPPED: "\u2013",
-        StepState.UNDONE: "\u21b6",
-        StepState.UNDO_FAILED: "\u21b6\u2717",
-        StepState.UNDO_SKIPPED: "\u21b6\u2013",
-    }
-
-    def __init__(self, flow: Flow, steps: Sequence[Step], waits: str | None = None) -> None:
-        self.flow = flow
-        self.steps = sorted(steps, key=lambda step: step.n)
-        self.waits = waits
-
-    def seen(self) -> dict[str, Any]:
-        """The flow as a line of the wire."""
-        line = flow_line(self.flow, self.steps, self.waits)
-        return {"view": "flow", "flow": self.flow.id, "flows": [_plain(line)]}
-
-    def html(self) -> str:
-        """The steps as a table; what was undone shows the way back."""
-        flow = self.flow
-        waits = f" waits for {cell(self.waits)}," if self.waits else ""
-        head = (
-            f"<div><strong>{cell(flow.model)}</strong> <code>{cell(flow.record)}</code> "
-            f"{self._state(flow.state)}{waits} "
-            f'<span style="{DIM}">{cell(flow.component)} {cell(flow.version)}, '
-            f"flow <code>{cell(flow.id)}</code></span></div>"
-        )
-        error = f'<div style="color:{BAD}">{cell(flow.error, 400)}</div>' if flow.error else ""
-        rows = [
-            [
-                str(step.n),
-                cell(step.port),
-                self._state(step.state),
-                str(step.attempts) if step.attempts else "",
-                cell(step.error or "", 160),
-                _time(step.updated, _after(step.updated, flow.created)),
-            ]
-            for step in self.steps
-        ]
-        columns = ["", "port", "state", "failed attempts", "error", "changed"]
-        undone = [step for step in reversed(self.steps) if step.state in _UNDONE]
-        back = " \u2190 ".join(f"{self.SIGNS[step.state]} {cell(step.port)}" for step in undone)
-        undo = f'<div style="{DIM}">undo: {back}</div>' if back else ""
-        return f"<div>{head}{error}{table(columns, rows)}{undo}</div>"
-
-    def __repr__(self) -> str:
-        steps = " ".join(f"{self.SIGNS[step.state]} {step.port}" for step in self.steps)
-        error = f" ({self.flow.error})" if self.flow.error else ""
-        return f"flow of {self.flow.model} {self.flow.record}: {self.flow.state}{error}: {steps}"
-
-    def __iter__(self) -> Iterator[Any]:
-        """`for flow, steps in host.flows(order)`."""
-        return iter((self.flow, self.steps))
-
-    def _state(self, state: FlowState | StepState) -> str:
-        sign = f"{self.SIGNS[state]} " if isinstance(state, StepState) else ""
-        return f'<span style="color:{self.COLOURS[state]}">{sign}{escape(state)}</span>'
-
-
-class FlowList(Live, list[FlowView]):
-    """Flows one below the other."""
-
-    def seen(self) -> dict[str, Any]:
-        """All of them."""
-        return {"view": "flow", "flows": [line for flow in self for line in flow.seen()["flows"]]}
-
-    def html(self) -> str:
-        """All of them."""
-        shown = "".join(flow.html() for flow in self)
-        return f"<div>{shown}</div>" if shown else f'<div style="{DIM}">no flows</div>'
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self)) or "no flows"
 
 
 class TraceView(Live):
@@ -486,20 +380,6 @@ async def events(
     return found
 
 
-async def flow(host: Host, of: Any) -> FlowView | None:
-    """The last flow about a record, or the flow of that id; None when there is none."""
-    if isinstance(of, str):
-        one = await host.flow(of)
-        return None if one is None else FlowView(*one)
-    found = await host.flows(of)
-    return FlowView(*found[-1]) if found else None
-
-
-async def flows(host: Host, record: Any) -> FlowList:
-    """The flows about a record with their steps, oldest first."""
-    return FlowList(FlowView(*found) for found in await host.flows(record))
-
-
 def _begin(host: Host) -> tuple[AbstractContextManager[Trace], Trace]:
     tracing = host.monitor.trace(CALLER.get())
     return tracing, tracing.__enter__()
@@ -523,8 +403,6 @@ async def _end(
 
 
 # --- how it is shown ------------------------------------------------------------------------------
-
-_UNDONE = frozenset({StepState.UNDONE, StepState.UNDO_FAILED})
 
 
 def _show(view: Live) -> None:
@@ -560,20 +438,3 @@ def _state(figure: Figure) -> str:
     }[figure.state]
     said = escape(explained(figure))
     return f'<span style="color:{colour}" title="{said}">{sign} {figure.state}</span>'
-
-
-def _time(time: str, said: str) -> str:
-    return f'<span title="{escape(time)}">{escape(said)}</span>'
-
-
-def _seconds(time: str, other: str) -> float | None:
-    try:
-        return (datetime.fromisoformat(time) - datetime.fromisoformat(other)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-
-
-def _after(time: str, begin: str) -> str:
-    """How long after `begin`, or the time itself when it is none."""
-    seconds = _seconds(time, begin)
-    return time if seconds is None else f"+{latency(seconds * 1e3)}"

@@ -185,6 +185,8 @@ export interface FailedGroup {
 
 /**
  * A line of the host's log. `source` is the logger: `host`, `http`, or a component.
+ *
+ * With `more` there is a traceback, which `LogAsk` fetches.
  */
 export interface LogLine {
   readonly n: number;
@@ -192,6 +194,7 @@ export interface LogLine {
   readonly level: Level;
   readonly source: string;
   readonly text: string;
+  readonly more: boolean;
 }
 
 /**
@@ -330,6 +333,13 @@ export interface Replay {
 }
 
 /**
+ * The traceback of a line of the log: of an error of component code its own lines only.
+ */
+export interface LogDetail {
+  readonly text: string;
+}
+
+/**
  * The OpenAPI document of the host's API.
  */
 export interface Description {
@@ -397,6 +407,14 @@ export interface FlowAsk {
  */
 export interface DescriptionAsk {
   readonly verb: "description";
+}
+
+/**
+ * The traceback of a line of the log, by its number.
+ */
+export interface LogAsk {
+  readonly verb: "log";
+  readonly n: number;
 }
 
 /**
@@ -530,6 +548,7 @@ export type Verb =
   | EventAsk
   | FlowAsk
   | DescriptionAsk
+  | LogAsk
   | FailedAsk
   | GroupsAsk
   | WhyAsk
@@ -564,6 +583,7 @@ export interface Answers {
   readonly event: EventDetail;
   readonly flow: FlowDetail;
   readonly description: Description;
+  readonly log: LogDetail;
   readonly failed: FailedDetail;
   readonly groups: Groups;
   readonly why: Why;
@@ -588,6 +608,7 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   event: "view",
   flow: "view",
   description: "view",
+  log: "view",
   failed: "view",
   groups: "view",
   why: "view",

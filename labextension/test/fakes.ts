@@ -108,7 +108,15 @@ export function step(
 }
 
 export function line(n: number, change: Partial<LogLine> = {}): LogLine {
-  return { n, time: stamp(n), level: 'info', source: 'host', text: `line ${n}`, ...change };
+  return {
+    n,
+    time: stamp(n),
+    level: 'info',
+    source: 'host',
+    text: `line ${n}`,
+    more: false,
+    ...change,
+  };
 }
 
 export function component(name: string, change: Partial<Component> = {}): Component {

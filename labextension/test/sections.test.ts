@@ -305,6 +305,20 @@ describe('the log', () => {
     choice.dispatchEvent(new Event('change'));
     expect(texts('.aegis-Wrap')).toEqual([HOSTILE]);
   });
+
+  test('a line with a traceback opens to it, as text; the others do not open', async () => {
+    desk.seat(new LogSection(desk));
+    desk.answer = () => ({ text: HOSTILE });
+    desk.see({ status: status(), log: [line(1), line(2, { level: 'warning', more: true })] });
+    expect(heads().map(({ tagName }) => tagName)).toEqual(['BUTTON', 'DIV']);
+    press(heads()[1]!, 'ArrowRight');
+    expect(heads()[1]!.hasAttribute('aria-expanded')).toBe(false);
+    heads()[0]!.click();
+    await settle();
+    expect(desk.asked).toEqual([{ verb: 'log', n: 2 }]);
+    expect(texts('pre')).toEqual([HOSTILE]);
+    expect(all('img')).toEqual([]);
+  });
 });
 
 describe('the keyboard', () => {

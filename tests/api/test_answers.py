@@ -159,6 +159,14 @@ async def test_a_group_is_discarded(notes, ear):
     assert (await notes.failed(), ear.heard) == ([], [])
 
 
+async def test_the_traceback_of_a_line_of_the_log_is_fetched(notes):
+    log = notes.monitor.frame(0, frozenset({"log"})).log
+    line = next(line for line in log if line.more)
+    assert "OSError: deaf to" in (await ask(notes, wire.LogAsk(n=line.n))).text
+    with pytest.raises(NotFoundError):
+        await ask(notes, wire.LogAsk(n=0))
+
+
 # --- undo -----------------------------------------------------------------------------------------
 
 

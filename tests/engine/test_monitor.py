@@ -448,3 +448,40 @@ async def test_views_hear_at_once_at_which_step_an_undo_stopped(shop, desk):
         ("pack", "undo failed"),
         ("ship", "refused"),
     ]
+
+
+async def test_the_log_says_that_a_flow_gave_up_and_where_in_its_code(shop, desk):
+    async def lost(_):
+        raise OSError("no road")
+
+    desk.replies["ship"] = lost
+    order = await shop.create("Order", total="5")
+    await quiet(shop)
+    log = shop.monitor.frame(0, ALL).log
+    attempt, gave_up, flow = [line for line in log if order.id in line.text]
+    assert "ship of" in attempt.text
+    assert gave_up.text == f"orders.Order.ship of {order.id} gave up: OSError: no road"
+    told = f"the flow of orders.Order {order.id} gave up, and is undone: ship: OSError: no road"
+    assert (flow.level, flow.text, flow.more) == ("warning", told, False)
+    for line in (attempt, gave_up):
+        assert line.more
+        lines = shop.monitor.traceback(line.n).splitlines()
+        places = [text.strip() for text in lines if text.startswith("  File")]
+        assert [place.rpartition(" in ")[2] for place in places] == ["ship", "do"]
+        assert "return await self.say(what, order, idempotency_key())" in "".join(lines)
+        assert lines[-1] == "OSError: no road"
+    assert shop.monitor.traceback(flow.n) is None
+
+
+async def test_a_flow_that_was_canceled_is_no_problem_of_anybody(shop, desk):
+    desk.replies["pay"] = never
+    order = await shop.create("Order", total="5")
+    await until(lambda: desk.running)
+    await shop.call(order, "cancel")
+    await quiet(shop)
+    frame = shop.monitor.frame(0, ALL)
+    assert [flow.canceled for flow in frame.flows if flow.steps[0].port == "pay"] == [True]
+    assert (frame.failed, frame.status.failed, frame.status.problems) == ((), 0, ())
+    assert [component.health for component in frame.status.components] == ["ok"]
+    said = [(line.level, line.text) for line in frame.log if order.id in line.text]
+    assert said == [("info", f"the flow of orders.Order {order.id} was canceled, and is undone")]

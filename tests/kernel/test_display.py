@@ -15,9 +15,10 @@ from aegis import Model, Secret, command, port
 from aegis.adapters.components.python import PythonLoader
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
-from aegis.core.flow import Flow, FlowState, Step, StepState
+from aegis.core.flow import Flow, FlowState, Step, StepState, Wait
 from aegis.core.graph import Edge, Graph, Node
 from aegis.engine.host import ComponentStatus, HostStatus
+from aegis.protocols import Failed
 from aegis_kernel.display import (
     DeploymentView,
     HostView,
@@ -30,7 +31,9 @@ from aegis_kernel.display import (
     register,
     unregister,
 )
-from aegis_kernel.views import FlowView, GraphView
+from aegis_kernel.failures import FailedList
+from aegis_kernel.flows import FlowView
+from aegis_kernel.views import GraphView
 
 NASTY = "<script>alert('x')</script><img src=x onerror=alert(1)>\" & '"
 
@@ -240,15 +243,76 @@ def test_a_flow_shows_steps_failures_and_what_was_undone():
     ]
     view = FlowView(flow, steps)
     page = harmless(view.html())
-    assert [row[:4] for row in page.rows[1:]] == [
-        ["0", "authorize", "\u21b6 undone", ""],
-        ["1", "pick", "\u21b6\u2717 undo failed", ""],
-        ["2", "ship", "\u2717 failed", "3"],
+    assert [row[:5] for row in page.rows[1:]] == [
+        ["0", "authorize", "\u21b6 undone", "", ""],
+        ["1", "pick", "\u21b6\u2717 undo failed", "", ""],
+        ["2", "ship", "\u2717 failed", "", "3"],
     ]
-    assert page.rows[3][4] == NASTY
-    assert "compensation failed" in page.text
+    assert page.rows[3][5] == NASTY
+    assert "compensation failed at pick" in page.text
+    assert 'host.continue_undo("f")' in page.text
+    assert 'host.skip_undo("f")' in page.text
     text = f"({NASTY}): \u21b6 authorize \u21b6\u2717 pick \u2717 ship"
-    assert repr(view) == f"flow of orders.Order a1: compensation failed {text}"
+    assert repr(view) == f"flow of orders.Order a1: compensation failed at pick {text}"
+
+
+def test_a_flow_shows_what_its_steps_wait_for_and_until_when():
+    flow = Flow(
+        id="f", root="e", component="orders", version="1.0.0", digest="d", model="orders.Order",
+        record="a1", state=FlowState.RUNNING, created="", updated="",
+    )  # fmt: skip
+    asked = step(0, "pick", StepState.ASKED)
+    asked.wait = Wait(events=(f"{NASTY}.picked", "warehouse.failed"))
+    asked.updated, asked.due = "2026-01-01T23:59:00.000Z", "2026-01-02T14:05:10.000Z"
+    again = step(1, "pay", StepState.READY, 2, NASTY)
+    again.updated, again.due = "2026-01-01T14:05:00.000Z", "2026-01-01T14:05:07.500Z"
+    view = FlowView(flow, [asked, again, step(2, "ship", StepState.WAITING)])
+    waits = [row[3] for row in harmless(view.html()).rows[1:]]
+    assert waits == [
+        f"{NASTY}.picked or warehouse.failed until 2026-01-02 14:05:10Z",
+        "its next attempt at 14:05:07Z",
+        "its condition",
+    ]
+    assert [f"({text})" in repr(view) for text in waits] == [True] * 3
+    assert "host.continue_undo" not in view.html()
+
+
+def test_a_flow_that_was_canceled_says_so():
+    flow = Flow(
+        id="f", root="e", component="orders", version="1.0.0", digest="d", model="orders.Order",
+        record="a1", state=FlowState.COMPENSATED, created="", updated="", canceled=True,
+    )  # fmt: skip
+    view = FlowView(flow, [step(0, "pay", StepState.UNDONE)])
+    assert "compensated, canceled" in harmless(view.html()).text
+    assert repr(view) == "flow of orders.Order a1: compensated, canceled: \u21b6 pay"
+
+
+def test_what_failed_shows_its_input_and_what_has_the_same_error():
+    def failed(seq, error):
+        return Failed(
+            subscriber="notes:hear", seq=seq, event="e", subject=f"note-{seq}", error=error,
+            attempts=1, time="t", what="note.created",
+        )  # fmt: skip
+
+    several = FailedList(
+        [failed(1, f"{NASTY} 11"), failed(2, f"{NASTY} 12"), failed(3, "another")],
+        {"listener:notes:hear:1": {"text": NASTY, "n": 1}},
+    )
+    page = harmless(several._repr_html_())
+    varying = NASTY.replace("1", "#")
+    assert page.rows[1][:3] == ["2", "note.created for notes.hear", f"{varying} #"]
+    one = next(row for row in page.rows if row[1] == "note-1")
+    assert one[3].startswith("2 fields")
+    assert NASTY in one[3].replace('\\"', '"')
+    said = repr(several).splitlines()
+    assert said[0].endswith(f"2 x note.created for notes.hear: {varying} #")
+    assert "input: {" in said[2]
+    assert [line.partition(" ")[0] for line in said[3:]] == [
+        "listener:notes:hear:2",
+        "listener:notes:hear:3",
+    ]
+    assert repr(FailedList()) == "nothing failed"
+    assert "failures" not in FailedList([failed(3, "another")])._repr_html_()
 
 
 def test_every_state_has_a_colour_and_every_step_a_sign():

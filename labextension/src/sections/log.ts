@@ -22,7 +22,7 @@ export class LogSection implements Section {
   private _least: Level = 'debug';
   private _log: readonly LogLine[] | null = null;
 
-  constructor(desk: Desk) {
+  constructor(private readonly desk: Desk) {
     const { say } = desk;
     this._list = new List<LogLine>(
       {
@@ -38,6 +38,8 @@ export class LogSection implements Section {
           ),
           make('span', { class: 'aegis-Wrap' }, line.text),
         ],
+        opens: ({ more }) => more,
+        detail: ({ n }) => ({ node: this._traceback(n) }),
       },
       { say, label: say('Log') },
     );
@@ -74,6 +76,28 @@ export class LogSection implements Section {
     this._log = state.log;
     const least = RANK[this._least];
     this._list.update(state.log.filter((line) => RANK[line.level] >= least).reverse());
+  }
+
+  /** Where in its own lines component code went wrong. */
+  private _traceback(n: number): HTMLElement {
+    const { say, ask } = this.desk;
+    const node = make('div', {}, say('Loading…'));
+    void ask({ verb: 'log', n }).then(
+      ({ text }) => {
+        const label = say('Traceback');
+        node.replaceChildren(
+          make(
+            'pre',
+            { class: 'aegis-Json', tabindex: 0, role: 'group', 'aria-label': label },
+            text,
+          ),
+        );
+      },
+      (error: unknown) => {
+        node.replaceChildren(paragraph(error instanceof Error ? error.message : String(error)));
+      },
+    );
+    return node;
   }
 
   dispose(): void {

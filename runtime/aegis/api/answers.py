@@ -34,6 +34,8 @@ from aegis.core.wire import (
     Groups,
     GroupsAsk,
     InvokeAsk,
+    LogAsk,
+    LogDetail,
     Picture,
     PictureAsk,
     Replay,
@@ -166,6 +168,13 @@ async def _entries(host: Host, flow: str, root: str, causes: Iterable[str]) -> l
     return [found[seq] for seq in sorted(found)]
 
 
+async def _log(host: Host, ask: LogAsk) -> LogDetail:
+    text = host.monitor.traceback(ask.n)
+    if text is None:
+        raise NotFoundError(f"there is no traceback of line {ask.n}", hint="it may be too long ago")
+    return LogDetail(text=text)
+
+
 async def _failed(host: Host, ask: FailedAsk) -> FailedDetail:
     kind, _, rest = ask.id.partition(":")
     subscriber = ask.id if kind == "flow" else rest.rpartition(":")[0]
@@ -173,28 +182,33 @@ async def _failed(host: Host, ask: FailedAsk) -> FailedDetail:
     if not found:
         raise NotFoundError(f"{ask.id[:120]!r} is not on the failed list", hint=HINT)
     (failed,) = found
-    if failed.kind == "listener":
-        return FailedDetail(line=failed_line(failed), input=await _data(host, failed))
-    stored = await host.store.flow(rest)
-    if stored is None:
-        return FailedDetail(line=failed_line(failed), input=None)
-    flow, steps = stored
-    # Where its undo has stopped, a retry goes on with that, and takes no input.
-    record = host.store.get(flow.model, flow.record)
-    if flow.state is not FlowState.COMPENSATED:
-        record = None
+    stored = await host.store.flow(rest) if failed.kind == "flow" else None
     return FailedDetail(
         line=failed_line(failed),
-        input=None if record is None else msgspec.json.decode(record.sound().doc),
-        flow=host.monitor.flow_line(flow, steps),
+        input=await input_of(host, failed),
+        flow=None if stored is None else host.monitor.flow_line(*stored),
     )
 
 
-async def _data(host: Host, failed: Failed) -> dict[str, Any] | None:
-    try:
-        return (await host.input(failed)).data
-    except NotFoundError:
+async def input_of(host: Host, failed: Failed) -> dict[str, Any] | None:
+    """What a retry of a failure is given: the data of its event, or the record of its flow.
+
+    None where there is nothing to edit: the event has left the journal, the record is deleted, or
+    the undo has stopped, with which a retry goes on.
+    """
+    if failed.kind == "listener":
+        try:
+            return (await host.input(failed)).data
+        except NotFoundError:
+            return None
+    stored = await host.store.flow(failed.id.partition(":")[2])
+    if stored is None or stored[0].state is not FlowState.COMPENSATED:
         return None
+    record = host.store.get(stored[0].model, stored[0].record)
+    if record is None:
+        return None
+    given: dict[str, Any] = msgspec.json.decode(record.sound().doc)
+    return given
 
 
 async def _groups(host: Host, _: GroupsAsk) -> Groups:
@@ -296,6 +310,7 @@ _ANSWERS: dict[type[Verb], Callable[[Host, Any], Coroutine[Any, Any, msgspec.Str
     EventAsk: _event,
     FlowAsk: _flow,
     DescriptionAsk: _description,
+    LogAsk: _log,
     FailedAsk: _failed,
     GroupsAsk: _groups,
     ReplayAsk: _replay,

@@ -189,13 +189,17 @@ class FailedGroup(_Value, frozen=True):
 
 
 class LogLine(_Value, frozen=True):
-    """A line of the host's log. `source` is the logger: `host`, `http`, or a component."""
+    """A line of the host's log. `source` is the logger: `host`, `http`, or a component.
+
+    With `more` there is a traceback, which `LogAsk` fetches.
+    """
 
     n: int
     time: str
     level: Level
     source: str
     text: str
+    more: bool = False
 
 
 # --- from the host --------------------------------------------------------------------------------
@@ -328,6 +332,12 @@ class Replay(_Value, frozen=True):
     stopped: str | None = None
 
 
+class LogDetail(_Value, frozen=True):
+    """The traceback of a line of the log: of an error of component code its own lines only."""
+
+    text: str
+
+
 class Description(_Value, frozen=True):
     """The OpenAPI document of the host's API."""
 
@@ -395,6 +405,14 @@ class DescriptionAsk(_Value, frozen=True, tag_field="verb", tag="description"):
 
     right: ClassVar[Right] = "view"
     answer: ClassVar[type] = Description
+
+
+class LogAsk(_Value, frozen=True, tag_field="verb", tag="log"):
+    """The traceback of a line of the log, by its number."""
+
+    right: ClassVar[Right] = "view"
+    answer: ClassVar[type] = LogDetail
+    n: int
 
 
 class FailedAsk(_Value, frozen=True, tag_field="verb", tag="failed"):
@@ -519,6 +537,7 @@ Verb = (
     | EventAsk
     | FlowAsk
     | DescriptionAsk
+    | LogAsk
     | FailedAsk
     | GroupsAsk
     | WhyAsk

@@ -134,8 +134,8 @@ class Monitor:
         self._place = {"address": "", "notebook": ""}
         self._data: str | None = None
         self._status_changed = 0
-        self._lines: deque[tuple[int, LogLine]] = deque(maxlen=LINES)
-        self._inbox: deque[tuple[str, Level, str, str]] = deque(maxlen=LINES)
+        self._lines: deque[tuple[int, LogLine, str | None]] = deque(maxlen=LINES)
+        self._inbox: deque[tuple[str, Level, str, str, str | None]] = deque(maxlen=LINES)
         self._numbers = itertools.count(1)
         self._posted = False
         # The thread of the host's loop, once there is one.
@@ -386,9 +386,9 @@ class Monitor:
             self._data = data
         self._status_changed = self.touch()
 
-    def note(self, level: Level, source: str, text: str) -> None:
-        """A line for the log; any thread may write it."""
-        self._inbox.append((self._clock.stamp(), level, source, text))
+    def note(self, level: Level, source: str, text: str, more: str | None = None) -> None:
+        """A line for the log, with the traceback behind it; any thread may write it."""
+        self._inbox.append((self._clock.stamp(), level, source, text, more))
         if not self._posted:
             self._posted = True  # before it is posted: the loop may be quicker than this thread
             if not self.soon(self._read_notes):
@@ -408,9 +408,20 @@ class Monitor:
     def _read_notes(self) -> None:
         self._posted = False
         while self._inbox:
-            time, level, source, text = self._inbox.popleft()
-            line = LogLine(n=next(self._numbers), time=time, level=level, source=source, text=text)
-            self._lines.append((self.touch(), line))
+            time, level, source, text, more = self._inbox.popleft()
+            line = LogLine(
+                n=next(self._numbers),
+                time=time,
+                level=level,
+                source=source,
+                text=text,
+                more=more is not None,
+            )
+            self._lines.append((self.touch(), line, more))
+
+    def traceback(self, n: int) -> str | None:
+        """The traceback of a line of the log, by its number; None where there is none."""
+        return next((more for _, line, more in self._lines if line.n == n), None)
 
     def publish(self, label: str, emission: Emission) -> None:
         """Publish an event of the host itself about what the code `label` does, in no flow."""
@@ -530,7 +541,7 @@ class Monitor:
                 if "failed" in topics and (reset or self._failed_changed > since)
                 else None
             ),
-            log=tuple(line for n, line in self._lines if n > since) if "log" in topics else (),
+            log=tuple(line for n, line, _ in self._lines if n > since) if "log" in topics else (),
         )
         self._ends[self.cursor] = self._events[-1][1] if self._events else 0
         self._ends.move_to_end(self.cursor)

@@ -279,6 +279,7 @@ class Steps:
             attempts,
             said(error),
             pause,
+            extra={"fault": error},
         )
         counted = step.failed(said(error))
         counted.due = stamped(self._flows.ledger.clock.now() + timedelta(seconds=pause))
@@ -434,6 +435,9 @@ class Steps:
             self._flows.undoing.begin(draft, run.flow.id, f"{step.port}: {failed.error}")
 
         await self.commit(run, work, mark)
+        if state is not StepState.REFUSED:  # who refused has nothing to mend
+            what = f"{located.model.key}.{step.port} of {step.record}"
+            _log.warning("%s gave up: %s", what, failed.error, extra={"fault": error})
 
     async def pause(self, run: Run, seconds: float | None, gates: Sequence[Gate]) -> None:
         """Sleep before the next attempt, unless the host is closing or there will be none.

@@ -202,6 +202,7 @@ class Undo:
                     attempts,
                     said(error),
                     pause,
+                    extra={"fault": error},
                 )
             finally:
                 fresh.resident.leave()
@@ -245,6 +246,13 @@ class Undo:
             draft.after.append(lambda: self._flows.end(run, flow))
 
         await self._steps.commit(run, work, mark)
+        what = f"the flow of {run.flow.model} {run.flow.record}"
+        if step is not None:
+            _log.error("%s stopped half undone, at %s: %s", what, step.port, error)
+        elif run.flow.canceled:
+            _log.info("%s was canceled, and is undone", what)
+        else:
+            _log.warning("%s gave up, and is undone: %s", what, error)
 
     def _failure(self, flow: Flow, run: Run) -> Failed:
         """A flow that has ended undone, or whose undo stopped, as the failed list has it."""
