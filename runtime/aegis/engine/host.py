@@ -567,17 +567,30 @@ class Host:
             seq = entry.seq
         return await history.at(self.store, seq, spec, id)
 
-    async def replay(self, id: str | int, revision: str | None = None) -> Replay:
+    async def replay(
+        self, of: Flow | Failed | Model | str | int, revision: str | None = None
+    ) -> Replay:
         """Run a flow again on a fork of the data, with recorded answers; the differences.
 
-        `id` is a flow's, or that of one of its events or its number. It runs on the live code, or
-        on `revision`: a label as `orders@1.0.0+3fa9c1d2`, a version, or the text of a component.
+        `of` is a flow or its id, one of its events by id or number, a line of the failed list, or a
+        record: its newest flow. It runs on the live code, or on `revision`: a label as
+        `orders@1.0.0+3fa9c1d2`, a version, or the text of a component.
         Nothing real is touched: adapters are not asked, a call that was not recorded ends it.
         Raises NotFoundError, RecordingError when nothing is recorded or it does not open,
         ComponentError for code that does not load, ClosedError for a component that is not loaded.
         """
         self._deploys.check_open()
-        return await self._replays.replay(str(id), revision)
+        id = str(of)
+        if isinstance(of, Flow):
+            id = of.id
+        elif isinstance(of, Failed):
+            id = of.id.removeprefix("flow:")
+        elif isinstance(of, Model):
+            flows = await self.flows(of)
+            if not flows:
+                raise NotFoundError(f"{type(of).__name__} {of.id!r} has no flow")
+            id = flows[-1][0].id
+        return await self._replays.replay(id, revision)
 
     # What it looks like
 

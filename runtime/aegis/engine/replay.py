@@ -15,6 +15,7 @@ from aegis.core.component import ENCODER, ModelSpec, Revision, Source
 from aegis.core.errors import ClosedError, InvalidError, NotFoundError, RecordingError
 from aegis.core.event import Emission, Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step
+from aegis.core.keep import Keep
 from aegis.core.past import Past
 from aegis.core.replay import Pair, Replay, pair
 from aegis.engine.causes import OURS
@@ -108,6 +109,7 @@ class Replays:
                 bindings=None,
                 defaults=None,
                 limits=Limits(grace=0.05),
+                keep=Keep(),
                 stage=script.stage,
             )
             await fork.open()
