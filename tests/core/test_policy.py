@@ -65,7 +65,11 @@ def test_what_may_be_attempted_again_is_said_by_types_or_a_function():
     ("said", "words"),
     [
         ({"timeout": float("nan")}, "timeout must be above 0"),
-        ({"factor": 0.5}, "factor must be 1 or more"),
+        ({"timeout": float("inf")}, "a year at most"),
+        ({"backoff": 1e9}, "backoff must be 0 seconds to a year"),
+        ({"backoff_most": float("inf")}, "a year at most"),
+        ({"factor": 0.5}, "factor must be 1 to 1000"),
+        ({"factor": float("inf")}, "factor must be 1 to 1000"),
         ({"backoff_most": 0}, "backoff_most must be above 0"),
         ({"jitter": 1.5}, "jitter is a share"),
         ({"jitter": -0.1}, "jitter is a share"),

@@ -81,7 +81,7 @@ def test_the_mark_keeps_what_the_author_said():
     [
         ({"timeout": 0}, "timeout must be above 0"),
         ({"retries": -1}, "retries must be 0 or more"),
-        ({"backoff": -0.1}, "backoff must be 0"),
+        ({"backoff": -0.1}, "backoff must be 0 seconds"),
         ({"consumes": "Order Created"}, "no event name"),
         ({"consumes": ["order.created", "x y"]}, "no event name"),
     ],

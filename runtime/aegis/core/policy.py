@@ -14,6 +14,11 @@ from aegis.core.errors import ConfigError, InvalidError, closest
 RetryIf = Callable[[Exception], bool] | type[Exception] | tuple[type[Exception], ...]
 
 
+# Seconds: what is longer is a slip of the pen, and times beyond all calendars cannot be stored.
+LONGEST = 366 * 86400.0
+STEEPEST = 1000.0
+
+
 class Attempts(TypedDict, total=False):
     """What an author may say of attempts: see `port`."""
 
@@ -101,16 +106,18 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check(said: Policy | Policies) -> None:
     """Raise InvalidError for what makes no sense; None is left to the configuration."""
-    if said.timeout is not None and not said.timeout > 0:
-        raise InvalidError(f"timeout must be above 0 seconds, not {said.timeout}")
+    if said.timeout is not None and not 0 < said.timeout <= LONGEST:
+        raise InvalidError(f"timeout must be above 0 seconds, a year at most, not {said.timeout}")
     if said.retries is not None and said.retries < 0:
         raise InvalidError(f"retries must be 0 or more, not {said.retries}")
-    if said.backoff is not None and not said.backoff >= 0:
-        raise InvalidError(f"backoff must be 0 seconds or more, not {said.backoff}")
-    if said.factor is not None and not said.factor >= 1:
-        raise InvalidError(f"factor must be 1 or more, not {said.factor}")
-    if said.backoff_most is not None and not said.backoff_most > 0:
-        raise InvalidError(f"backoff_most must be above 0 seconds, not {said.backoff_most}")
+    if said.backoff is not None and not 0 <= said.backoff <= LONGEST:
+        raise InvalidError(f"backoff must be 0 seconds to a year, not {said.backoff}")
+    if said.factor is not None and not 1 <= said.factor <= STEEPEST:
+        raise InvalidError(f"factor must be 1 to {STEEPEST:g}, not {said.factor}")
+    if said.backoff_most is not None and not 0 < said.backoff_most <= LONGEST:
+        raise InvalidError(
+            f"backoff_most must be above 0 seconds, a year at most, not {said.backoff_most}"
+        )
     if said.jitter is not None and not 0 <= said.jitter <= 1:
         raise InvalidError(f"jitter is a share of the pause, 0 to 1, not {said.jitter}")
     if said.retry_if is not None and not _judges(said.retry_if):

@@ -28,7 +28,7 @@ import msgspec
 
 from aegis.core.errors import AegisError, InvalidError
 from aegis.core.event import NAME, PATTERN, Event
-from aegis.core.policy import Attempts, Policies, RetryIf
+from aegis.core.policy import LONGEST, Attempts, Policies, RetryIf
 from aegis.core.schedule import FIRED, Schedule
 
 M = TypeVar("M")
@@ -262,8 +262,8 @@ def waiting(
     for name in events:
         if not NAME.match(name):
             raise InvalidError(f"{name!r} is no event name", hint="use the form 'noun.verbed'")
-    if deadline <= 0:
-        raise InvalidError(f"deadline must be above 0 seconds, not {deadline}")
+    if not 0 < deadline <= LONGEST:
+        raise InvalidError(f"deadline must be above 0 seconds, a year at most, not {deadline}")
     return Waiting(events, by, float(deadline), record)
 
 
