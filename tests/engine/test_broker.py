@@ -419,14 +419,14 @@ class Horn(Model, endpoint="horns"):
         return self.update(loud=self.loud + 1)
     @port(consumes="horn.tuned", produces="horn.played", retries=0)
     def play(self) -> "Horn":
-        return self.update(text="x" * 2_000_000)
+        return self.update(text="x" * 3_000_000)
     @command(produces="horn.tuned")
     def tune(self) -> "Horn":
         return self.update(loud=-1)
 
 @on("horn.created", retries=0)
 def echo(event: Event) -> None:
-    emit("echo.heard", event.subject, what="x" * 2_000_000)
+    emit("echo.heard", event.subject, what="x" * 3_000_000)
 """
 
 
@@ -449,7 +449,7 @@ async def test_an_event_too_large_is_refused_by_type_and_size_with_all_that_came
     horn = await horns.create("Horn")
     await horns.call(horn, "blow", size=MAX_EVENT - 1000)
     before = horns.store.last_seq()
-    with pytest.raises(TooLargeError, match=r"horn.blown of '.*' is 1,048,\d\d\d bytes long"):
+    with pytest.raises(TooLargeError, match=r"horn.blown of '.*' is 2,097,\d\d\d bytes long"):
         await horns.call(horn, "blow", size=MAX_EVENT)
     assert (await horns.get("Horn", horn.id)).loud == 1
     assert horns.store.last_seq() == before
