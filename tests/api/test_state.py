@@ -106,3 +106,10 @@ async def test_a_host_without_a_renderer_says_so(call):
     missing = await call("GET", "/aegis/api/graph.svg")
     assert missing.status == 404
     assert "graph.json" in json.loads(missing.body)["hint"]
+
+
+async def test_listeners_show_how_far_behind_they_are(call, host):
+    text = 'from aegis import on\n@on("order.*")\ndef hear() -> None: ...\n'
+    await host.deploy("ears", "1.0.0", text)
+    found = (await call("GET", "/aegis/api/components")).json["listeners"]
+    assert found == [{"name": "ears:hear", "lag": 0}]

@@ -5,10 +5,13 @@ import asyncio
 import pytest
 
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import StoreError
+from aegis.core.errors import StoreError, TooLargeError
+from aegis.engine.broker import READ_AHEAD
+from aegis.engine.ledger import MAX_EVENT
+from aegis.engine.listener import BEHIND, PATIENCE
 from aegis.testing import memory_host
 from tests.engine.shop import until
-from tests.fakes import FailingStore
+from tests.fakes import FailingStore, GatedStore, SteppedClock
 
 EAR = """
 from typing import Protocol
@@ -308,3 +311,177 @@ async def test_a_listener_has_the_policy_that_it_says(ear):
         assert failed.attempts == 2
         assert "gave no answer within 0.01 s" in failed.error
         assert 3 in host.clock.slept
+
+
+# --- what a durable listener promises
+
+
+class Slow(Log):
+    """A log that tells nobody anything until its gate is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def __call__(self, type, subject):
+        await self.gate.wait()
+        await super().__call__(type, subject)
+
+
+async def test_a_slow_listener_drops_nothing_and_says_how_far_behind_it_is():
+    ear = Slow()
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", timeout=3600'))
+        assert [(one.name, one.lag) for one in host.status().listeners] == [("notes:listen", 0)]
+        made = [await host.create("Note") for _ in range(3 * READ_AHEAD)]
+        assert host.status().listeners[0].lag == len(made)
+        ear.gate.set()
+        await until(lambda: host.status().listeners[0].lag == 0)
+        assert ear.told == [("note.created", note.id) for note in made]
+
+
+async def test_a_listener_that_stays_far_behind_is_a_problem_until_it_has_caught_up():
+    ear, clock = Slow(), SteppedClock()
+    async with memory_host(values={"say": ear}, clock=clock) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", timeout=3600'))
+        made = [await host.create("Note") for _ in range(BEHIND + 2)]
+        await until(lambda: clock.sleeping)
+        assert host.status().problems == ()
+        clock.advance(PATIENCE)
+        await until(lambda: host.status().problems)
+        (problem,) = host.status().problems
+        assert problem.startswith(f"the listener notes:listen is {len(made)} events behind")
+        ear.gate.set()
+        await until(lambda: len(ear.told) == len(made))
+        await until(lambda: host.status().problems == ())
+
+
+async def test_a_listener_far_behind_that_is_gone_is_no_problem_any_more():
+    ear, clock = Slow(), SteppedClock()
+    async with memory_host(values={"say": ear}, clock=clock) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", timeout=3600'))
+        for _ in range(BEHIND + 2):
+            await host.create("Note")
+        await until(lambda: clock.sleeping)
+        clock.advance(PATIENCE)
+        await until(lambda: host.status().problems)
+        await host.undeploy("notes")
+        assert host.status().problems == ()
+
+
+async def test_events_that_are_not_for_a_listener_do_not_wake_it_and_are_left_behind(
+    ear, monkeypatch
+):
+    monkeypatch.setattr("aegis.engine.listener.CHECKPOINT", 10)
+    store = MemoryStore()
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.starred"'))
+        note = await host.create("Note")
+        for _ in range(24):
+            await host.create("Note")
+        # It does not read them all again after a restart.
+        await until(lambda: store._cursors["notes:listen"] >= 20)
+        await host.call(note, "star")
+        await until(lambda: ear.told == [("note.starred", note.id)])
+
+
+async def test_a_listener_that_is_replaced_while_its_commit_is_under_way_hears_it_once(ear):
+    store = GatedStore()
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", EAR)
+        store.holds = lambda commit: any(e.type == "ear.heard" for e in commit.events)
+        note = await host.create("Note")
+        await asyncio.wait_for(store.held.wait(), 5)
+        going = asyncio.create_task(host.undeploy("notes"))
+        await asyncio.sleep(0.01)
+        assert not going.done()
+        store.gate.set()
+        await going
+        await host.deploy("notes", "1.0.0", EAR)
+        await host.call(note, "star")
+        await until(lambda: ear.told and ear.told[-1][0] == "note.starred")
+        assert ear.told == [("note.created", note.id), ("note.starred", note.id)]
+        await until(lambda: host.status().listeners[0].lag == 0)
+        assert len(await host.events("ear.heard")) == 2
+
+
+# --- events that are no good, or nobody's
+
+SHOUT = """
+from aegis import Event, Model, command, emit, on, port
+
+class Horn(Model, endpoint="horns"):
+    text: str = ""
+    loud: int = 0
+    @command
+    def blow(self, size: int) -> "Horn":
+        emit("horn.blown", what="x" * size)
+        return self.update(loud=self.loud + 1)
+    @port(consumes="horn.tuned", produces="horn.played", retries=0)
+    def play(self) -> "Horn":
+        return self.update(text="x" * 3_000_000)
+    @command(produces="horn.tuned")
+    def tune(self) -> "Horn":
+        return self.update(loud=-1)
+
+@on("horn.created", retries=0)
+def echo(event: Event) -> None:
+    emit("echo.heard", event.subject, what="x" * 3_000_000)
+"""
+
+
+@pytest.fixture
+async def horns():
+    async with memory_host() as host:
+        await host.deploy("horns", "1.0.0", SHOUT)
+        yield host
+
+
+async def test_an_event_that_nobody_hears_is_kept_and_does_no_harm(horns):
+    horn = await horns.create("Horn")
+    await horns.call(horn, "blow", size=10)
+    (blown,) = await horns.events("horn.blown")
+    assert blown.data == {"what": "x" * 10}
+    assert horns.status().flows_open == 0
+
+
+async def test_an_event_too_large_is_refused_by_type_and_size_with_all_that_came_with_it(horns):
+    horn = await horns.create("Horn")
+    await horns.call(horn, "blow", size=MAX_EVENT - 1000)
+    before = horns.store.last_seq()
+    with pytest.raises(TooLargeError, match=r"horn.blown of '.*' is 2,097,\d\d\d bytes long"):
+        await horns.call(horn, "blow", size=MAX_EVENT)
+    assert (await horns.get("Horn", horn.id)).loud == 1
+    assert horns.store.last_seq() == before
+
+
+async def test_a_listener_whose_event_is_too_large_has_failed(horns):
+    await horns.create("Horn")
+    await until(lambda: horns.monitor.status().failed == 1)
+    (failed,) = await horns.failed()
+    assert "TooLargeError: the event echo.heard" in failed.error
+    assert await horns.events("echo.heard") == []
+
+
+async def test_a_step_whose_event_is_too_large_fails_and_its_flow_ends(horns):
+    horn = await horns.create("Horn")
+    await horns.call(horn, "tune")
+    flow = await horns.wait(horn, 5)
+    assert flow.state == "compensated"
+    assert "the event horn.played" in flow.error
+    assert (await horns.get("Horn", horn.id)).text == ""
+
+
+async def test_an_error_of_any_length_fits_the_failed_list(ear):
+    async with memory_host(values={"say": ear}) as host:
+
+        async def wordy(self, type, subject):
+            raise OSError("x" * 3_000_000)
+
+        ear.__class__ = type("WordyLog", (Log,), {"__call__": wordy})
+        await host.deploy("notes", "1.0.0", listening('"note.*", retries=0'))
+        await host.create("Note")
+        await until(lambda: host.monitor.status().failed == 1)
+        (failed,) = await host.failed()
+        assert len(failed.error) < 5000
+        assert failed.error.endswith("(3,000,009 characters)")

@@ -186,6 +186,18 @@ async def test_an_event_of_a_listener_that_is_away_can_be_discarded(ear, store):
             await host.discard(line(failed[0]))
 
 
+async def test_what_a_discarded_event_held_up_is_heard_when_the_listener_is_back(ear, store):
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", EAR)
+        note, failed = await parked(host, ear)
+        await host.undeploy("notes")
+        await host.discard(line(failed[0]))
+        assert ear.told == []
+        await host.deploy("notes", "1.0.0", EAR)
+        await until(lambda: host.monitor.status().failed == 0)
+        assert ear.told == [("note.starred", note.id)] * 2
+
+
 async def test_whoever_waits_for_a_retry_is_told_when_the_listener_ends(notes, ear):
     _, failed = await parked(notes, ear, stars=0)
     never = asyncio.Event()

@@ -142,7 +142,7 @@ async def report(payments: Payments = adapter()) -> None:
     await payments.void("")
 
 
-@on("order.*", when=lambda event: event.subject != "", order="none", once=True)
+@on("order.*", when=lambda event: event.subject != "", order="none", once=True, breaker=False)
 def first(event: Event) -> None:
     log(event.type)
 

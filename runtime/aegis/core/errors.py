@@ -237,6 +237,11 @@ class NewerFormatError(StoreError):
     title = "Data of a newer version"
 
 
+def clipped(text: str, most: int = 4000) -> str:
+    """Text of somebody else's error, cut where it would be too long to keep."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
 def closest(word: str, words: Iterable[str]) -> str | None:
     """`did you mean 'x'?` for the most similar of `words`, or None: the likely fix of a typo."""
     match = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)

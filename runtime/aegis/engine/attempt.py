@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from aegis.core.component import Call, ModelSpec
-from aegis.core.errors import AegisError, PortError, PortTimeoutError
+from aegis.core.errors import AegisError, PortError, PortTimeoutError, clipped
 from aegis.core.policy import Policy
 from aegis.engine.context import WORK
 from aegis.engine.deadlines import deadlines
@@ -157,5 +157,5 @@ def returned(model: ModelSpec, name: str, after: Any, before: Any) -> Any:
 def said(error: Exception) -> str:
     """An error as a step, a log or a list of failures keeps it."""
     if isinstance(error, AegisError):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return clipped(str(error))
+    return clipped(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -45,8 +45,9 @@ class Broker:
         self, entries: Sequence[Entry], last: int, events: Sequence[tuple[Event, Any]]
     ) -> None:
         """Hand out events that were just stored; `last` is the seq of the last one."""
-        for wake in self._woken:
-            wake.set()
+        if self._woken:
+            for wake in self._woken:
+                wake.set()
         if self._listeners:
             seq = last - len(entries)
             for entry in entries:
@@ -54,10 +55,11 @@ class Broker:
                 self._recent.append(msgspec.structs.replace(entry, seq=seq))
                 for listener in self._listeners.values():
                     listener.published(entry, seq)
-        else:
+        elif self._recent:
             self._recent.clear()
-        if self.audience:
-            self.audience.hear(entries, events)
+        audience = self.audience
+        if audience.is_there:
+            audience.hear(entries, events)
 
     @contextmanager
     def woken(self, wake: asyncio.Event) -> Generator[None]:

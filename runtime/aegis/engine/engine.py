@@ -18,6 +18,7 @@ from aegis.core.errors import (
     PortError,
     Refused,
     StaleError,
+    TooLargeError,
     closest,
 )
 from aegis.core.event import Emission
@@ -411,7 +412,7 @@ class Engine:
                 except Refused as refusal:
                     await self._keep_emission(spec, id, work, refusal)
                     raise
-                except (InvalidError, NotFoundError, PortError, ClosedError):
+                except (InvalidError, NotFoundError, PortError, ClosedError, TooLargeError):
                     raise
                 except Exception as error:
                     # Its words may hold what callers must not see: the edge logs the cause.

@@ -18,6 +18,7 @@ from aegis.core.errors import (
     PortError,
     Refused,
     StoreError,
+    clipped,
 )
 from aegis.core.event import Event, decode_event
 from aegis.core.graph import event_id, listener_id
@@ -182,6 +183,7 @@ class Listener:
             try:
                 if self._held is None:
                     self._spent = await self._ledger.store.cursor(once(self.name)) is not None
+                    await self._let_go()
                     self._held = await self._parked()
                 batch = await self._read(self.seq)
                 for entry in batch:
@@ -381,6 +383,16 @@ class Listener:
 
     # What failed, once more
 
+    async def _let_go(self) -> None:
+        """Deliver what nothing holds any more: what did was discarded while this was away."""
+        parked = await self._ledger.store.failed_of(self.name)
+        for subject in dict.fromkeys(one.subject for one in parked):
+            for one in parked:
+                if one.subject != subject:
+                    continue
+                if not one.held or await self._redeliver(one, one.data) is not None:
+                    break
+
     async def _mend(self) -> None:
         """Do what was asked for since the last event."""
         while self._asked:
@@ -479,4 +491,4 @@ def _events(count: int) -> str:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return clipped(f"{type(error).__name__}: {error}")

@@ -19,6 +19,7 @@ from aegis.protocols import Entry
 # What a full subscription does with one more event.
 Overflow = Literal["drop-oldest", "drop-newest", "end"]
 When = Callable[[Event], bool]
+Callback = Callable[[Event], object]
 
 ROUTES = 4096  # event types of which it is known who hears them
 
@@ -118,9 +119,7 @@ class Subscription:
 class Inline:
     """A function of the host's code that is called with each event as it happens; see `stop`."""
 
-    def __init__(
-        self, pattern: str, callback: Callable[[Event], object], stop: Callable[[Inline], None]
-    ) -> None:
+    def __init__(self, pattern: str, callback: Callback, stop: Callable[[Inline], None]) -> None:
         self.pattern = pattern
         self.callback = callback
         self._stop = stop
@@ -144,21 +143,21 @@ class Audience:
         self._subscriptions: list[Subscription] = []
         self._inline: list[Inline] = []
         self._expected: set[asyncio.Future[Event]] = set()
-        self._routes: dict[
-            str, tuple[tuple[Callable[[Event], object], ...], tuple[Subscription, ...]]
-        ] = {}
+        self._routes: dict[str, tuple[Callback, ...]] = {}
+        self.is_there = False  # whether anybody listens
 
-    def __bool__(self) -> bool:
-        return bool(self._subscriptions or self._inline)
+    def _changed(self) -> None:
+        self._routes.clear()
+        self.is_there = bool(self._subscriptions or self._inline)
 
     def subscribe(self, pattern: str, **options: Any) -> Subscription:
         """A new subscription; the options are those of Subscription."""
         made = Subscription(pattern, self._unsubscribe, **options)
         self._subscriptions.append(made)
-        self._routes.clear()
+        self._changed()
         return made
 
-    def listen(self, pattern: str, callback: Callable[[Event], object]) -> Inline:
+    def listen(self, pattern: str, callback: Callback) -> Inline:
         """Call `callback` with each event that matches. Raises InvalidError for a coroutine."""
         if inspect.iscoroutinefunction(callback):
             raise InvalidError(
@@ -167,7 +166,7 @@ class Audience:
             )
         made = Inline(pattern, callback, self._leave)
         self._inline.append(made)
-        self._routes.clear()
+        self._changed()
         return made
 
     async def expect(self, pattern: str, when: When | None, timeout: float | None) -> Event:
@@ -200,12 +199,12 @@ class Audience:
     def _unsubscribe(self, one: Subscription) -> None:
         if one in self._subscriptions:
             self._subscriptions.remove(one)
-            self._routes.clear()
+            self._changed()
 
     def _leave(self, one: Inline) -> None:
         if one in self._inline:
             self._inline.remove(one)
-            self._routes.clear()
+            self._changed()
 
     def close(self) -> None:
         """End every subscription."""
@@ -215,33 +214,35 @@ class Audience:
             if not found.done():
                 found.set_exception(ClosedError("the host was closed before the event came"))
         self._inline.clear()
-        self._routes.clear()
+        self._changed()
 
     def hear(self, entries: Sequence[Entry], events: Sequence[tuple[Event, Any]]) -> None:
         """Give stored events to whoever listens: inline ones now, subscriptions for later."""
         routes = self._routes
-        for entry, (event, _) in zip(entries, events, strict=True):
-            route = routes.get(event.type)
-            callbacks, subscriptions = self._route(event.type) if route is None else route
+        for event, _ in events:
+            callbacks = routes.get(event.type)
+            if callbacks is None:
+                callbacks = self._route(event.type)
             for callback in callbacks:
                 try:
                     callback(event)
                 except Exception:
                     self._broke(callback, event)
-            for subscription in subscriptions:
-                subscription.offer(entry, event)
+        if self._subscriptions:
+            for entry, (event, _) in zip(entries, events, strict=True):
+                for subscription in self._subscribed(event.type):
+                    subscription.offer(entry, event)
 
-    def _route(
-        self, type: str
-    ) -> tuple[tuple[Callable[[Event], object], ...], tuple[Subscription, ...]]:
+    def _route(self, type: str) -> tuple[Callback, ...]:
         if len(self._routes) >= ROUTES:
             self._routes.clear()
-        found = self._routes[type] = (
-            tuple(one.callback for one in self._inline if matches(one.pattern, type)),
-            tuple(one for one in self._subscriptions if matches(one.pattern, type)),
-        )
+        found = tuple(one.callback for one in self._inline if matches(one.pattern, type))
+        self._routes[type] = found
         return found
 
-    def _broke(self, callback: Callable[[Event], object], event: Event) -> None:
+    def _subscribed(self, type: str) -> list[Subscription]:
+        return [one for one in self._subscriptions if matches(one.pattern, type)]
+
+    def _broke(self, callback: Callback, event: Event) -> None:
         name = next((one.name for one in self._inline if one.callback == callback), repr(callback))
         _log.exception("the inline listener %s raised on %s", name, event.type)
