@@ -14,6 +14,7 @@ import msgspec
 from aegis.core.past import Past, PastFlow
 from aegis.core.replay import Pair, Replay, told
 from aegis.core.why import Line, Why, branches
+from aegis_kernel.flows import FlowView
 from aegis_kernel.tables import BAD, DIM, GOOD, cell, table
 
 if TYPE_CHECKING:
@@ -197,10 +198,10 @@ def _pairs(title: str, pairs: tuple[Pair, ...]) -> str:
 async def why(host: Host, of: Any, model: type[Any] | str | None = None) -> WhyView:
     """What led to what: the tree from the requests to each change, of `of`.
 
-    `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record, or
-    the id of a record, with its `model` where others could be meant.
+    `of` is an event, its id or number, a flow or its id, a line of the failed list or its id, a
+    record, or the id of a record, with its `model` where others could be meant.
     """
-    return WhyView(await host.why(of, model))
+    return WhyView(await host.why(_bare(of), model))
 
 
 async def at(
@@ -210,10 +211,16 @@ async def at(
     return PastView(await host.at(seq, record, model))
 
 
-async def replay(host: Host, id: str | int, revision: str | None = None) -> ReplayView:
+async def replay(host: Host, of: Any, revision: str | None = None) -> ReplayView:
     """Run a flow again on a fork of the data, with recorded answers; the differences.
 
-    `id` is a flow's, or that of one of its events or its number; `revision` a label, a version, or
-    the text of a component: without it the live code runs. Nothing real is touched.
+    `of` is a flow or its id, one of its events, its id or its number, a line of the failed list, or
+    a record: then its newest flow. `revision` is a label, a version, or the text of a component:
+    without it the live code runs. Nothing real is touched.
     """
-    return ReplayView(await host.replay(id, revision))
+    return ReplayView(await host.replay(_bare(of), revision))
+
+
+def _bare(of: Any) -> Any:
+    """What a view of a flow shows, anything else as it is."""
+    return of.flow if isinstance(of, FlowView) else of

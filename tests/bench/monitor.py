@@ -20,6 +20,8 @@ def measure(_: Path) -> list[Figure]:
     share = foreign.share()
     told(f"  {ROUNDS} rounds; foreign CPU {share:.0%}")
     heard = [found for _, found in rounds]
+    with Program("recorded", str(SERVER)) as program:
+        recorded = dict(program.hear())
 
     def middle(name: str) -> float:
         return statistics.median(found[name] for found in heard)
@@ -32,6 +34,13 @@ def measure(_: Path) -> list[Figure]:
             most=1.15,
             note=f"{middle('order'):.0f} us with, {deaf:.0f} us without, 8 ports, in memory; "
             f"foreign CPU {share:.0%}",
+        ),
+        Figure(
+            name="CPU of an order, with its steps recorded to not",
+            value=recorded["ratio"],
+            most=1.10,
+            note=f"{recorded['with']:.0f} us with, {recorded['without']:.0f} us without, 8 ports, "
+            "turn by turn in one process, with the embedded store",
         ),
         Figure(
             name="frames of a view, share of a core",

@@ -73,10 +73,11 @@ async def test_the_tree_is_the_same_from_wherever_it_is_asked(shop, desk):
     flow, _ = (await shop.flows(order))[0]
     for event in await shop.events():
         assert (await shop.why(event.id)).lines == why.lines
+        assert (await shop.why(event)).lines == why.lines
     for failed in await shop.failed():
         assert (await shop.why(failed)).lines == why.lines
         assert (await shop.why(failed.id)).lines == why.lines
-    for asked in (flow.id, order.id, 3, "3"):
+    for asked in (flow, flow.id, order.id, 3, "3"):
         assert (await shop.why(asked)).lines == why.lines
     assert (await shop.why(order.id, "Order")).lines == why.lines
 

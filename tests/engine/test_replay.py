@@ -111,7 +111,8 @@ async def test_a_deployed_revision_is_named_by_its_label_or_version(shop):
 async def test_an_event_of_the_flow_means_the_flow(shop):
     _, flow = await ended(shop)
     events = await shop.events()
-    for asked in (events[0].id, events[-1].id, 2, "3", f"flow:{flow.id}"):
+    order = (await shop.list("Order"))[0]
+    for asked in (events[0], events[-1].id, 2, "3", f"flow:{flow.id}", flow, order):
         replay = await shop.replay(asked)
         assert (replay.flow, replay.same) == (flow.id, True)
 

@@ -95,6 +95,8 @@ def test_a_cell_runs_a_flow_again(session, tmp_path):
     session.run("order = host.create(Order, total='9.50'); host.wait(order, 5)")
     replay = session.run("host.replay(host.flow(order).flow.id)")
     assert replay.same
+    assert session.run("host.replay(host.flow(order))").same
+    assert session.run("host.why(host.flow(order))").data.lines
     assert "the same" in repr(replay)
     assert session.run(f"%aegis replay {replay.data.flow}").same
     file = tmp_path / "orders.py"

@@ -18,6 +18,8 @@ from aegis.core.errors import ConfigError, RecordingError
 FILE = "recordings.key"
 BYTES = 32
 NONCE = 12
+# Randomness drawn at a time: who asks the system lets go of the interpreter, and waits for it.
+POOL = 256 * NONCE
 _FORM = b"\x01"  # the first byte of a sealed text, then the id of its key, then the nonce
 _ID = 4
 
@@ -30,11 +32,17 @@ class AesCipher:
     def __init__(self, key: Callable[[], bytes]) -> None:
         self._key = key
         self._known: tuple[AESGCM, bytes] | None = None
+        self._pid = 0
+        self._pool = b""
+        self._used = POOL
 
     def seal(self, data: bytes, about: bytes) -> bytes:
         """`data` so that only the key opens it, and only as what it is `about`."""
         aes, head = self._known or self._ready()
-        nonce = os.urandom(NONCE)
+        if self._used == POOL or self._pid != os.getpid():  # a child has its parent's pool
+            self._pid, self._pool, self._used = os.getpid(), os.urandom(POOL), 0
+        nonce = self._pool[self._used : self._used + NONCE]
+        self._used += NONCE
         return head + nonce + aes.encrypt(nonce, data, about)
 
     def open(self, sealed: bytes, about: bytes) -> bytes:

@@ -89,7 +89,7 @@ class Deploys:
         )
         self.flows.on_end = self._flow_ended
         if cipher is not None:
-            self.flows.recorder = Recorder(cipher, store, clock)
+            self.flows.recorder = Recorder(cipher, store)
         self.broker = Broker(self._ledger, lambda: self.engine)
         registry = Registry(
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)

@@ -541,10 +541,11 @@ class Host:
     async def why(self, of: Any, model: type[Any] | str | None = None) -> Why:
         """What led to what: the tree from the requests to each change, of `of`.
 
-        `of` is an event's id or number, a flow's id, a line of the failed list or its id, a record,
-        or the id of a record, with its `model` where others could be meant. Raises NotFoundError.
+        `of` is an event, its id or number, a flow or its id, a line of the failed list or its id, a
+        record, or the id of a record, with its `model` where others could be meant. Raises
+        NotFoundError.
         """
-        if isinstance(of, Failed):
+        if isinstance(of, Failed | Flow | Event):
             return await causes.why(self.store, of.id)
         if isinstance(of, str | int):
             return await causes.why(
@@ -568,12 +569,12 @@ class Host:
         return await history.at(self.store, seq, spec, id)
 
     async def replay(
-        self, of: Flow | Failed | Model | str | int, revision: str | None = None
+        self, of: Flow | Event | Failed | Model | str | int, revision: str | None = None
     ) -> Replay:
         """Run a flow again on a fork of the data, with recorded answers; the differences.
 
-        `of` is a flow or its id, one of its events by id or number, a line of the failed list, or a
-        record: its newest flow. It runs on the live code, or on `revision`: a label as
+        `of` is a flow or its id, one of its events, its id or its number, a line of the failed
+        list, or a record: its newest flow. It runs on the live code, or on `revision`: a label as
         `orders@1.0.0+3fa9c1d2`, a version, or the text of a component.
         Nothing real is touched: adapters are not asked, a call that was not recorded ends it.
         Raises NotFoundError, RecordingError when nothing is recorded or it does not open,
@@ -581,7 +582,7 @@ class Host:
         """
         self._deploys.check_open()
         id = str(of)
-        if isinstance(of, Flow):
+        if isinstance(of, Flow | Event):
             id = of.id
         elif isinstance(of, Failed):
             id = of.id.removeprefix("flow:")

@@ -15,7 +15,7 @@ from aegis.core.component import ENCODER
 from aegis.core.errors import AegisError, RecordingError
 from aegis.core.flow import Step
 from aegis.engine.context import WORK
-from aegis.protocols import Cipher, Clock, Recording, Store
+from aegis.protocols import Cipher, Recording, Store
 
 if TYPE_CHECKING:
     from aegis.engine.ledger import Draft
@@ -57,10 +57,9 @@ class Raised(msgspec.Struct, frozen=True):
 class Recorder:
     """What the steps of one host record. A call costs a tuple; an attempt is one sealed text."""
 
-    def __init__(self, cipher: Cipher, store: Store, clock: Clock) -> None:
+    def __init__(self, cipher: Cipher, store: Store) -> None:
         self._cipher = cipher
         self._store = store
-        self._clock = clock
         self._failed = False
 
     async def look(self, run: Run) -> None:
@@ -84,7 +83,7 @@ class Recorder:
             return
         self._failed = False
         run.recorded[step.n] = attempt
-        run.recordings.append(Recording(run.flow.id, step.n, attempt, self._clock.stamp(), doc))
+        run.recordings.append((step.n, attempt, doc))
 
     def opened(self, recording: Recording) -> list[Answered]:
         """The calls of an attempt, in order. Raises RecordingError."""
@@ -102,7 +101,8 @@ def store(draft: Draft, run: Run) -> None:
     if (
         pending and not draft.commit.recordings
     ):  # a commit is about one flow, and asks more than once
-        draft.commit.recordings = pending.copy()
+        flow, now = run.flow.id, draft.now
+        draft.commit.recordings = [Recording(flow, n, k, now, doc) for n, k, doc in pending]
         draft.after.append(functools.partial(_stored, run, len(pending)))
 
 
@@ -117,7 +117,7 @@ def answered(
     work = WORK.get()
     if work is None or work.calls is None:
         return
-    if not kwargs and type(value) in _PLAIN and all(type(arg) in _PLAIN for arg in args):
+    if not kwargs and type(value) in _PLAIN and _PLAIN.issuperset(map(type, args)):
         work.calls.append((protocol, method, args, _NOTHING, "returned", value))
     else:
         # At once: whoever has it may change it.

@@ -12,7 +12,6 @@ from aegis.core.policy import Policy
 from aegis.engine.context import CALLER
 from aegis.engine.resident import Resident
 from aegis.engine.work import Key
-from aegis.protocols import Recording
 
 if TYPE_CHECKING:
     from aegis.engine.meter import Meter
@@ -81,7 +80,8 @@ class Run:
         self.next = max(self.steps, default=0) + 1
         # How many attempts of each step are recorded; None while nobody has looked.
         self.recorded: dict[int, int] | None = None if self.steps else {}
-        self.recordings: list[Recording] = []  # those that the next commit stores
+        # Those that the next commit stores: number of the step, of the attempt, sealed text.
+        self.recordings: list[tuple[int, int, bytes]] = []
         self.tasks: dict[int, asyncio.Task[None]] = {}
         # A READY step of a process that died may have been attempted: nobody knows.
         self.touched = {n for n, s in self.steps.items() if touched and s.state is StepState.READY}
