@@ -204,11 +204,27 @@ async def test_why_comes_as_text_and_as_a_picture(stuck):
 
 
 async def test_a_replay_tells_what_is_different_now():
-    row = SimpleNamespace(what="pay", then="ok", now=None)
+    def pair(name, then, now):
+        return SimpleNamespace(name=name, then=then, now=now, same=then == now)
+
     parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
     async with ReplayingHost(**parts) as host:
-        host.replays["e"] = SimpleNamespace(same=False, diff=[row], stopped=None)
+        host.replays["e"] = SimpleNamespace(
+            flow="f",
+            revision="shop@1.1.0",
+            same=False,
+            stopped=True,
+            reason="ship was not recorded",
+            notes=("a note",),
+            steps=(pair("pay", {"paid": None}, {"paid": "y", "n": 1}), pair("pack", "a", "a")),
+            events=(pair("order.paid", {"id": 1}, None),),
+            state=(),
+        )
         replay = await ask(host, wire.ReplayAsk(id="e"))
-    assert replay == wire.Replay(
-        id="e", same=False, rows=(wire.ReplayRow(what="pay", then="ok", now=None),)
-    )
+    assert (replay.id, replay.flow, replay.revision) == ("e", "f", "shop@1.1.0")
+    assert (replay.same, replay.stopped, replay.compared) == (False, True, 3)
+    assert (replay.reason, replay.notes) == ("ship was not recorded", ("a note",))
+    assert [(row.part, row.what, row.then, row.now) for row in replay.rows] == [
+        ("steps", "pay", "paid: None", "paid: y\nn: 1"),
+        ("events", "order.paid", "id: 1", None),
+    ]
