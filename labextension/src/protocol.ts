@@ -21,6 +21,8 @@ export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log"
 
 export type Level = "debug" | "info" | "warning" | "error";
 
+export type Part = "steps" | "events" | "state";
+
 /**
  * Something is wrong. `source` names it stably (`watch:orders`, `lag`), `text` says it.
  */
@@ -315,7 +317,7 @@ export interface Why {
  * Something that came out otherwise; None where it did not come out, then or now.
  */
 export interface ReplayRow {
-  readonly part: "events" | "state" | "steps";
+  readonly part: Part;
   readonly what: string;
   readonly then: string | null;
   readonly now: string | null;

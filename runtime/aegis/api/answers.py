@@ -18,6 +18,7 @@ from aegis.core.errors import InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
+from aegis.core.replay import Pair
 from aegis.core.wire import (
     ContinueAsk,
     Description,
@@ -36,6 +37,7 @@ from aegis.core.wire import (
     InvokeAsk,
     LogAsk,
     LogDetail,
+    Part,
     Picture,
     PictureAsk,
     Replay,
@@ -232,9 +234,13 @@ def _each(told: Sequence[Told], done: str) -> Done:
     return Done(text=f"{text}; {stayed[0]}" if stayed else text)
 
 
-async def _replay(host: Any, ask: ReplayAsk) -> Replay:
+async def _replay(host: Host, ask: ReplayAsk) -> Replay:
     replay = await host.replay(ask.id)
-    parts = {"steps": replay.steps, "events": replay.events, "state": replay.state}
+    parts: dict[Part, tuple[Pair, ...]] = {
+        "steps": replay.steps,
+        "events": replay.events,
+        "state": replay.state,
+    }
     return Replay(
         id=ask.id,
         flow=replay.flow,
