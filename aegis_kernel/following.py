@@ -17,6 +17,7 @@ from IPython.display import DisplayHandle
 from aegis.adapters.components.watch import Followed
 from aegis.core.errors import AegisError, ComponentError
 from aegis_kernel.mistakes import own_steps, remember
+from aegis_kernel.tables import BAD, GOOD, QUIET
 
 
 class FollowedView:
@@ -25,7 +26,7 @@ class FollowedView:
     def __init__(self, states: Sequence[Followed] = (), nothing: str = "nothing is followed"):
         self._nothing = nothing
         self._lines: dict[Path, list[str]] = {}
-        self._broken: dict[Path, bool] = {}
+        self._marks: dict[Path, str] = {}
         self._handle: DisplayHandle | None = None
         self._parent: Any = None
         self._shell: Any = None
@@ -59,7 +60,7 @@ class FollowedView:
 
     def _take(self, state: Followed) -> None:
         self._lines[state.path] = list(_lines(state))
-        self._broken[state.path] = state.error is not None
+        self._marks[state.path] = QUIET if state.ended else GOOD if state.error is None else BAD
 
     def __repr__(self) -> str:
         return "\n".join(line for lines in self._lines.values() for line in lines) or self._nothing
@@ -68,9 +69,7 @@ class FollowedView:
         blocks = []
         for path, lines in self._lines.items():
             head, *rest = map(html.escape, lines)
-            mark = "error" if self._broken[path] else "success"
-            fallback = "#c62828" if self._broken[path] else "#2e7d32"
-            text = f'<span style="color:var(--jp-{mark}-color1,{fallback})">\u25cf</span> {head}'
+            text = f'<span style="color:{self._marks[path]}">\u25cf</span> {head}'
             if rest:
                 text += f'<pre style="margin:4px 0 4px 16px">{chr(10).join(rest)}</pre>'
             blocks.append(f"<div>{text}</div>")
@@ -81,6 +80,9 @@ def _lines(state: Followed) -> Sequence[str]:
     served = state.deployment
     at = "" if state.at is None else f"{state.at:%H:%M:%S}"
     name = state.path.name
+    if state.ended:
+        label = state.component if served is None else f"{served.component} {served.version}"
+        return [f"{label} from {name}: followed until {at}, and no more"]
     if state.error is None and served is not None:
         saves = f"{state.saves} save{'' if state.saves == 1 else 's'}"
         label = f"{served.component} {served.version} ({served.digest[:8]})"

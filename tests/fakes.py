@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.errors import StoreError
-from aegis.engine.host import Host
 
 
 class FailingStore(MemoryStore):
@@ -54,17 +53,6 @@ class GatedStore(MemoryStore):
         self.held.set()
         await self.gate.wait()
         return await super().commit(commit)
-
-
-class ReplayingHost(Host):
-    """A host whose replays are told to it, by id."""
-
-    def __init__(self, **parts):
-        super().__init__(**parts)
-        self.replays = {}
-
-    async def replay(self, id):
-        return self.replays[id]
 
 
 class SteppedClock(SystemClock):

@@ -21,6 +21,8 @@ export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log"
 
 export type Level = "debug" | "info" | "warning" | "error";
 
+export type Part = "steps" | "events" | "state";
+
 /**
  * Something is wrong. `source` names it stably (`watch:orders`, `lag`), `text` says it.
  */
@@ -312,24 +314,31 @@ export interface Why {
 }
 
 /**
- * Something that came out then and now; None where it did not come out at all.
+ * Something that came out otherwise; None where it did not come out, then or now.
  */
 export interface ReplayRow {
+  readonly part: Part;
   readonly what: string;
   readonly then: string | null;
   readonly now: string | null;
 }
 
 /**
- * How an event or a flow would go with the live code; `rows` are what is different.
+ * A flow run again with recorded answers on `revision`; `rows` are what is different.
  *
- * `stopped` says what kept it from going on to its end: an answer that was not recorded.
+ * `compared` counts what was compared. `reason` says why it ended; with `stopped` that kept it
+ * from its end: an answer that was not recorded. `notes` are what else is to know.
  */
 export interface Replay {
   readonly id: string;
+  readonly flow: string;
+  readonly revision: string;
   readonly same: boolean;
+  readonly stopped: boolean;
+  readonly reason: string;
+  readonly compared: number;
   readonly rows: readonly ReplayRow[];
-  readonly stopped: string | null;
+  readonly notes: readonly string[];
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { deflateSync, inflateSync } from 'node:zlib';
 
+import type { Replay } from '../src/protocol';
 import { HistorySection } from '../src/sections/history';
 import { all, click, FakeDesk, HOSTILE, press, settle, texts } from './desk';
 
@@ -51,33 +52,44 @@ test('where no picture is drawn the text does', async () => {
   expect(texts('pre')).toEqual(['order.created']);
 });
 
+const replay = (change: Partial<Replay>): Replay => ({
+  ...{ id: 'f', flow: 'f', revision: 'shop@1.0.0', same: true, stopped: false },
+  ...{ reason: 'it completed', compared: 9, rows: [], notes: [], ...change },
+});
+
 test('a replay tells what came out then, and now', async () => {
-  desk.answer = () => ({
-    ...{ id: 'f', same: false, stopped: null },
-    rows: [
-      { what: 'pay', then: HOSTILE, now: 'refused: no money' },
-      { what: 'order.paid', then: '{"id": 1}', now: null },
-    ],
-  });
+  desk.answer = () =>
+    replay({
+      same: false,
+      rows: [
+        { part: 'steps', what: 'pay', then: HOSTILE, now: 'error: no money' },
+        { part: 'events', what: 'order.paid', then: 'id: 1', now: null },
+      ],
+      notes: ['the clock is another'],
+    });
   section.show({ kind: 'replay', id: 'f' });
   await settle();
-  expect(texts('.aegis-Badge')).toEqual(['Something else comes out']);
+  expect(texts('.aegis-Badge')).toEqual(['2 of 9 come out otherwise']);
   expect(texts('tbody tr')).toEqual([
-    `pay${HOSTILE}refused: no money`,
-    'order.paid{"id": 1}nothing',
+    'Steps',
+    `pay${HOSTILE}error: no money`,
+    'Events',
+    'order.paidid: 1not there',
   ]);
+  expect(texts('.aegis-Quiet')).toContain('the clock is another');
   expect(all('img')).toEqual([]);
 });
 
 test('one that comes out the same says so, and one that had to stop says why', async () => {
-  desk.answer = () => ({ id: 'f', same: true, stopped: null, rows: [] });
+  desk.answer = () => replay({});
   section.show({ kind: 'replay', id: 'f' });
   await settle();
   expect(texts('.aegis-Badge')).toEqual(['The same comes out']);
-  desk.answer = () => ({ id: 'f', same: false, stopped: 'no recorded answer of ship', rows: [] });
+  desk.answer = () => replay({ same: false, stopped: true, reason: 'ship was not recorded' });
   section.show({ kind: 'replay', id: 'f' });
   await settle();
-  expect(texts('.aegis-Found > *')).toEqual(['It stopped', 'no recorded answer of ship']);
+  expect(texts('.aegis-Badge')).toEqual(['It stopped']);
+  expect(texts('.aegis-Problem')).toEqual(['ship was not recorded']);
 });
 
 test('a person types an id, and an unknown one is told', async () => {

@@ -2,21 +2,16 @@
 
 import base64
 import zlib
-from types import SimpleNamespace
 
 import pytest
 
-from aegis.adapters.clock import SystemClock
-from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.graph import tree
-from aegis.adapters.storage.memory import MemoryStore
 from aegis.api.answers import Answers
 from aegis.core import wire
 from aegis.core.errors import ConflictError, InvalidError, NotFoundError, Refused
 from aegis.core.flow import FlowState
 from aegis.testing import memory_host
 from tests.engine.shop import TEXT, Desk, states, until
-from tests.fakes import ReplayingHost
 
 EAR = """
 from typing import Protocol
@@ -203,12 +198,19 @@ async def test_why_comes_as_text_and_as_a_picture(stuck):
         await ask(stuck, wire.WhyAsk(id="none"))
 
 
-async def test_a_replay_tells_what_is_different_now():
-    row = SimpleNamespace(what="pay", then="ok", now=None)
-    parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
-    async with ReplayingHost(**parts) as host:
-        host.replays["e"] = SimpleNamespace(same=False, diff=[row], stopped=None)
-        replay = await ask(host, wire.ReplayAsk(id="e"))
-    assert replay == wire.Replay(
-        id="e", same=False, rows=(wire.ReplayRow(what="pay", then="ok", now=None),)
-    )
+async def test_a_replay_tells_what_is_different_now(desk):
+    async with memory_host(values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+        order = await host.create("Order")
+        flow = await host.wait(order, 5)
+        same = await ask(host, wire.ReplayAsk(id=flow.id))
+        assert (same.same, same.stopped, same.rows, same.flow) == (True, False, (), flow.id)
+        await host.deploy("orders", "1.1.0", TEXT.replace('status="COMPLETE"', 'status="SENT"'))
+        other = await ask(host, wire.ReplayAsk(id=flow.root))
+        assert (other.same, other.compared) == (False, same.compared)
+        assert other.revision.startswith("orders@1.1.0")
+        assert {row.part for row in other.rows} == {"steps", "events", "state"}
+        told = {(row.then, row.now) for row in other.rows if row.part == "state"}
+        assert told == {("status: COMPLETE", "status: SENT")}
+        with pytest.raises(NotFoundError):
+            await ask(host, wire.ReplayAsk(id="none"))

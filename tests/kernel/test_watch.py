@@ -103,7 +103,9 @@ def test_saves_are_live_in_the_cells_output_in_names_and_on_the_api(start_kernel
     assert kernel.value("Order(id='1', text='x').price()") == "4"
     assert kernel.value("host.create(Order).text") == "1"
     assert "orders 1.0.1" in kernel.run("%aegis watch").result
-    assert "followed no more" in kernel.run("%aegis unwatch orders.py").stdout
+    Cell(kernel, "%aegis unwatch orders.py")
+    # It is the output of the cell that followed which says so.
+    assert "orders.py: followed until" in cell.until_shown("no more")["text/html"]
     (folder / "orders.py").write_text(FILE.format(number=2))
     time.sleep(0.5)
     assert kernel.value("host.create(Order).text") == "1"
@@ -140,3 +142,14 @@ def test_a_cell_takes_the_files_it_imports_anew_whenever_it_runs(start_kernel, f
     assert "1 / 0" in reply.traceback
     assert "_found" not in reply.traceback
     assert kernel.value("'pricing' in __import__('sys').modules") == "False"
+
+
+def test_the_output_says_that_nothing_is_followed_any_more_when_the_kernel_ends(
+    start_kernel, folder
+):
+    kernel = start_kernel(folder, AEGIS_EPHEMERAL="1")
+    cell = Cell(kernel, "%aegis watch orders.py")
+    cell.ended()
+    assert "live at" in cell.shown[-1]["text/plain"]
+    kernel.client.shutdown(restart=True)
+    assert "orders.py: followed until" in cell.until_shown("no more")["text/plain"]

@@ -111,32 +111,54 @@ export class HistorySection implements Section {
     return [view.node, make('details', {}, make('summary', {}, say('As text')), tree)];
   }
 
-  private _replay({ same, rows, stopped }: Replay): readonly HTMLElement[] {
+  private _replay(found: Replay): readonly HTMLElement[] {
     const { say } = this.desk;
-    const verdict =
-      stopped !== null
-        ? badge(say('It stopped'), 'bad')
-        : same
-          ? badge(say('The same comes out'), 'ok')
-          : badge(say('Something else comes out'), 'undone');
-    const told = make('p', { class: 'aegis-Line-row' }, verdict);
-    const why = stopped === null ? [] : [make('p', { class: 'aegis-Problem' }, stopped)];
-    if (rows.length === 0) return [told, ...why];
+    const { same, stopped, rows, notes } = found;
+    const verdict = stopped
+      ? badge(say('It stopped'), 'bad')
+      : same
+        ? badge(say('The same comes out'), 'ok')
+        : badge(say('%1 of %2 come out otherwise', rows.length, found.compared), 'undone');
+    const told = [
+      make('p', { class: 'aegis-Line-row' }, verdict),
+      make('p', stopped ? { class: 'aegis-Problem' } : {}, found.reason),
+      make('p', { class: 'aegis-Quiet' }, say('Flow %1 on %2', found.flow, found.revision)),
+      ...notes.map((note) => make('p', { class: 'aegis-Quiet' }, note)),
+    ];
+    return rows.length === 0 ? told : [...told, this._table(rows)];
+  }
+
+  private _table(rows: Replay['rows']): HTMLElement {
+    const { say } = this.desk;
     const cell = (text: string | null): HTMLElement =>
-      make('td', text === null ? { class: 'aegis-Quiet' } : {}, text ?? say('nothing'));
-    const body = make('tbody');
-    for (const { what, then, now } of rows) {
-      body.append(make('tr', {}, make('th', { scope: 'row' }, what), cell(then), cell(now)));
-    }
-    const heads = [say('What'), say('Then'), say('Now')];
-    const head = make('tr', {}, ...heads.map((text) => make('th', { scope: 'col' }, text)));
+      make('td', text === null ? { class: 'aegis-Quiet' } : {}, text ?? say('not there'));
+    const parts = { steps: say('Steps'), events: say('Events'), state: say('At the end') };
     const table = make(
       'table',
       { class: 'aegis-Table aegis-Then', 'aria-label': say('What came out then, and now') },
-      make('thead', {}, head),
-      body,
+      make(
+        'thead',
+        {},
+        make(
+          'tr',
+          {},
+          ...[say('What'), say('Then'), say('Now')].map((text) =>
+            make('th', { scope: 'col' }, text),
+          ),
+        ),
+      ),
     );
-    const frame = make(
+    for (const part of ['steps', 'events', 'state'] as const) {
+      const found = rows.filter((row) => row.part === part);
+      if (found.length === 0) continue;
+      const head = make('th', { scope: 'rowgroup', colspan: 3 }, parts[part]);
+      const body = make('tbody', {}, make('tr', {}, head));
+      for (const { what, then, now } of found) {
+        body.append(make('tr', {}, make('th', { scope: 'row' }, what), cell(then), cell(now)));
+      }
+      table.append(body);
+    }
+    return make(
       'div',
       {
         class: 'aegis-View-scroll',
@@ -146,6 +168,5 @@ export class HistorySection implements Section {
       },
       table,
     );
-    return [told, ...why, frame];
   }
 }

@@ -18,6 +18,7 @@ from aegis.core.errors import InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
+from aegis.core.replay import Pair
 from aegis.core.wire import (
     ContinueAsk,
     Description,
@@ -36,6 +37,7 @@ from aegis.core.wire import (
     InvokeAsk,
     LogAsk,
     LogDetail,
+    Part,
     Picture,
     PictureAsk,
     Replay,
@@ -232,10 +234,36 @@ def _each(told: Sequence[Told], done: str) -> Done:
     return Done(text=f"{text}; {stayed[0]}" if stayed else text)
 
 
-async def _replay(host: Any, ask: ReplayAsk) -> Replay:
+async def _replay(host: Host, ask: ReplayAsk) -> Replay:
     replay = await host.replay(ask.id)
-    rows = (ReplayRow(what=row.what, then=row.then, now=row.now) for row in replay.diff)
-    return Replay(id=ask.id, same=replay.same, rows=tuple(rows), stopped=replay.stopped)
+    parts: dict[Part, tuple[Pair, ...]] = {
+        "steps": replay.steps,
+        "events": replay.events,
+        "state": replay.state,
+    }
+    return Replay(
+        id=ask.id,
+        flow=replay.flow,
+        revision=replay.revision,
+        same=replay.same,
+        stopped=replay.stopped,
+        reason=replay.reason,
+        compared=sum(map(len, parts.values())),
+        rows=tuple(
+            ReplayRow(part=part, what=pair.name, then=_side(pair.then), now=_side(pair.now))
+            for part, pairs in parts.items()
+            for pair in pairs
+            if not pair.same
+        ),
+        notes=replay.notes,
+    )
+
+
+def _side(value: Any) -> str | None:
+    """One side of what is different, a member in a line."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {said}" for name, said in value.items())
+    return None if value is None else str(value)
 
 
 async def _continue(host: Host, ask: ContinueAsk) -> Done:

@@ -21,6 +21,8 @@ PROTOCOL = 1
 Right = Literal["view", "steer"]
 Topic = Literal["status", "figures", "events", "flows", "failed", "log"]
 Level = Literal["debug", "info", "warning", "error"]
+# What a replay compares: what steps changed, what events carry, records and flow at the end.
+Part = Literal["steps", "events", "state"]
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -313,23 +315,30 @@ class Why(_Value, frozen=True):
 
 
 class ReplayRow(_Value, frozen=True):
-    """Something that came out then and now; None where it did not come out at all."""
+    """Something that came out otherwise; None where it did not come out, then or now."""
 
+    part: Part
     what: str
     then: str | None
     now: str | None
 
 
 class Replay(_Value, frozen=True):
-    """How an event or a flow would go with the live code; `rows` are what is different.
+    """A flow run again with recorded answers on `revision`; `rows` are what is different.
 
-    `stopped` says what kept it from going on to its end: an answer that was not recorded.
+    `compared` counts what was compared. `reason` says why it ended; with `stopped` that kept it
+    from its end: an answer that was not recorded. `notes` are what else is to know.
     """
 
     id: str
+    flow: str
+    revision: str
     same: bool
-    rows: tuple[ReplayRow, ...]
-    stopped: str | None = None
+    stopped: bool
+    reason: str
+    compared: int
+    rows: tuple[ReplayRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class LogDetail(_Value, frozen=True):

@@ -31,6 +31,7 @@ class Followed:
 
     `deployment` is what serves from it; `error` why what the file holds now does not. `at` is
     when that was found, `ms` the time from the save to serving. `saves` counts what was deployed.
+    With `ended` it is followed no more, since `at`.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Followed:
     at: datetime | None = None
     ms: float = 0.0
     saves: int = 0
+    ended: bool = False
 
 
 Tell = Callable[[Followed], object]
@@ -191,9 +193,10 @@ class _File:
         self.task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
 
     def stop(self) -> None:
-        """Follow it no more."""
+        """Follow it no more, and say so."""
         self.task.cancel()
         self._host.monitor.clear(self._source)
+        self._say(replace(self.state, ended=True, at=self._now()))
 
     @property
     def _source(self) -> str:
@@ -276,6 +279,9 @@ class _File:
             self._host.monitor.clear(self._source)
         else:
             self._host.monitor.report(self._source, said(state))
+        self._say(state)
+
+    def _say(self, state: Followed) -> None:
         if self._tell is not None:
             try:
                 self._tell(state)
