@@ -1,14 +1,17 @@
 """Partners that answer later: a step asks, waits, and goes on with the event that comes."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.errors import ComponentError, ConflictError, InvalidError, NotFoundError
 from aegis.core.flow import FlowState, StepState
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import Desk, quiet, states, until
+from tests.fakes import GatedStore, SteppedClock
 
 TEXT = """
 from typing import Protocol
@@ -342,3 +345,40 @@ async def test_an_answer_that_comes_before_the_code_is_back_is_kept_for_it(tmp_p
         await asked(host, order, "track")
         await host.publish("nobody.knows")
         assert await host.store.unclaimed() == []
+
+
+async def test_cancel_before_it_is_asked_again_undoes_what_a_silent_partner_may_have_done(desk):
+    """Also when it was an earlier process that asked."""
+    store, clock = MemoryStore(), SteppedClock()
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text(10))
+        order = await host.create("Order")
+        await asked(host, order, "pick")
+    clock.advance(11)
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text(10))
+        await until(lambda: clock.sleeping)
+        await host.call(order, "cancel")
+        await quiet(host)
+        assert await states(host, order) == (FlowState.COMPENSATED, {"pick": StepState.UNDONE})
+    assert desk.told == ["pick", "recall"]
+
+
+async def test_cancel_while_a_deadline_is_being_noted_does_not_wait_for_the_pause(desk):
+    store, clock = GatedStore(), SteppedClock()
+    store.holds = lambda commit: any(s.state == StepState.READY and s.n == 1 for s in commit.steps)
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text(10))
+        store.gate.set()
+        order = await host.create("Order")
+        await asked(host, order, "pick")
+        store.gate.clear()
+        store.held.clear()
+        clock.advance(11)
+        await store.held.wait()
+        cancel = asyncio.ensure_future(host.call(order, "cancel"))
+        await asyncio.sleep(0.01)
+        store.gate.set()
+        await cancel
+        await quiet(host)
+    assert desk.told == ["pick", "recall"]

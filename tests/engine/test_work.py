@@ -6,10 +6,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from aegis import Refused
 from aegis.core.errors import ConflictError, InvalidError, NotFoundError, PortError, StoreError
 from aegis.core.flow import FlowState, StepState
 from aegis.testing import memory_host
-from tests.engine.shop import TEXT, quiet, states, until
+from tests.engine.shop import TEXT, Desk, quiet, states, until
 from tests.fakes import FailingStore, GatedStore
 
 NOTES = """
@@ -360,3 +361,32 @@ async def test_every_event_of_the_journal_is_a_whole_envelope(shop):
         assert document["revision"].startswith("orders@1.0.0+")
     await quiet(shop)
     assert (await states(shop, order))[0] is FlowState.COMPLETED
+
+
+LATE = TEXT.replace(
+    """    def cancel(self) -> "Order":
+        return self.update(note="canceled")
+""",
+    """    def cancel(self) -> None:
+        if self.status == "COMPLETE":
+            raise Refused("too late")
+""",
+)
+
+
+async def test_a_command_that_waits_behind_a_change_decides_anew_by_what_that_left():
+    """It changes nothing itself, so no field of its own tells it that it came too late."""
+    store, desk = GatedStore(), Desk()
+    store.holds = lambda commit: any(f.state == FlowState.COMPLETED for f in commit.flows)
+    async with memory_host(values={"say": desk}, store=store) as host:
+        await host.deploy("orders", "1.0.0", LATE)
+        order = await host.create("Order")
+        await store.held.wait()
+        cancel = asyncio.ensure_future(host.call(order, "cancel"))
+        await asyncio.sleep(0.01)
+        store.gate.set()
+        with pytest.raises(Refused, match="too late"):
+            await cancel
+        await quiet(host)
+        assert (await host.get("Order", order.id)).status == "COMPLETE"
+        assert "recall" not in desk.told

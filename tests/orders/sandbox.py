@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,17 @@ DOES = (
     "payment/capture",
 )
 """The operation behind each port, by the port's number."""
+
+PORTS = (
+    "validate_address",
+    "authorize_payment",
+    "check_inventory",
+    "pick_order",
+    "ship_order",
+    "track_shipment",
+    "verify_delivery",
+    "complete_payment",
+)
 
 TELLS = {
     "warehouse/pick": ["warehouse.picked"],
@@ -69,6 +80,19 @@ def hasty() -> str:
         assert text.count(patient) == 1, patient
         text = text.replace(patient, impatient)
     return text
+
+
+def notebook(path: Path, text: str, settings: Mapping[str, object]) -> Path:
+    """The tutorial's notebook at `path` with another text of its component, and configured so."""
+    document = json.loads(NOTEBOOK.read_text())
+    for cell in document["cells"]:
+        source = "".join(cell["source"])
+        if source.startswith("%%component orders "):
+            cell["source"] = source.partition("\n")[0] + "\n" + text
+        elif source.startswith("host.configure("):
+            cell["source"] = f"{source}\nhost.configure({dict(settings)!r})"
+    path.write_text(json.dumps(document))
+    return path
 
 
 def ask(

@@ -26,12 +26,14 @@ def free_port() -> int:
 class Served:
     """A server process of one data directory, whatever process that is at the moment."""
 
-    def __init__(self, data: Path, sandbox: Sandbox, log: Path) -> None:
+    def __init__(
+        self, data: Path, sandbox: Sandbox, log: Path, *, notebook: Path = NOTEBOOK
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._sandbox = sandbox
         self._log = log
-        self._command = [sys.executable, "-m", "aegis_kernel.serve", str(NOTEBOOK)]
+        self._command = [sys.executable, "-m", "aegis_kernel.serve", str(notebook)]
         self._command += ["--port", str(self.port), "--token", TOKEN, "--data", str(data)]
         self._command += ["-p", "partners", sandbox.url]
 
@@ -45,13 +47,21 @@ class Served:
 
     def start(self) -> None:
         """Start a process, back when every component serves."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when every component serves."""
         deadline = time.monotonic() + 60
         while not self._ready():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.05)
+
+    def launch(self) -> None:
+        """Start a process, and wait for nothing."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def _ready(self) -> bool:
         try:

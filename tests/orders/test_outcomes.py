@@ -11,7 +11,7 @@ import pytest
 from aegis import Refused
 from aegis.core.errors import InvalidError
 from aegis.core.flow import FlowState, StepState
-from tests.orders.sandbox import DOES, TELLS, UNDOES, hasty
+from tests.orders.sandbox import DOES, PORTS, TELLS, UNDOES, hasty
 
 GUEST = {
     "first_name": "Ada",
@@ -24,16 +24,6 @@ ITEMS = [
     {"item_id": "lamp", "price": "329.95"},
     {"item_id": "bulb", "price": "59.00", "qty": 4},
 ]
-PORTS = (
-    "validate_address",
-    "authorize_payment",
-    "check_inventory",
-    "pick_order",
-    "ship_order",
-    "track_shipment",
-    "verify_delivery",
-    "complete_payment",
-)
 # What led to what, in the order it happened.
 EVENTS = [
     ("order.created", None),

@@ -401,12 +401,15 @@ class Engine:
                         after=after,
                         event=event,
                         always=always,
+                        # What it decided without asking anybody it decides anew by a newer record,
+                        # unless that keeps changing: then its fields go over what there is.
+                        expected=None if call.adapters or reread == REREADS else record.revision,
                     )
                     outcome, _ = await self._ledger.settle(
                         self.registry, work, resident=resident, mark=mark, answering=answering
                     )
                     return outcome
-                except ConflictError:
+                except (ConflictError, StaleError):
                     if call.adapters or reread == REREADS:
                         raise
                 except Refused as refusal:

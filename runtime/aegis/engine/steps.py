@@ -147,6 +147,7 @@ class Steps:
             f"{step.port} got no {names} until {step.due}",
             hint="whether its partner acted is unknown",
         )
+        run.touched.add(step.n)  # it was asked, if not by this process
         again = step.moved(StepState.READY)
         again.wait = again.due = None
 
@@ -166,7 +167,9 @@ class Steps:
         return again
 
     async def _rest(self, run: Run, step: Step, seconds: float) -> None:
-        """Pause before an attempt; undo may cut it."""
+        """Pause before an attempt; undo may cut it, or have come before it."""
+        if run.flow.state is not FlowState.RUNNING:
+            return
         run.attempting.add(step.n)
         self.turns.ended()
         try:
