@@ -233,7 +233,8 @@ class Ledger:
             for entry in account.entries:
                 if entry.outcome == "done":
                     effects[entry.operation] += 1
-                    double += entry.operation in standing
+                    # What has no undo changes nothing: an order that is tried anew asks it again.
+                    double += entry.operation in standing and UNDO[entry.operation] is not None
                     standing.add(entry.operation)
                     if entry.operation == "payment/capture":
                         captured += entry.amount or NOTHING
