@@ -19,10 +19,12 @@ from tests.bench import (
     graph,
     http,
     inline,
+    memory,
     monitor,
     orders,
     panel,
     reload,
+    resume,
     start,
 )
 from tests.bench.figure import Figure, table
@@ -40,6 +42,8 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "inline": inline.measure,
     "panel": panel.measure,
     "start": start.measure,
+    "resume": resume.measure,
+    "memory": memory.measure,
     "graph": graph.measure,
     "browser": browser.measure,
 }
