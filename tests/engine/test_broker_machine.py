@@ -7,6 +7,7 @@ events.
 """
 
 import asyncio
+import copy
 from collections import Counter
 
 import hypothesis.strategies as st
@@ -200,6 +201,19 @@ class BrokerMachine(RuleBasedStateMachine):
             await self.begin()
 
         self.do(restart())
+
+    @rule(turns=st.integers(0, 20))
+    @precondition(lambda self: isinstance(self.store, MemoryStore))
+    def crash(self, turns):
+        async def crash():
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stored = copy.deepcopy(self.store)  # all that a process which dies now has stored
+            await self.context.__aexit__(None, None, None)
+            self.store = stored
+            await self.begin()
+
+        self.do(crash())
 
     @rule()
     @precondition(lambda self: self.live)
