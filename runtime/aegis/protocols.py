@@ -68,7 +68,7 @@ class Claimed(msgspec.Struct, frozen=True):
     event: str
 
 
-class Recording(msgspec.Struct, frozen=True):
+class Recording(msgspec.Struct, frozen=True, gc=False):
     """What a step's adapters answered in one attempt, sealed; attempts count from 1."""
 
     flow: str

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.sqlite import SqliteStore
+from aegis.bootstrap import dedicate
 from aegis.testing import memory_host
 from tests.bench.monitored import COMPONENT, DATA
 
@@ -60,4 +61,5 @@ async def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {int(sys.argv[1])})
+    dedicate()  # as a process that only serves
     print(json.dumps(asyncio.run(main())), flush=True)

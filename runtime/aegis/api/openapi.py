@@ -536,8 +536,8 @@ _SHARED: Json = {
     },
     "Replaying": {
         "type": "object",
-        "description": "A flow, or one of its events by id or number; the code it runs on, as a "
-        "label, a version or a component's text: what is live when it is left out.",
+        "description": "A flow, or one of its events by id or number; the deployed code it runs "
+        "on, as a label or a version: what is live when it is left out.",
         "properties": {"id": _TEXT, "revision": {"type": ["string", "null"]}},
         "required": ["id"],
     },

@@ -15,7 +15,7 @@ from aegis.api.records import flow_document
 from aegis.api.request import Request
 from aegis.api.response import JSON, Response, json_response
 from aegis.api.stream import LAST_SEQ, Selection, Streams, read_selection, wants_stream
-from aegis.core.errors import NotFoundError
+from aegis.core.errors import InvalidError, NotFoundError
 from aegis.core.graph import Graph
 from aegis.core.query import MAX_LIMIT
 from aegis.core.registry import Registry
@@ -33,7 +33,7 @@ _SVG = (
 
 
 class Replaying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller sends to replay a flow, or the flow of an event, on the live or other code."""
+    """What a caller sends to replay a flow, or the flow of an event, on live or deployed code."""
 
     id: str
     revision: str | None = None
@@ -78,6 +78,13 @@ class State:
     async def replay(self, request: Request) -> Response:
         """A flow run again on a fork of the data, with recorded answers."""
         wanted: Replaying = decode(request, _REPLAYING, Replaying.__struct_encode_fields__)
+        if wanted.revision is not None and "\n" in wanted.revision:
+            # A token lets a caller use what is installed, not bring code of his own.
+            raise InvalidError(
+                "a revision is named here by its label or version",
+                hint="replay a component's text from a cell",
+                pointer="/revision",
+            )
         return json_response(await self._host.replay(wanted.id, wanted.revision))
 
     def events(self, request: Request) -> Response | Awaitable[Response]:
