@@ -87,7 +87,12 @@ export function addCommands(surroundings: Surroundings): readonly string[] {
   add('aegis:show-graph', say('Show the graph of components'), () => {
     open('graph');
   });
-  if (enlarge !== null) add(GRAPH_TAB, say('Open the graph in a tab'), enlarge, { icon: logoIcon });
+  if (enlarge !== null) {
+    const graph = (): void => {
+      enlarge();
+    };
+    add(GRAPH_TAB, say('Open the graph in a tab'), graph, { icon: logoIcon });
+  }
   add('aegis:show-failed', say('Show what failed'), () => {
     open('failed');
   });

@@ -22,11 +22,13 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { addCommands, GRAPH_TAB, NEW_NOTEBOOK, OPEN } from './commands';
-import { GraphTab } from './graph-tab';
 import { Hosts, MENTION } from './hosts';
 import { markIcon } from './logo';
 import { outputs } from './mime';
 import { Panel } from './panel';
+import { GraphSection } from './sections/graph';
+import { HistorySection } from './sections/history';
+import { SectionTab, type Shown } from './section-tab';
 import type { Question } from './sections/section';
 import { problems } from './state';
 import { StatusItem } from './statusbar';
@@ -36,6 +38,7 @@ import { Watch } from './watch';
 
 const PANEL = 'aegis-panel';
 const GRAPH = 'aegis-graph';
+const HISTORY = 'aegis-history';
 
 /** The strings of this package in the person's language. */
 export function speaker(translator: ITranslator | null): Say {
@@ -132,21 +135,48 @@ const panel: JupyterFrontEndPlugin<void> = {
       }
     };
     // Notebook 7 has room for its one document only.
-    const tabs = new WidgetTracker<MainAreaWidget<GraphTab>>({ namespace: GRAPH });
-    const enlarge = (): void => {
-      let tab = tabs.currentWidget;
-      if (tab === null) {
-        const show = (target: Target): void => {
+    const tabs = new WidgetTracker<MainAreaWidget<SectionTab>>({ namespace: GRAPH });
+    const shown: Readonly<Record<string, Shown>> = {
+      [GRAPH]: {
+        section: GraphSection,
+        title: say('Graph'),
+        of: (host) => say('Graph of %1', host),
+        label: say('Graph of what is deployed'),
+      },
+      [HISTORY]: {
+        section: HistorySection,
+        title: say('History'),
+        of: (host) => say('History of %1', host),
+        label: say('The past of an event or a flow'),
+      },
+    };
+    const opened = new Map<string, MainAreaWidget<SectionTab>>();
+    const enlarge = (target?: Target): void => {
+      const id = target === undefined ? GRAPH : HISTORY;
+      let tab = opened.get(id);
+      const what = shown[id];
+      if (tab === undefined && what !== undefined) {
+        const show = (there: Target): void => {
+          if (there.kind === 'why' || there.kind === 'replay') {
+            enlarge(there);
+            return;
+          }
           shell.activateById(PANEL);
-          widget.reveal(target);
+          widget.reveal(there);
         };
-        tab = new MainAreaWidget({ content: new GraphTab(looked, { ...widget.desk, show }) });
-        tab.id = GRAPH;
+        tab = new MainAreaWidget({
+          content: new SectionTab(looked, { ...widget.desk, show }, what),
+        });
+        tab.id = id;
         tab.title.icon = markIcon;
-        void tabs.add(tab);
+        opened.set(id, tab);
+        tab.disposed.connect(() => opened.delete(id));
+        // After a reload of the page nobody asks for the same past again.
+        if (id === GRAPH) void tabs.add(tab);
         shell.add(tab, 'main', { type: 'Aegis' });
       }
-      shell.activateById(tab.id);
+      shell.activateById(id);
+      if (target !== undefined) tab?.content.reveal(target);
     };
     const widget = new Panel({
       watch: looked,

@@ -39,8 +39,8 @@ export interface PanelOptions {
   readonly copy: (text: string) => void;
   /** Starts a notebook with a host; null where no kernel of ours is installed. */
   readonly begin: () => (() => void) | null;
-  /** Shows the graph in the main area; not there where that has one document only. */
-  readonly enlarge?: (() => void) | undefined;
+  /** Shows the graph or the past in the main area; not there where that has one document only. */
+  readonly enlarge?: ((target?: Target) => void) | undefined;
   /** Shows the description of the API. */
   readonly describe: () => Promise<void>;
   /** Whether the notebook at hand has a Python kernel that could load a host. */

@@ -20,6 +20,7 @@ export class FakeDesk implements Desk {
   readonly copied: string[] = [];
   readonly patterns: string[] = [];
   section: Section | null = null;
+  enlarge: Desk['enlarge'];
   answer: (verb: Verb) => unknown = () => ({ text: 'done' });
   groups: readonly FailedGroup[] = [];
   /** What a failure was given, and the flow that it is about. */

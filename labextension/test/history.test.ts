@@ -34,6 +34,20 @@ test('why is a picture, and the same as text', async () => {
   expect(all('img, script')).toEqual([]);
 });
 
+test('there is more room for it in a tab, where there are tabs', async () => {
+  desk.answer = () => ({ id: 'e', text: 'a', data: null });
+  section.show({ kind: 'why', id: 'e' });
+  await settle();
+  expect(all('.aegis-Note')[0]!.hidden).toBe(true);
+  const places: unknown[] = [];
+  desk.enlarge = (target): void => void places.push(target);
+  section = desk.seat(new HistorySection(desk));
+  section.show({ kind: 'why', id: 'e' });
+  await settle();
+  click('Open in a tab');
+  expect(places).toEqual([{ kind: 'why', id: 'e' }]);
+});
+
 test('a picture that is more than a drawing is not let in', async () => {
   desk.answer = () => ({
     ...{ id: 'e', text: 'a' },

@@ -180,6 +180,18 @@ def test_why_is_followed_from_a_flow(panel: Panel, pictures: Path) -> None:
     expect(history.locator("svg")).to_be_visible()
     panel.page.screenshot(path=str(pictures / "why.png"))
     assert barriers(panel.page, "#aegis-panel") == []
+    history.get_by_role("button", name="Open in a tab").click()
+    tab = panel.page.locator("#aegis-history")
+    expect(tab.locator("svg.aegis-tree")).to_be_visible()
+    tab.get_by_role("button", name="Replay").click()
+    expect(tab.locator(".aegis-Badge")).to_have_text("The same comes out")
+    expect(tab).to_contain_text("on depot@1.0.0")
+    panel.page.screenshot(path=str(pictures / "replay.png"))
+    assert barriers(panel.page, "#aegis-history") == []
+    panel.page.locator(".lm-TabBar-tab", has_text="History of").locator(
+        ".lm-TabBar-tabCloseIcon"
+    ).click()
+    expect(tab).to_have_count(0)
 
 
 def test_an_open_breaker_says_how_long_its_partner_is_left_alone(

@@ -57,7 +57,7 @@ export class GraphSection implements Section {
         { class: 'aegis-Bar' },
         make('label', { class: 'aegis-Check' }, this._asTable, say('As a table')),
         make('span', { class: 'aegis-Space' }),
-        desk.enlarge ? word(say('Open in a tab'), desk.enlarge) : null,
+        desk.enlarge ? word(say('Open in a tab'), () => desk.enlarge?.()) : null,
       ),
       this._empty,
       this._room,

@@ -5,7 +5,7 @@ import type { Replay, Why } from '../protocol';
 import { unpacked } from '../views/graph-picture';
 import { PictureView } from '../views/picture';
 import type { Target } from '../views/view';
-import { badge, deed, paragraph, room } from './parts';
+import { badge, deed, link, paragraph, room } from './parts';
 import type { Desk, Section } from './section';
 
 export class HistorySection implements Section {
@@ -13,6 +13,7 @@ export class HistorySection implements Section {
   private readonly _id: HTMLInputElement;
   private readonly _found = make('div', { class: 'aegis-Found', 'aria-live': 'polite' });
   private readonly _empty: HTMLElement;
+  private readonly _enlarge: HTMLElement;
   private _view: PictureView | null = null;
   /** The last thing that was asked for: an answer to an earlier one is late. */
   private _asked: Target | null = null;
@@ -37,6 +38,13 @@ export class HistorySection implements Section {
         ),
       ),
     );
+    this._enlarge = make(
+      'p',
+      { class: 'aegis-Note', hidden: true },
+      link(say('Open in a tab'), () => {
+        if (this._asked) desk.enlarge?.(this._asked);
+      }),
+    );
     this.node = make(
       'div',
       { class: 'aegis-Section' },
@@ -47,6 +55,7 @@ export class HistorySection implements Section {
         deed(say('Why'), () => this._look('why')),
         deed(say('Replay'), () => this._look('replay')),
       ),
+      this._enlarge,
       this._empty,
       this._found,
     );
@@ -81,6 +90,7 @@ export class HistorySection implements Section {
     this._view?.dispose();
     this._view = null;
     show(this._empty, false);
+    show(this._enlarge, this.desk.enlarge !== undefined);
     this._found.replaceChildren(
       paragraph(kind === 'why' ? say('Looking it up…') : say('Running it again on a copy…')),
     );

@@ -46,8 +46,11 @@ export interface Desk {
   /** Have the next frame rendered although no news came. */
   readonly refresh: () => void;
   readonly copy: (text: string) => void;
-  /** Show the graph in a place of its own; not there where there is none, or it is there already. */
-  readonly enlarge?: (() => void) | undefined;
+  /**
+   * Show the graph, or the past of something, in a place of its own; not there where there is none,
+   * or it is there already.
+   */
+  readonly enlarge?: ((target?: Target) => void) | undefined;
   /** Tell the person something, once. */
   readonly tell: (text: string, good: boolean) => void;
   readonly state: () => State;

@@ -1,27 +1,39 @@
-/** The graph in the main area: the section of the panel with more room, of the host looked at. */
+/** A section of the panel in the main area, with more room: the graph, or the past of something. */
 
 import { Widget } from '@lumino/widgets';
 
 import { make, mark, show } from './element';
-import { GraphSection } from './sections/graph';
 import { paragraph, room } from './sections/parts';
-import type { Desk } from './sections/section';
+import type { Desk, Section } from './sections/section';
+import type { Target } from './views/view';
 import type { Change, Watch } from './watch';
+
+/** What a tab shows. */
+export interface Shown {
+  readonly section: new (desk: Desk) => Section;
+  /** Its title while there is no host. */
+  readonly title: string;
+  /** Its title with the name of the host. */
+  readonly of: (host: string) => string;
+  /** What it is, for who cannot see it. */
+  readonly label: string;
+}
 
 /** How often it renders at most, in milliseconds. */
 const PAUSE = 100;
 
-export class GraphTab extends Widget {
+export class SectionTab extends Widget {
   private readonly _desk: Desk;
   private readonly _page = make('div', { class: 'aegis-Page' });
   private readonly _nobody: HTMLElement;
-  private _section: GraphSection | null = null;
+  private _section: Section | null = null;
   private _frame = 0;
   private _timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly watch: Watch,
     desk: Desk,
+    private readonly shown: Shown,
   ) {
     super({ node: make('div', { class: 'aegis-Panel aegis-mod-tab' }) });
     const { say } = desk;
@@ -34,13 +46,18 @@ export class GraphTab extends Widget {
     };
     this._nobody = room(
       say('No host is running'),
-      paragraph(say('Its graph comes back with the host of a notebook on the Aegis kernel.')),
+      paragraph(say('It comes back with the host of a notebook on the Aegis kernel.')),
     );
     this.node.append(make('div', { class: 'aegis-Body' }, this._nobody, this._page));
     mark(this.node, 'role', 'region');
-    mark(this.node, 'aria-label', say('Graph of what is deployed'));
+    mark(this.node, 'aria-label', shown.label);
     watch.changed.connect(this._news, this);
     this._begin();
+  }
+
+  /** Show one thing of it. */
+  reveal(target: Target): void {
+    this._section?.show?.(target);
   }
 
   override dispose(): void {
@@ -66,11 +83,10 @@ export class GraphTab extends Widget {
 
   private _begin(): void {
     this._section?.dispose();
-    this._section = new GraphSection(this._desk);
+    this._section = new this.shown.section(this._desk);
     this._page.replaceChildren(this._section.node);
     const { host } = this.watch;
-    this.title.label =
-      host === null ? this._desk.say('Graph') : this._desk.say('Graph of %1', host.label);
+    this.title.label = host === null ? this.shown.title : this.shown.of(host.label);
   }
 
   private _render(): void {
