@@ -8,7 +8,7 @@ from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.errors import StoreError, TooLargeError
 from aegis.engine.broker import READ_AHEAD
 from aegis.engine.ledger import MAX_EVENT
-from aegis.engine.listener import BEHIND, PATIENCE
+from aegis.engine.listener import BEHIND, PATIENCE, TOGETHER
 from aegis.testing import memory_host
 from tests.engine.shop import until
 from tests.fakes import FailingStore, GatedStore, SteppedClock
@@ -485,3 +485,54 @@ async def test_an_error_of_any_length_fits_the_failed_list(ear):
         (failed,) = await host.failed()
         assert len(failed.error) < 5000
         assert failed.error.endswith("(3,000,009 characters)")
+
+
+async def test_where_the_order_does_not_matter_some_are_taken_at_a_time_and_each_once():
+    ear, let_go = Log(), asyncio.Semaphore(0)
+    async with memory_host(values={"say": ear}) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", order="none", timeout=3600'))
+        under_way, most = 0, 0
+
+        async def count(self, type, subject):
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                await let_go.acquire()
+                await Log.__call__(self, type, subject)
+            finally:
+                under_way -= 1
+
+        ear.__class__ = type("CountingLog", (Log,), {"__call__": count})
+        ear.fails = lambda type, subject, n: subject == made[20].id
+        made = [await host.create("Note") for _ in range(3 * TOGETHER)]
+        await until(lambda: under_way == 1)
+        let_go.release()  # the first one came alone
+        await until(lambda: under_way == TOGETHER)
+        for _ in range(4 * TOGETHER):
+            let_go.release()
+        await until(lambda: host.status().listeners[0].lag == 0)
+        assert most == TOGETHER
+        # What they did is stored in the order of the events.
+        heard = [event.cause for event in await host.events("ear.heard", limit=1000)]
+        created = await host.events("note.created", limit=1000)
+        assert heard == [event.id for event in created if event.subject != made[20].id]
+        (failed,) = await host.failed()
+        assert (failed.subject, failed.attempts) == (made[20].id, 4)
+
+
+async def test_some_at_a_time_are_taken_once_although_the_store_fails():
+    ear, store = Log(), FailingStore()
+    async with memory_host(values={"say": ear}, store=store) as host:
+        await host.deploy("notes", "1.0.0", listening('"note.*", order="none"'))
+        slow = Slow()
+        ear.__class__, ear.gate = Slow, slow.gate
+        for _ in range(TOGETHER):
+            await host.create("Note")
+        store.fail_next(skip=5)
+        ear.gate.set()
+        await until(lambda: host.status().listeners[0].lag == 0)
+        heard = [event.cause for event in await host.events("ear.heard", limit=1000)]
+        created = await host.events("note.created", limit=1000)
+        assert heard == [event.id for event in created]
+        assert await host.failed() == []

@@ -304,7 +304,7 @@ def test_every_event_has_its_effect_once_whatever_happens(kind, tmp_path):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100 if kind == "memory" else 15,
+            max_examples=50 if kind == "memory" else 8,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +32,7 @@ from aegis.engine.work import Work
 from aegis.protocols import Cleared, Cursor, Entry, Failed
 
 CHECKPOINT = 4096  # events passed over after which the cursor is stored nevertheless
+TOGETHER = 16  # events at a time, where their order does not matter
 BEHIND = 1000  # events that a listener may be behind
 PATIENCE = 10.0  # seconds that it may be so without a word
 
@@ -186,10 +187,12 @@ class Listener:
                     await self._let_go()
                     self._held = await self._parked()
                 batch = await self._read(self.seq)
-                for entry in batch:
+                again = bool(batch)
+                while batch:
                     await self._mend()
-                    await self._take(entry)
-                    self.seq = entry.seq
+                    count = self._together()
+                    await self._take_all(batch[:count])
+                    batch = batch[count:]
                 if self.seq - self._stored >= CHECKPOINT:
                     await self._settle(self._moves(self.seq))
                     self._stored = self.seq
@@ -204,7 +207,7 @@ class Listener:
                 continue
             await self._mend()
             self._calm()
-            if not batch and not self._wake.is_set():
+            if not again and not self._wake.is_set():
                 self._resting = True
                 await self._wake.wait()
 
@@ -232,8 +235,38 @@ class Listener:
             return False
         return entry.subject in self._held
 
-    async def _take(self, entry: Entry) -> None:
-        """One event, until it is passed over, taken or put on the failed list."""
+    def _together(self) -> int:
+        """How many events it may be given at a time: several where their order does not matter."""
+        _, spec = self._code()
+        return TOGETHER if spec.order == "none" and not spec.once else 1
+
+    async def _take_all(self, entries: Sequence[Entry]) -> None:
+        """Some events at a time. What they do is committed in their order, as the cursor needs."""
+        if len(entries) == 1:
+            await self._take(entries[0])
+            self.seq = entries[0].seq
+            return
+        turns = [asyncio.Event() for _ in range(len(entries) + 1)]
+        turns[0].set()
+
+        async def take(entry: Entry, turn: asyncio.Event, after: asyncio.Event) -> None:
+            await self._take(entry, turn)
+            await turn.wait()
+            self.seq = entry.seq
+            after.set()
+
+        tasks = [
+            asyncio.create_task(take(*one)) for one in zip(entries, turns, turns[1:], strict=False)
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _take(self, entry: Entry, turn: asyncio.Event | None = None) -> None:
+        """One event, until it is passed over, taken or put on the failed list in its `turn`."""
         revision, spec = self._code()
         if spec.pattern(entry.type, entry.subject) is None or (spec.once and self._spent):
             return
@@ -247,7 +280,7 @@ class Listener:
         attempts = 0
         while True:
             try:
-                if await self._hear(revision, spec, event, self._moves(entry.seq, spec)):
+                if await self._hear(revision, spec, event, self._moves(entry.seq, spec), turn):
                     self._stored, self._spent = entry.seq, self._spent or spec.once
                 return
             except StoreError:
@@ -262,6 +295,8 @@ class Listener:
                 pause = pause_after(error, attempts, policy, self._ledger.clock, self.name)
                 if pause is None or isinstance(error, Refused):
                     _log.exception("listener %s gave up on event %s", self.name, entry.type)
+                    if turn is not None:
+                        await turn.wait()
                     await self._park(entry, _said(error), attempts, spec=spec)
                     return
                 await self._ledger.clock.sleep(pause)
@@ -293,8 +328,15 @@ class Listener:
         except Exception:
             return True
 
-    async def _hear(self, revision: Revision, spec: ListenerSpec, event: Event, mark: Mark) -> bool:
-        """One event, once; what it does is one commit with what `mark` adds.
+    async def _hear(
+        self,
+        revision: Revision,
+        spec: ListenerSpec,
+        event: Event,
+        mark: Mark,
+        turn: asyncio.Event | None = None,
+    ) -> bool:
+        """One event, once; what it does is one commit, in its `turn`, with what `mark` adds.
 
         False when it does not hear this event: then nothing was done, nor stored.
         """
@@ -330,6 +372,8 @@ class Listener:
                 span.end(error)
                 raise
             span.end()
+            if turn is not None:
+                await turn.wait()
             await self._ledger.settle(
                 engine.registry, work, resident=resident, locks=(self.name,), mark=mark
             )
