@@ -291,6 +291,11 @@ async def test_an_answer_nobody_waits_for_is_a_failure_in_the_end(desk, monkeypa
         )
         assert late != lost
         assert await host.store.unclaimed() == []
+        assert (await host.input(failed)).data["address"] == "x"
+        with pytest.raises(ConflictError, match="as it came"):
+            await host.retry(failed, data={"order_id": order.id})
+        (group,) = await host.failed_groups()
+        assert (group.kind, group.ids) == ("answer", (failed.id,))
         monkeypatch.setattr("aegis.engine.answers.KEPT", timedelta(hours=1))
         assert await host.retry(failed) == "kept for another hour"
         other = await host.create("Order", id="nobody")

@@ -93,7 +93,7 @@ class Failures:
     async def one(self, id: str) -> Failed:
         """A failure by its id. Raises NotFoundError."""
         kind, _, rest = id.partition(":")
-        subscriber = id if kind == "flow" else rest.rpartition(":")[0]
+        subscriber = rest.rpartition(":")[0] if kind == "listener" else id
         for one in await self._deploys.flows.ledger.store.failed_of(subscriber):
             if one.id == id:
                 return one
@@ -180,6 +180,11 @@ class Failures:
         if kind == "listener":
             return await self._deploys.broker.again(*_parked(id, rest), data=data)
         if kind == "answer":
+            if data is not None:
+                raise ConflictError(
+                    f"{id} is what a partner said: it is given to its step as it came",
+                    hint="discard it, and publish an event that says what it should have",
+                )
             return await self._deploys.flows.answers.again(rest)
         if kind != "flow":
             raise NotFoundError(f"{id!r} names no failure", hint=HINT)
