@@ -170,7 +170,8 @@ _ID: Json = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "That of a failure, `listener:...`, `flow:...` or `answer:...`, or of a group, `group:...`.",
+    "description": "That of a failure, `listener:...`, `flow:...` or `answer:...`, or of a group, "
+    "`group:...`.",
     "schema": _TEXT,
 }
 
