@@ -17,6 +17,7 @@ from aegis.core.event import Emission, Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step
 from aegis.core.keep import Keep
 from aegis.core.past import Past
+from aegis.core.policy import Policy
 from aegis.core.replay import Pair, Replay, pair
 from aegis.engine.causes import OURS
 from aegis.engine.deploys import Deploys, Limits
@@ -73,6 +74,7 @@ class Replays:
         clock: Clock,
         loader: Loader,
         lookup: Lookup | None,
+        defaults: Policy | None,
         scratch: Callable[[], Store] | None,
     ) -> None:
         self._deploys = deploys
@@ -80,6 +82,7 @@ class Replays:
         self._clock = clock
         self._loader = loader
         self._lookup = lookup
+        self._defaults = defaults
         self._scratch = scratch
 
     async def replay(self, id: str, revision: str | None) -> Replay:
@@ -107,7 +110,7 @@ class Replays:
                 loader=loader,
                 lookup=self._lookup,
                 bindings=None,
-                defaults=None,
+                defaults=self._defaults,
                 limits=Limits(grace=0.05),
                 keep=Keep(),
                 stage=script.stage,
