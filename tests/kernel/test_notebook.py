@@ -342,12 +342,8 @@ def test_reset_where_nobody_can_be_asked_says_how(session, monkeypatch):
 def test_the_words_are_completed(session):
     with provisionalcompleter():
         found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}
-    assert found == {
-        "replay",
-        "reset",
-        "resume",
-        "retry",
-    }  # and nothing that has to do with another magic
+    # And nothing that has to do with another magic.
+    assert found == {"replay", "reset", "resume", "retry"}
 
 
 # --- where the data is --------------------------------------------------------------------------

@@ -120,6 +120,7 @@ class Host:
             clock=clock,
             loader=loader,
             lookup=lookup,
+            defaults=defaults,
             scratch=scratch,
         )
         self._starting: set[str] = set()

@@ -5,61 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from aegis.core.component import ENCODER, ModelSpec, Revision, Source
-from aegis.core.errors import ClosedError, InvalidError, NotFoundError, RecordingError
+from aegis.core.component import ENCODER, ModelSpec, Source
+from aegis.core.errors import ClosedError, NotFoundError, RecordingError
 from aegis.core.event import Emission, Event, decode_event
-from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step
+from aegis.core.flow import Flow, FlowState
 from aegis.core.keep import Keep
-from aegis.core.past import Past
+from aegis.core.policy import Policy
 from aegis.core.replay import Pair, Replay, pair
 from aegis.engine.causes import OURS
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.flows import about
-from aegis.engine.history import at, events_of, numbered, record_of
+from aegis.engine.fork import Borrowing, StandingClock
+from aegis.engine.history import record_of
 from aegis.engine.ledger import Draft
+from aegis.engine.original import MOST, Original, Originals
 from aegis.engine.plan import Change as Swap
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup
 from aegis.engine.script import Script
 from aegis.engine.timers import time_of
-from aegis.engine.work import Change, Key, Work
-from aegis.protocols import Clock, Commit, Entry, FlowSteps, Loader, Put, Schema, Store
+from aegis.engine.work import Change, Work
+from aegis.protocols import Clock, Commit, FlowSteps, Loader, Put, Schema, Store
 
-MOST = 2000  # events of a flow
 LONGEST = 30.0  # seconds that component code may take in all
 TURNS = 200  # of the loop, after which who waits for something real is left time for it
 LINES = "\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Original:
-    """A flow as it was: the flows that came of it too, its events, and what came from outside.
-
-    `began` is the event after which the flow began, `ended` the last one that counts. `inside` are
-    the events that it made, `outside` the others about its records, in order. `records` are those
-    it is about, by `keys`, as they were at the end.
-    """
-
-    flow: Flow
-    family: dict[str, FlowSteps]
-    root: Entry
-    began: int
-    ended: int
-    inside: dict[str, Event]
-    outside: list[Event]
-    keys: tuple[Key, ...]
-    records: dict[Key, Any]
-
-    def steps(self) -> Iterable[Step]:
-        """The steps of all its flows, oldest flow first."""
-        for _, steps in self.family.values():
-            yield from steps
 
 
 class Replays:
@@ -73,6 +48,7 @@ class Replays:
         clock: Clock,
         loader: Loader,
         lookup: Lookup | None,
+        defaults: Policy | None,
         scratch: Callable[[], Store] | None,
     ) -> None:
         self._deploys = deploys
@@ -80,7 +56,9 @@ class Replays:
         self._clock = clock
         self._loader = loader
         self._lookup = lookup
+        self._defaults = defaults
         self._scratch = scratch
+        self._originals = Originals(store, lambda: deploys.engine.registry.models)
 
     async def replay(self, id: str, revision: str | None) -> Replay:
         """Run the flow of an event or of that id again; see Host.replay."""
@@ -90,16 +68,16 @@ class Replays:
                 "this host records nothing, so nothing can be replayed",
                 hint="set recordings = true in [replay] of aegis.toml",
             )
-        past = await self._past(id)
+        past = await self._originals.find(id)
         script = await self._script(past, recorder)
-        loader = _Borrowing(self._loader, self._deploys.engine.registry.live)
+        loader = Borrowing(self._loader, self._deploys.engine.registry.live)
         sources, candidate = await self._sources(past, revision)
         with ExitStack() as stack:
             for resident in self._deploys.engine.residents.values():
                 # What is borrowed must not be taken out of memory meanwhile.
                 resident.enter()
                 stack.callback(resident.leave)
-            clock = _Clock(self._clock, time_of(decode_event(past.root.doc).time))
+            clock = StandingClock(self._clock, time_of(decode_event(past.root.doc).time))
             script.heard = clock.hear
             fork = Deploys(
                 store=(store := self._scratch()),
@@ -107,7 +85,7 @@ class Replays:
                 loader=loader,
                 lookup=self._lookup,
                 bindings=None,
-                defaults=None,
+                defaults=self._defaults,
                 limits=Limits(grace=0.05),
                 keep=Keep(),
                 stage=script.stage,
@@ -123,119 +101,6 @@ class Replays:
                 return await run.through(id, candidate)
             finally:
                 await fork.close()
-
-    # What there was
-
-    async def _past(self, id: str) -> Original:
-        flow, steps = await self._flow(id)
-        root = await self._store.event(flow.root)
-        if root is None:
-            raise NotFoundError(
-                f"the event that began flow {flow.id} is not in the journal any more",
-                hint="events older than what is kept are gone",
-            )
-        family: dict[str, FlowSteps] = {flow.id: (flow, steps)}
-        inside: dict[str, Event] = {}
-        for entry in await self._store.caused_by(root.id, MOST):
-            event = decode_event(entry.doc)
-            stops = event.data.keys() == {"flow", "error"} and event.data["flow"] in family
-            made = event.step is not None and event.flow in family
-            if event.id == root.id or not (made or (stops and event.cause is not None)):
-                continue
-            inside[event.id] = event
-            if event.flow is not None and event.flow not in family:
-                found = await self._store.flow(event.flow)
-                if found is not None and found[0].root == event.id:
-                    family[event.flow] = found
-        steps = [step for _, of in family.values() for step in of]
-        keys = dict.fromkeys([(flow.model, flow.record), *((s.model, s.record) for s in steps)])
-        outside = await self._outside(root, inside, family, steps, keys)
-        began = root.seq
-        if decode_event(root.doc).flow != flow.id:  # begun anew, later
-            before = [entry.seq for entry, _ in outside if entry.id < flow.id]
-            began = max([began, *before])
-        ended = self._store.last_seq()
-        if all(one.state not in OPEN_FLOWS for one, _ in family.values()):
-            answers = {step.answer for step in steps}
-            seqs = [e.seq for e, _ in outside if e.id in answers]
-            seqs += [(await self._seq(event)) for event in inside.values()]
-            ended = max([began, *seqs])
-        return Original(
-            flow=flow,
-            family=family,
-            root=root,
-            began=began,
-            ended=ended,
-            inside=inside,
-            outside=[event for entry, event in outside if began < entry.seq <= ended],
-            keys=tuple(keys),
-            records={key: await self._data(key, ended) for key in keys},
-        )
-
-    async def _data(self, key: Key, seq: int) -> Any:
-        """A record at a point of the journal, as JSON has it; None when it was not there."""
-        then = await self._then(key, seq)
-        return None if then.record is None else msgspec.json.decode(ENCODER.encode(then.record))
-
-    async def _then(self, key: Key, seq: int) -> Past:
-        spec = self._deploys.engine.registry.models.get(key[0])
-        if spec is None:
-            raise ClosedError(f"the component of {key[0]} is not loaded", hint="deploy it first")
-        return await at(self._store, seq, spec, key[1])
-
-    async def _seq(self, event: Event) -> int:
-        entry = await self._store.event(event.id)
-        return 0 if entry is None else entry.seq
-
-    async def _flow(self, id: str) -> FlowSteps:
-        """The flow that `id` means: its own, or that of an event. Raises NotFoundError."""
-        if id.startswith("listener:"):
-            raise InvalidError(
-                "what a listener did is not recorded, so it cannot be replayed",
-                hint="replay the flow of the event",
-            )
-        id = id.removeprefix("flow:")
-        if id.isdecimal() and len(id) <= 18:
-            entry = next(iter(await numbered(self._store, int(id))), None)
-        else:
-            flow = await self._store.flow(id)
-            if flow is not None:
-                return flow
-            entry = await self._store.event(id)
-        if entry is None:
-            raise NotFoundError(f"there is no flow and no event {id[:80]!r}")
-        found_flow = None if entry.flow is None else await self._store.flow(entry.flow)
-        if found_flow is None:
-            raise NotFoundError(
-                f"{entry.type} #{entry.seq} belongs to no flow, so there is nothing to replay"
-            )
-        return found_flow
-
-    async def _outside(
-        self,
-        root: Entry,
-        inside: Mapping[str, Event],
-        family: Mapping[str, FlowSteps],
-        steps: Iterable[Step],
-        keys: Iterable[Key],
-    ) -> list[tuple[Entry, Event]]:
-        """The events about the records of a flow that it did not make, and those it waited for."""
-        found: dict[str, Entry] = {}
-        for _, record in keys:
-            async for entry in events_of(self._store, record):
-                if entry.seq > root.seq and entry.id not in inside:
-                    found[entry.id] = entry
-        for step in steps:
-            for id in (step.answer, *(step.joined or {}).values()):
-                if id is not None and id not in inside and id != root.id:
-                    told = await self._store.event(id)
-                    if told is not None and told.seq > root.seq:
-                        found[id] = told
-        for entry in await self._store.caused_by(root.id, MOST):
-            if entry.flow in family and entry.id not in inside and entry.id != root.id:
-                found[entry.id] = entry
-        line = sorted(found.values(), key=lambda entry: entry.seq)
-        return [(entry, decode_event(entry.doc)) for entry in line]
 
     async def _script(self, past: Original, recorder: Recorder) -> Script:
         """What is recorded of a flow. Raises RecordingError when a text does not open."""
@@ -290,7 +155,7 @@ class Replays:
         models = self._deploys.engine.registry.models
         puts = []
         for key in past.keys:
-            then = await self._then(key, past.began)
+            then = await self._originals.then(key, past.began)
             if then.record is not None:
                 puts.append(Put(record_of(then, models[key[0]]), 0))
         schemas = []
@@ -307,83 +172,6 @@ def _nothing(_: str) -> None:
     """Who hears the times of recorded answers before anything runs."""
 
 
-class _Borrowing:
-    """A loader for a fork: live code as it is loaded, other code loaded and taken out again.
-
-    Listeners stay out: what they did is told by their events.
-    """
-
-    def __init__(self, loader: Loader, live: Mapping[str, Revision]) -> None:
-        self._loader = loader
-        self._live = {revision.digest: revision for revision in live.values()}
-        self._loaded: dict[str, Revision] = {}
-
-    def load(self, source: Source) -> Revision:
-        """The revision without its listeners. Raises ComponentError."""
-        revision = self._live.get(source.digest)
-        if revision is None:
-            revision = self._loaded[source.digest] = self._loader.load(source)
-        return replace(revision, listeners=())
-
-    def unload(self, revision: Revision) -> None:
-        """Forget what was loaded for the fork."""
-        loaded = self._loaded.pop(revision.digest, None)
-        if loaded is not None:
-            self._loader.unload(loaded)
-
-
-class _Clock:
-    """The time of a replay: it stands, and goes on to what happened next; sleeps take none."""
-
-    def __init__(self, clock: Clock, time: datetime) -> None:
-        self._clock = clock
-        self._time = time
-        self._waiting: list[tuple[datetime, asyncio.Future[None]]] = []
-
-    def now(self) -> datetime:
-        """The recorded time."""
-        return self._time
-
-    def stamp(self) -> str:
-        """The recorded time as RFC 3339."""
-        return self._time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    def id(self) -> str:
-        """A new id."""
-        return self._clock.id()
-
-    def dice(self) -> float:
-        """No chance in it."""
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        """Take no time."""
-        await asyncio.sleep(0)
-
-    async def until(self, when: datetime) -> None:
-        """Return when the replay has come to that time."""
-        if when > self._time:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((when, future))
-            await future
-
-    def due(self) -> datetime | None:
-        """The next time that somebody waits for."""
-        return min((when for when, future in self._waiting if not future.done()), default=None)
-
-    def hear(self, stamp: str) -> None:
-        """Something was answered at that time."""
-        self.go_on(time_of(stamp))
-
-    def go_on(self, time: datetime) -> None:
-        """Come to a time, if it is later."""
-        self._time = max(self._time, time)
-        for when, future in self._waiting:
-            if when <= self._time and not future.done():
-                future.set_result(None)
-        self._waiting = [one for one in self._waiting if not one[1].done()]
-
-
 class _Run:
     """One replay under way."""
 
@@ -392,7 +180,7 @@ class _Run:
         past: Original,
         fork: Deploys,
         store: Store,
-        clock: _Clock,
+        clock: StandingClock,
         script: Script,
         today: datetime,
     ) -> None:
