@@ -137,6 +137,17 @@ describe('failed', () => {
       ]);
     });
 
+    test('of a large one the oldest hundred are dealt with, and the buttons say so', async () => {
+      desk.groups = [group('group:a', ['a', 'b'], 250)];
+      desk.see({ status: status({ failed: 250 }), failed: ['a', 'b'].map((id) => failure(id)) });
+      await settle();
+      heads()[0]!.click();
+      click('Retry 100');
+      click('Discard 100');
+      await settle();
+      expect(desk.done.map(({ verb }) => verb).sort()).toEqual(['discard_group', 'retry_group']);
+    });
+
     test('it stays open while others of it come and go', async () => {
       heads()[0]!.click();
       desk.groups = [group('group:a', ['b', 'd', 'e'])];

@@ -122,6 +122,17 @@ test('an ask without an answer is lost, and the line is tried anew', async () =>
   expect(exchange.carriers[0]!.closed).toBe(true);
 });
 
+test('what runs code of components is waited for longer', async () => {
+  await begin();
+  const asked = session.ask({ verb: 'retry_group', id: 'group:a' });
+  const outcome = expect(asked).rejects.toBeInstanceOf(Lost);
+  await settle(PATIENCE.answer);
+  expect(exchange.carriers).toHaveLength(1);
+  await settle(PATIENCE.slow - PATIENCE.answer);
+  await outcome;
+  expect(exchange.carriers).toHaveLength(2);
+});
+
 test('a view that may only read does not ask for more', async () => {
   session.start();
   await settle();

@@ -142,11 +142,11 @@ def test_what_failed_tells_why_and_is_tried_again(panel: Panel, kernel: Kernel) 
     expect(thanks).to_contain_text(f"nobody hears {MARKUP}")
     thanks.locator(".aegis-Line-head").click()
     expect(thanks.locator(".aegis-Facts")).to_contain_text("mute")
-    thanks.get_by_role("button", name="Retry").click()
+    thanks.get_by_role("button", name="Retry order.paid").click()
     expect(panel.told).to_contain_text("failed again")
     expect(thanks).to_have_count(1)
     kernel.run("Path('mute').unlink()")
-    thanks.get_by_role("button", name="Retry").click()
+    thanks.get_by_role("button", name="Retry order.paid").click()
     expect(thanks).to_have_count(0)
 
 

@@ -159,7 +159,9 @@ def test_failures_stand_in_groups_and_their_input_is_edited(panel: Panel, pictur
     one.get_by_role("button", name="Retry with this input").click()
     expect(one.locator("form .aegis-Problem")).to_contain_text("This is no JSON")
     panel.page.screenshot(path=str(pictures / "group.png"))
-    assert barriers(panel.page, "#aegis-panel") == []
+    for theme in ("Dark", "Light"):
+        panel.command(f"JupyterLab {theme}")
+        assert barriers(panel.page, "#aegis-panel") == []
     one.get_by_role("button", name="Reset").click()
     box.fill(box.input_value().replace('"weight": 101', '"weight": 99'))
     one.get_by_role("button", name="Retry with this input").click()

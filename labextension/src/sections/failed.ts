@@ -9,6 +9,9 @@ import { input } from './input';
 import { flowIdOf, retry, retryAll, sure } from './retry';
 import type { Desk, Section } from './section';
 
+/** So many of a group are dealt with at once, the oldest first. */
+const MOST = 100;
+
 /** A group of failures with the lines of it that are known, or one failure. */
 type Item =
   | { readonly group: FailedGroup; readonly lines: readonly FailedLine[] }
@@ -150,11 +153,11 @@ export class FailedSection implements Section {
     const { desk } = this;
     const { say } = desk;
     return deed(
-      say('Retry %1', group.count),
+      say('Retry %1', Math.min(group.count, MOST)),
       async () => {
         if (await sure(lines, desk)) await desk.act({ verb: 'retry_group', id: group.id });
       },
-      { label: say('Retry all %1 of %2', group.count, group.what) },
+      { label: say('Retry %1 of %2', Math.min(group.count, MOST), group.what) },
     );
   }
 
@@ -174,12 +177,12 @@ export class FailedSection implements Section {
       { say, label: say('Failures of this group') },
     );
     const discard = deed(
-      say('Discard all'),
+      first.group.count > MOST ? say('Discard %1', MOST) : say('Discard all'),
       async () => {
         const sure = await confirm({
           title: say('Discard these failures?'),
-          body: say('None of them is tried again, ever: %1', `${what}: ${error}`),
-          accept: say('Discard all'),
+          body: say('They are not tried again, ever: %1', `${what}: ${error}`),
+          accept: say('Discard'),
           danger: true,
         });
         if (sure) await act({ verb: 'discard_group', id });
