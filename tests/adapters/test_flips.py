@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import random
+import shutil
 
 import pytest
 
@@ -168,6 +169,61 @@ async def test_a_schema_that_is_no_text_any_more_is_called_damaged(tmp_path, dat
     (tmp_path / sqlite.NAME).write_bytes(damaged)
     with pytest.raises(CorruptError, match="is damaged"):
         await SqliteStore(tmp_path).open()
+
+
+async def logged(directory, count):
+    """The files of a store that was cut off after `count` commits that are in its log only."""
+    live, left = directory / "live", directory / "left"
+    left.mkdir()
+    store = SqliteStore(live)
+    await store.open()
+    await store.close()
+    await store.open()
+    for n in range(count):
+        await store.commit(order(n))
+    content = {path.name: path.read_bytes() for path in live.iterdir()}
+    await store.close()
+    for name, data in content.items():
+        (left / name).write_bytes(data)
+    return left, left / f"{sqlite.NAME}-wal"
+
+
+async def test_damage_in_the_middle_of_the_log_is_told_as_often_as_one_asks(tmp_path):
+    directory, log = await logged(tmp_path, 20)
+    content = log.read_bytes()
+    dice = random.Random(7)
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[dice.randrange(32, len(content) // 2)] ^= 1 << dice.randrange(8)
+        log.write_bytes(damaged)
+        for _ in range(2):
+            with pytest.raises(CorruptError, match=r"aegis\.db-wal is damaged"):
+                await SqliteStore(directory).open()
+    log.write_bytes(content)
+    store = SqliteStore(directory)
+    await store.open()
+    assert store.last_seq() == 60
+    await store.close()
+
+
+async def test_a_log_that_ends_in_what_a_power_cut_left_is_no_damage(tmp_path):
+    directory, log = await logged(tmp_path, 20)
+    content, frame = log.read_bytes(), 24 + 4096
+    commits = [at for at in range(32, len(content), frame) if content[at + 4 : at + 8] != bytes(4)]
+    # Of the last commit some frames are there, and torn ones, but not all of it.
+    last = bytearray(content)
+    last[commits[-2] + frame + 100] ^= 1
+    for left in (content, content[: commits[-1]], content[: commits[-1] + 99], bytes(last)):
+        for path in directory.iterdir():
+            if path.name.endswith("-shm"):
+                path.unlink()
+        log.write_bytes(left)
+        copied = tmp_path / f"copy-{len(left)}-{left == content}"
+        shutil.copytree(directory, copied)
+        store = SqliteStore(copied)
+        await store.open()
+        assert store.last_seq() == (60 if left == content else 57)
+        await store.close()
 
 
 async def test_a_torn_last_page_is_detected_or_harmless(tmp_path, database, caplog):

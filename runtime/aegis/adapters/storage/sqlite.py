@@ -21,6 +21,7 @@ import msgspec
 from aegis.adapters.storage import forgetting, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
+from aegis.adapters.storage.log import lost_commits
 from aegis.adapters.storage.selection import select
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
@@ -600,6 +601,12 @@ class SqliteStore:
         try:
             # The journal files get the mode of the database; SQLite itself would ask the umask.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if lost_commits(self._path):
+                raise CorruptError(
+                    f"the log {self._path}-wal is damaged: what was committed last is not readable",
+                    hint="restore the directory from a backup, or remove that file to go on "
+                    "without what it holds",
+                )
             connections.append(self._connect(cache=16))
             self._writer = connections[0]
             self._prepare(self._writer, check=not released)
