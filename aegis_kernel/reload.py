@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
@@ -125,15 +124,18 @@ class Reloads:
         # The digest of what serves, and that of the last try.
         self._now = self._tried = self._digest_since(began, served.cells)
 
-    def run(self) -> NoReturn:
-        """Serve what is saved, until a signal."""
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Serve what is saved, until a signal.
+
+        That raises; but what is raised while the collector runs is lost, so `stopping` is asked.
+        """
         try:
-            while True:
+            while not stopping():
                 self._changed.wait()
                 self._changed.clear()
                 self.reload()
         finally:
-            self._notices.close()
+            self._notices.close(wait=2.0)
 
     def reload(self) -> None:
         """Take over what the notebook says now, if that is new and whole."""

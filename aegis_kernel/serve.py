@@ -132,9 +132,10 @@ class _Service:
             if failed is None:
                 self._ready()
                 if self.reloads is not None:
-                    self.reloads.run()
-                while True:
+                    self.reloads.run(lambda: self.stopping)
+                while not self.stopping:
                     signal.pause()
+                raise Stopped
             _say(failed)
             return 1
         except Stopped:

@@ -160,6 +160,8 @@ async def test_of_many_on_a_half_open_breaker_one_asks(host, depot):
 
 
 async def test_of_a_thousand_callers_at_a_half_open_breaker_exactly_one_goes_through(host, depot):
+    # A thousand calls may take a while: the probe must not run out of time meanwhile.
+    await host.deploy("orders", "1.0.0", text().replace("timeout=0.3", "timeout=20"))
     depot.down = False
     order = await host.create("Order")
     await host.wait(order, 5)
@@ -171,7 +173,7 @@ async def test_of_a_thousand_callers_at_a_half_open_breaker_exactly_one_goes_thr
     depot.down, depot.gate = False, asyncio.Event()
     asked, sent = depot.asked, len(depot.sent)
     calls = [asyncio.ensure_future(host.run(order, "ship")) for _ in range(1000)]
-    await until(lambda: sum(call.done() for call in calls) == 999)
+    await until(lambda: sum(call.done() for call in calls) == 999, 20)
     assert depot.asked == asked + 1
     depot.gate.set()
     ends = await asyncio.gather(*calls, return_exceptions=True)

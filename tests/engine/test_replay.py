@@ -449,7 +449,7 @@ async def test_a_replay_leaves_nothing_of_the_candidate_in_memory(shop):
         gc.collect()
         return all(cls.__name__ != "Witness" for cls in object.__subclasses__())
 
-    await until(gone)
+    await until(gone, 20)
 
 
 @pytest.mark.parametrize("asked", ["nothing", "99", "0", ""])

@@ -46,10 +46,16 @@ class Notices:
         else:
             self._stop.set()
 
-    def close(self) -> None:
-        """Follow nothing any more. Any thread may call it, and need not wait."""
+    def close(self, wait: float = 0.0) -> None:
+        """Follow nothing any more. Any thread may call it, and need not wait.
+
+        Before the process ends its thread has to be gone, for which `wait` is the time, in seconds:
+        cut in the middle of the library's own code it may keep the process from ending.
+        """
         self._closed = True
         self._stop.set()
+        if wait and self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(wait)
 
     def _run(self) -> None:
         seen: dict[Path, Mark | None] = {}

@@ -103,7 +103,7 @@ class Watcher:
 
     async def close(self) -> None:
         """Follow nothing any more."""
-        self._notices.close()
+        await asyncio.to_thread(self._notices.close, wait=2.0)
         for file in self._files.values():
             file.stop()
         tasks = [*self._looking, *(file.task for file in self._files.values())]
