@@ -382,3 +382,18 @@ async def test_cancel_while_a_deadline_is_being_noted_does_not_wait_for_the_paus
         await cancel
         await quiet(host)
     assert desk.told == ["pick", "recall"]
+
+
+async def test_a_step_that_waits_for_its_answer_names_the_version_that_will_take_it(desk):
+    store = MemoryStore()
+    async with memory_host(store=store, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text())
+        order = await host.create("Order")
+        await asked(host, order, "pick")
+    async with memory_host(store=store, values={"say": desk}) as host:
+        await host.deploy("orders", "2.0.0", text())
+        assert host.status().waiting == ("component orders@1.0.0",)
+        await host.resume()
+        assert host.status().waiting == ()
+        await host.publish("warehouse.picked", order_id=order.id, address="Mill Lane")
+        await asked(host, order, "track")

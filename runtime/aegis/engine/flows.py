@@ -116,6 +116,8 @@ class Flows:
                     self._recheck(run, step)
                 elif step.state is StepState.ASKED:
                     self.attend(run, step)
+                    if self.locate(run.flow, step) is None:
+                        run.blocked = run.needs(step)
 
     async def wait(self, id: str, timeout: float | None) -> Flow | None:
         """The flow when it has ended, or as it is after `timeout` seconds; None if unknown."""
