@@ -419,3 +419,22 @@ async def test_a_deadline_that_passes_while_the_code_is_away_waits_for_it_and_ke
         await until(lambda: clock.sleeping)
         clock.advance(5)
         await until(lambda: desk.told == ["pick", "pick"])
+
+
+async def test_a_step_that_pauses_names_the_version_that_will_take_it_before_the_pause_is_over(
+    desk,
+):
+    store, clock = MemoryStore(), SteppedClock()
+    desk.replies["pick"] = OSError("nobody answers")
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text())
+        order = await host.create("Order")
+        await until(lambda: clock.sleeping)
+    del desk.replies["pick"]
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "2.0.0", text())
+        assert host.status().waiting == ("component orders@1.0.0",)
+        await host.resume()
+        await until(lambda: clock.sleeping)
+        clock.advance(5)
+        await asked(host, order, "pick")

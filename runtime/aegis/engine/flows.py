@@ -110,14 +110,14 @@ class Flows:
                 self.undoing.start(run)
                 continue
             for step in list(run.steps.values()):
-                if step.state is StepState.READY:
+                if step.state in OPEN_STEPS and self.locate(run.flow, step) is None:
+                    run.blocked = run.needs(step)
+                elif step.state is StepState.READY:
                     self.steps.start(run, step)
                 elif step.state is StepState.WAITING:
                     self._recheck(run, step)
                 elif step.state is StepState.ASKED:
                     self.attend(run, step)
-                    if self.locate(run.flow, step) is None:
-                        run.blocked = run.needs(step)
 
     async def wait(self, id: str, timeout: float | None) -> Flow | None:
         """The flow when it has ended, or as it is after `timeout` seconds; None if unknown."""
