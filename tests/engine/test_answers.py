@@ -387,3 +387,59 @@ async def test_cancel_while_a_deadline_is_being_noted_does_not_wait_for_the_paus
         await cancel
         await quiet(host)
     assert desk.told == ["pick", "recall"]
+
+
+async def test_a_step_that_waits_for_its_answer_names_the_version_that_will_take_it(desk):
+    store = MemoryStore()
+    async with memory_host(store=store, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text())
+        order = await host.create("Order")
+        await asked(host, order, "pick")
+    async with memory_host(store=store, values={"say": desk}) as host:
+        await host.deploy("orders", "2.0.0", text())
+        assert host.status().waiting == ("component orders@1.0.0",)
+        await host.resume()
+        assert host.status().waiting == ()
+        await host.publish("warehouse.picked", order_id=order.id, address="Mill Lane")
+        await asked(host, order, "track")
+
+
+async def test_a_deadline_that_passes_while_the_code_is_away_waits_for_it_and_keeps_nobody_busy(
+    desk,
+):
+    store, clock = MemoryStore(), SteppedClock()
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text(10))
+        order = await host.create("Order")
+        await asked(host, order, "pick")
+    clock.advance(11)
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        flows = host._deploys.flows
+        await until(lambda: not flows.timers)
+        for _ in range(10):
+            await asyncio.sleep(0)
+            assert (len(flows.timers), flows.steps.active) == (0, 0)
+        assert host.status().waiting == ("component orders@1.0.0",)
+        await host.deploy("orders", "1.0.0", text(10))
+        await until(lambda: clock.sleeping)
+        clock.advance(5)
+        await until(lambda: desk.told == ["pick", "pick"])
+
+
+async def test_a_step_that_pauses_names_the_version_that_will_take_it_before_the_pause_is_over(
+    desk,
+):
+    store, clock = MemoryStore(), SteppedClock()
+    desk.replies["pick"] = OSError("nobody answers")
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "1.0.0", text())
+        order = await host.create("Order")
+        await until(lambda: clock.sleeping)
+    del desk.replies["pick"]
+    async with memory_host(store=store, clock=clock, values={"say": desk}) as host:
+        await host.deploy("orders", "2.0.0", text())
+        assert host.status().waiting == ("component orders@1.0.0",)
+        await host.resume()
+        await until(lambda: clock.sleeping)
+        clock.advance(5)
+        await asked(host, order, "pick")

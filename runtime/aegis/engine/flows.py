@@ -113,7 +113,9 @@ class Flows:
                 self.undoing.start(run)
                 continue
             for step in list(run.steps.values()):
-                if step.state is StepState.READY:
+                if step.state in OPEN_STEPS and self.locate(run.flow, step) is None:
+                    run.blocked = run.needs(step)
+                elif step.state is StepState.READY:
                     self.steps.start(run, step)
                 elif step.state is StepState.WAITING:
                     self._recheck(run, step)
@@ -520,8 +522,12 @@ class Flows:
             self.timers.set((run.flow.id, step.n), time_of(step.due), expire)
 
     def _expire(self, run: Run, step: Step) -> None:
-        if run.steps.get(step.n) is step and run.flow.state is FlowState.RUNNING:
-            self.steps.expire(run, step)
+        if run.steps.get(step.n) is not step or run.flow.state is not FlowState.RUNNING:
+            return
+        if self.locate(run.flow, step) is None:  # who brings the code has it attended to again
+            run.blocked = run.needs(step)
+            return
+        self.steps.expire(run, step)
 
     def _extend(self, run: Run, steps: list[Step], leaving: int | None = None) -> None:
         for step in steps:
