@@ -12,8 +12,8 @@ from aegis.core.errors import NotFoundError
 from aegis.core.event import UNDO, Event, decode_event
 from aegis.core.flow import Step, StepState
 from aegis.core.why import Line, Why
-from aegis.engine.flows import about
 from aegis.engine.history import events_of, numbered
+from aegis.engine.triggers import about
 from aegis.protocols import Entry, Failed, FlowSteps, Store
 
 MOST = 1000  # events of a tree

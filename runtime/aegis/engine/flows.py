@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
 
-from aegis.core.component import ModelSpec, PortSpec, Revision
+from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
-from aegis.core.registry import Consumer, Registry
+from aegis.core.registry import Registry
 from aegis.engine import recorder
 from aegis.engine.answers import Answers
 from aegis.engine.attempt import STUBBORN
@@ -24,8 +24,8 @@ from aegis.engine.resident import Resident
 from aegis.engine.run import Locate, Run
 from aegis.engine.steps import Steps
 from aegis.engine.timers import Timers, time_of
+from aegis.engine.triggers import Triggers, about, drafted, is_joined, passes
 from aegis.engine.undo import Undo
-from aegis.engine.waits import named
 from aegis.engine.work import Change, Key, Work
 from aegis.protocols import Cleared, Cursor, Entry
 
@@ -45,6 +45,7 @@ class Flows:
         self.registry = registry
         self.steps = Steps(self, limit)
         self.undoing = Undo(self, self.steps)
+        self.triggers = Triggers(self)
         self.answers = Answers(self)
         self.timers = Timers(ledger.clock)
         self.recorder: Recorder | None = None
@@ -167,7 +168,7 @@ class Flows:
         if not draft.inert:
             for index, (told, about) in enumerate(draft.events):
                 answered, event = self.answers.take(registry, draft, told)
-                followed = self._consume(registry, draft, event, about, run or answered)
+                followed = self.triggers.consume(registry, draft, event, about, run or answered)
                 draft.events[index] = (followed, about)
         for key in draft.values:
             for id in self.about(key):
@@ -177,33 +178,6 @@ class Flows:
             draft.after.append(lambda: self._look_again(draft.values))
         if run is not None:
             self._complete(draft, run)
-
-    def concerned(self, registry: Registry, work: Work) -> Iterable[str]:
-        """The open flows in which what `work` tells is an answer or the event of a join."""
-        if not (self.answers.waits or registry.has_joins):
-            return ()
-        return [
-            id
-            for type, about, subject, data in work.told()
-            if self.answers.waits.is_awaited(type) or registry.joins(type)
-            for id in self._concerned_by(registry, type, about, subject, data())
-        ]
-
-    def _concerned_by(
-        self,
-        registry: Registry,
-        type: str,
-        about: str | None,
-        subject: str | None,
-        data: dict[str, Any],
-    ) -> Iterator[str]:
-        found = self.answers.waits.who(type, subject, data)
-        if found is not None:
-            yield found[0].flow.id
-        for consumer in registry.joins(type):
-            record = _subject(subject, data, about, consumer)
-            if record is not None:
-                yield from self.about((consumer.model.key, record))
 
     async def replay(
         self, registry: Registry, revision: Revision, entry: Entry, cursor: Cursor
@@ -224,7 +198,7 @@ class Flows:
 
         def mark(draft: Draft) -> None:
             draft.commit.cursors.append(cursor)
-            self._consume(registry, draft, event, about(event), run, only=revision)
+            self.triggers.consume(registry, draft, event, about(event), run, only=revision)
 
         locks = () if run is None else (run.flow.id,)
         await self.ledger.settle(registry, work, locks=locks, mark=mark)
@@ -252,7 +226,9 @@ class Flows:
         begun: list[str] = []
 
         def mark(draft: Draft) -> None:
-            begun.append(self._consume(registry, draft, fresh, about(fresh), None).flow or "")
+            begun.append(
+                self.triggers.consume(registry, draft, fresh, about(fresh), None).flow or ""
+            )
             if not draft.commit.steps:
                 raise ConflictError(
                     f"{event.type} of {event.subject!r} sets off nothing any more",
@@ -262,134 +238,6 @@ class Flows:
 
         await self.ledger.settle(registry, work, resident=resident, mark=mark)
         return begun[0]
-
-    def _consume(
-        self,
-        registry: Registry,
-        draft: Draft,
-        event: Event,
-        about: str | None,
-        run: Run | None,
-        *,
-        only: Revision | None = None,
-    ) -> Event:
-        """Add the steps that `event` sets off; the event, which may have got a flow by it."""
-        started: list[Step] = []
-        flow = None if run is None else _drafted(draft, run.flow)
-        if flow is not None and flow.state is not FlowState.RUNNING:
-            flow = None
-        new: Run | None = None
-        for consumer in registry.consumers(event.type):
-            model, port = consumer.model, consumer.port
-            record = _subject(event.subject, event.data, about, consumer)
-            if record is None:
-                continue
-            owner = consumer.revision
-            if (only is not None and owner is not only) or not _takes(registry, owner, flow):
-                continue
-            if port.join and self._join(draft, event, consumer, record, run):
-                draft.delivered.append(consumer)
-                continue
-            value = self._value(draft, model, record)
-            if value is None:
-                _log.warning(
-                    "%s of event %s names %s %r, which does not exist: no step taken",
-                    port.by or "subject",
-                    event.type,
-                    model.name,
-                    record,
-                )
-                continue
-            if flow is None:
-                flow, new = self._open(registry, draft, event, about or model.key, owner)
-                event = _replace(event, flow=flow.id)
-                draft.flow = draft.flow or flow.id
-            holder = run if new is None else new
-            assert holder is not None  # noqa: S101 -- a flow is either the run's or the new one's
-            step = Step(
-                flow=flow.id,
-                n=holder.next,
-                model=model.key,
-                port=port.name,
-                record=record,
-                cause=event.id,
-                key=f"{flow.id}.{holder.next}",
-                state=StepState.WAITING,
-                updated=draft.now,
-                joined={consumer.pattern: event.id} if port.join else None,
-            )
-            if not port.join and _passes(port, value):
-                step.state = StepState.READY
-            holder.next += 1
-            started.append(step)
-            draft.delivered.append(consumer)
-        if not started:
-            return event
-        draft.commit.steps += started
-        if new is not None:
-            draft.after.append(functools.partial(self._begin, new, started))
-        elif run is not None:
-            draft.after.append(functools.partial(self._extend, run, started, draft.leaving))
-            draft.leaving = None
-        return event
-
-    def _join(
-        self, draft: Draft, event: Event, consumer: Consumer, record: str, run: Run | None
-    ) -> bool:
-        """Add `event` to a step that waits for it besides others; whether there is one."""
-        model, port = consumer.model, consumer.port
-        runs = [*([] if run is None else [run])]
-        runs += [self._runs[id] for id in self.about((model.key, record)) if id in draft.locked]
-        for holder in dict.fromkeys(runs):
-            if holder.flow.state is not FlowState.RUNNING:
-                continue
-            drafted = {s.n: s for s in draft.commit.steps if s.flow == holder.flow.id}
-            for step in {**holder.steps, **drafted}.values():
-                if (step.model, step.port, step.record) != (model.key, port.name, record):
-                    continue
-                if step.state is not StepState.WAITING or step.joined is None:
-                    continue
-                if consumer.pattern in step.joined:
-                    continue
-                joined = _replace(
-                    step, joined={**step.joined, consumer.pattern: event.id}, cause=event.id
-                )
-                if _is_joined(port, joined) and _passes(port, self._value(draft, model, record)):
-                    joined = joined.moved(StepState.READY)
-                draft.commit.steps = [s for s in draft.commit.steps if s is not step]
-                draft.flow = draft.flow or holder.flow.id
-                self.go_on(draft, holder, joined)
-                return True
-        return False
-
-    def _open(
-        self, registry: Registry, draft: Draft, event: Event, model: str, consumer: Revision
-    ) -> tuple[Flow, Run]:
-        """A new flow, owned by the component that `event` is about."""
-        owner = registry.live.get(model.split(".", 1)[0], consumer)
-        flow = Flow(
-            id=self.ledger.clock.id(),
-            root=event.id,
-            component=owner.name,
-            version=owner.version,
-            digest=owner.digest,
-            model=model,
-            record=event.subject or "",
-            state=FlowState.RUNNING,
-            created=draft.now,
-            updated=draft.now,
-        )
-        draft.commit.flows.append(flow)
-        return flow, Run(flow, (), touched=False)
-
-    def _value(self, draft: Draft, model: ModelSpec, record: str) -> Any:
-        """The record as `draft` leaves it, as an instance of `model`'s own class."""
-        key = (model.key, record)
-        value = draft.values.get(key)
-        if isinstance(value, model.cls):
-            return value
-        stored = draft.records[key] if key in draft.records else self.ledger.records.get(*key)
-        return None if stored is None else model.value(stored)
 
     def _read(self, model: ModelSpec, record: str) -> Any:
         stored = self.ledger.records.get(model.key, record)
@@ -405,13 +253,13 @@ class Flows:
             located = self.locate(run.flow, step)
             if located is None:
                 continue
-            if not _is_joined(located.port, step):
+            if not is_joined(located.port, step):
                 continue
-            if _passes(located.port, self._value(draft, located.model, step.record)):
+            if passes(located.port, self.triggers.value(draft, located.model, step.record)):
                 ready = step.moved(StepState.READY)
                 draft.commit.steps.append(ready)
                 draft.flow = draft.flow or run.flow.id
-                draft.after.append(functools.partial(self._extend, run, [ready]))
+                draft.after.append(functools.partial(self.extend, run, [ready]))
 
     def _look_again(self, keys: Iterable[Key]) -> None:
         """Let go on what waits for one of these records and was not there when it changed."""
@@ -437,10 +285,10 @@ class Flows:
     def may_go(self, run: Run, step: Step) -> bool:
         """Whether nothing keeps a waiting step waiting any more."""
         located = self.locate(run.flow, step)
-        if located is None or not _is_joined(located.port, step):
+        if located is None or not is_joined(located.port, step):
             return False
         value = self._read(located.model, step.record)
-        return value is not None and _passes(located.port, value)
+        return value is not None and passes(located.port, value)
 
     async def _let_go(self, run: Run, step: Step) -> None:
         try:
@@ -462,7 +310,7 @@ class Flows:
         """End the flow with this commit if it leaves no step open."""
         if run.flow.state is not FlowState.RUNNING:
             return
-        if _drafted(draft, run.flow).state is not FlowState.RUNNING:
+        if drafted(draft, run.flow).state is not FlowState.RUNNING:
             return
         if any(s.state in OPEN_STEPS and s.flow == run.flow.id for s in draft.commit.steps):
             return
@@ -487,10 +335,10 @@ class Flows:
             if (undoing or step.state in OPEN_STEPS) and self.locate(run.flow, step) is None:
                 run.blocked = run.needs(step)
 
-    def _begin(self, run: Run, steps: list[Step]) -> None:
+    def begin(self, run: Run, steps: list[Step]) -> None:
         run.steps = {step.n: step for step in steps}
         self.register(run)
-        self._extend(run, steps)
+        self.extend(run, steps)
 
     def put(self, draft: Draft, run: Run, step: Step) -> None:
         """Store with `draft` how a step stands now; for marks."""
@@ -512,7 +360,7 @@ class Flows:
         """Store with `draft` that a step is ready, and take it then; for marks."""
         step.updated = draft.now
         draft.commit.steps.append(step)
-        draft.after.append(functools.partial(self._extend, run, [step]))
+        draft.after.append(functools.partial(self.extend, run, [step]))
 
     def attend(self, run: Run, step: Step) -> None:
         """See to a step that was asked: it may have its answer, or be too late for one."""
@@ -529,7 +377,7 @@ class Flows:
             return
         self.steps.expire(run, step)
 
-    def _extend(self, run: Run, steps: list[Step], leaving: int | None = None) -> None:
+    def extend(self, run: Run, steps: list[Step], leaving: int | None = None) -> None:
         for step in steps:
             self._put(run, step)
             self._about.setdefault((step.model, step.record), set()).add(run.flow.id)
@@ -562,52 +410,8 @@ class Flows:
                     del self._about[key]
 
 
-def about(event: Event) -> str | None:
-    """The key of the model whose record an event is about, as its source says."""
-    parts = event.source.split("/")
-    return f"{parts[3]}.{parts[5]}" if len(parts) == 6 else None
-
-
-def _subject(
-    subject: str | None, data: dict[str, Any], about: str | None, consumer: Consumer
-) -> str | None:
-    """The id of the record whose port an event sets off, None when it is not meant."""
-    by = consumer.port.by
-    if by is None:
-        return subject if about == consumer.model.key else None
-    found = named(by, subject, data)
-    return subject if found is None and about is not None and by == "id" else found
-
-
-def _takes(registry: Registry, owner: Revision, flow: Flow | None) -> bool:
-    """Whether it is this revision of its component that takes the next step of a flow."""
-    if flow is not None and owner.name == flow.component:
-        return registry.revision(flow.component, flow.version) is owner
-    return registry.live.get(owner.name) is owner
-
-
-def _is_joined(port: PortSpec, step: Step) -> bool:
-    """Whether all the events have come that a step needs."""
-    return not port.join or (step.joined is not None and step.joined.keys() >= {*port.consumes})
-
-
 def _nothing(_: Flow) -> None:
     """What follows the end of a flow when nobody asked."""
-
-
-def _passes(port: PortSpec, value: Any) -> bool:
-    if port.when is None:
-        return True
-    try:
-        return bool(port.when(value))
-    except Exception:
-        _log.exception("the condition of port %s raised: the step waits", port.name)
-        return False
-
-
-def _drafted(draft: Draft, flow: Flow) -> Flow:
-    """The flow as `draft` will leave it."""
-    return next((f for f in reversed(draft.commit.flows) if f.id == flow.id), flow)
 
 
 def _in(steps: list[Step], step: Step) -> bool:

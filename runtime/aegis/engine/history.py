@@ -12,7 +12,7 @@ from aegis.core.event import UNDO, Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step, StepState
 from aegis.core.past import OPEN, UNSURE, Past, PastFlow, PastStep
 from aegis.core.record import Record
-from aegis.engine.flows import about
+from aegis.engine.triggers import about
 from aegis.protocols import Entry, Store
 
 PAGE = 500

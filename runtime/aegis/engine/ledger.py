@@ -108,7 +108,7 @@ class Ledger:
             for change in work.changes:
                 keys.append(change)
                 keys += self.flows.about(change)
-            keys += self.flows.concerned(registry, work)
+            keys += self.flows.triggers.concerned(registry, work)
             line = next((busy[key] for key in keys if key in busy), None) if busy else None
             if line is None:
                 break

@@ -19,7 +19,6 @@ from aegis.core.policy import Policy
 from aegis.core.replay import Pair, Replay, pair
 from aegis.engine.causes import OURS
 from aegis.engine.deploys import Deploys, Limits
-from aegis.engine.flows import about
 from aegis.engine.fork import Borrowing, StandingClock
 from aegis.engine.history import record_of
 from aegis.engine.ledger import Draft
@@ -29,6 +28,7 @@ from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup
 from aegis.engine.script import Script
 from aegis.engine.timers import time_of
+from aegis.engine.triggers import about
 from aegis.engine.work import Change, Work
 from aegis.protocols import Clock, Commit, FlowSteps, Loader, Put, Schema, Store
 
