@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+from datetime import timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -106,6 +107,27 @@ EDITS = {
 MODEL = "orders.Order"
 DOES = ["pay", "pack", "ship"]
 ORDERS = ("o-1", "o-2", "o-3")
+# What is deployed when a host is back, if anything, and how many seconds it was away.
+BACK = st.sampled_from(["as it was", "as it was", *EDITS, None])
+AWAY = st.sampled_from([0, 0, 1, 25])
+
+
+class SlowStore(MemoryStore):
+    """A store that takes some turns of the loop to store, and some more to say so."""
+
+    turns = (0, 0)
+
+    def commit(self, commit):
+        return asyncio.ensure_future(self._later(commit))
+
+    async def _later(self, commit):
+        before, after = self.turns
+        for _ in range(before):
+            await asyncio.sleep(0)
+        last = await super().commit(commit)
+        for _ in range(after):
+            await asyncio.sleep(0)
+        return last
 
 
 class Life:
@@ -207,10 +229,13 @@ class Orders(RuleBasedStateMachine):
         self.skipped = set()
         self.life = None
 
-    @initialize()
-    def begins(self):
-        self.life = Life(MemoryStore(), self.partner, SteppedClock().now())
+    @initialize(pause=st.tuples(st.integers(0, 3), st.integers(0, 3)), turns=st.integers(0, 60))
+    def begins(self, pause, turns):
+        store = SlowStore()
+        store.turns = pause
+        self.life = Life(store, self.partner, SteppedClock().now())
         self.life.deploy("as it was")
+        self.create("o-1", approved=True, turns=turns)
 
     # What clients do
 
@@ -269,9 +294,9 @@ class Orders(RuleBasedStateMachine):
     def deploy(self, edit):
         self.life.deploy(edit)
 
-    @rule(edit=st.sampled_from([None, *EDITS]))
-    def killed(self, edit):
-        self._begin_anew(self.life.kill(), edit)
+    @rule(edit=BACK, away=AWAY)
+    def killed(self, edit, away):
+        self._begin_anew(self.life.kill(), edit, away)
         for order in self.created:
             record = self.life.store.get(MODEL, order)
             assert record is not None, f"{order} is lost"
@@ -279,16 +304,16 @@ class Orders(RuleBasedStateMachine):
             ((flow, _), *_) = self._flows(order)
             assert order not in self.canceled or flow.state is not FlowState.RUNNING
 
-    @rule(edit=st.sampled_from([None, *EDITS]))
-    def restarted(self, edit):
+    @rule(edit=BACK, away=AWAY)
+    def restarted(self, edit, away):
         # A call that hangs would be waited for.
         for call in self.partner.hanging:
             if not call.done():
                 call.set_exception(OSError("the host goes"))
-        self._begin_anew(self.life.close(), edit)
+        self._begin_anew(self.life.close(), edit, away)
 
-    def _begin_anew(self, store, edit):
-        self.life = Life(store, self.partner, self.life.clock.now())
+    def _begin_anew(self, store, edit, away):
+        self.life = Life(store, self.partner, self.life.clock.now() + timedelta(seconds=away))
         if edit is not None:
             self.life.deploy(edit)
 
