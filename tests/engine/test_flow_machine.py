@@ -1,23 +1,15 @@
 """Orders, moods, answers, edits and kills in any order that Hypothesis comes up with."""
 
-import asyncio
-import copy
 import json
 from datetime import timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aegis import Refused
-from aegis.adapters.components.python import PythonLoader
-from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import ConflictError
 from aegis.core.flow import FlowState, StepState
-from aegis.core.policy import Policy
-from aegis.core.port import REQUIRED
-from aegis.engine.host import Host
 from aegis.engine.patrol import Patrol
-from tests.engine.partner import MOODS, UNDO, Line, Partner
+from tests.engine.life import Life, SlowStore
+from tests.engine.partner import MOODS, UNDO, Partner
 from tests.examples import machine
 from tests.fakes import SteppedClock
 
@@ -112,113 +104,6 @@ BACK = st.sampled_from(["as it was", "as it was", *EDITS, None])
 AWAY = st.sampled_from([0, 0, 1, 25])
 
 
-class SlowStore(MemoryStore):
-    """A store that takes some turns of the loop to store, and some more to say so."""
-
-    turns = (0, 0)
-
-    def commit(self, commit):
-        return asyncio.ensure_future(self._later(commit))
-
-    async def _later(self, commit):
-        before, after = self.turns
-        for _ in range(before):
-            await asyncio.sleep(0)
-        last = await super().commit(commit)
-        for _ in range(after):
-            await asyncio.sleep(0)
-        return last
-
-
-class Life:
-    """One host on the loop of one process, from its start to its end."""
-
-    def __init__(self, store, partner, now):
-        self.runner = asyncio.Runner()
-        self.clock = SteppedClock(now)
-        self.line = Line(partner)
-        self.store = store
-        self.asked = []
-        values = {"say": self.line}
-        self.host = Host(
-            store=store,
-            clock=self.clock,
-            loader=PythonLoader(),
-            lookup=lambda key: values.get(key, REQUIRED),
-            defaults=Policy(breaker=None, jitter=0),
-        )
-        self.run(self.host.open())
-        self.is_deployed = False
-
-    def run(self, awaitable):
-        """The answer of what takes no time but that of the loop."""
-
-        async def answer():
-            return await asyncio.wait_for(awaitable, 5)
-
-        return self.runner.run(answer())
-
-    def start(self, awaitable, then):
-        """Ask something whose answer, when it comes, is given to `then`."""
-
-        async def ask():
-            try:
-                await awaitable
-            except (Refused, ConflictError) as no:
-                then(no)
-            else:
-                then(None)
-
-        async def begin():
-            self.asked.append(asyncio.ensure_future(ask()))
-
-        self.run(begin())
-
-    def turn(self, turns):
-        """Let the loop turn so often."""
-
-        async def turning():
-            for _ in range(turns):
-                await asyncio.sleep(0)
-
-        self.run(turning())
-
-    def settle(self):
-        """Let the loop turn until nothing moves by itself."""
-
-        async def settling():
-            loop = asyncio.get_running_loop()
-            still = 0
-            while still < 3:
-                await asyncio.sleep(0)
-                still = 0 if loop._ready else still + 1
-
-        self.run(settling())
-        for task in self.asked:
-            if task.done():
-                task.result()
-
-    def deploy(self, edit):
-        self.run(self.host.deploy("orders", *EDITS[edit]))
-        self.run(self.host.resume())
-        self.is_deployed = True
-
-    def kill(self):
-        """End at once; what is stored at this moment."""
-        left = copy.deepcopy(self.store)
-        left._is_open = False
-        self.line.cut = True
-        self.runner.close()
-        return left
-
-    def close(self):
-        """End as an operator would."""
-        self.run(self.host.close())
-        self.line.cut = True
-        self.runner.close()
-        return self.store
-
-
 class Orders(RuleBasedStateMachine):
     """Who looks from outside knows what was acknowledged and what the partner did."""
 
@@ -233,8 +118,8 @@ class Orders(RuleBasedStateMachine):
     def begins(self, pause, turns):
         store = SlowStore()
         store.turns = pause
-        self.life = Life(store, self.partner, SteppedClock().now())
-        self.life.deploy("as it was")
+        self.life = Life(store, SteppedClock().now(), self.partner)
+        self._bring("as it was")
         self.create("o-1", approved=True, turns=turns)
 
     # What clients do
@@ -292,7 +177,10 @@ class Orders(RuleBasedStateMachine):
 
     @rule(edit=st.sampled_from(sorted(EDITS)))
     def deploy(self, edit):
-        self.life.deploy(edit)
+        self._bring(edit)
+
+    def _bring(self, edit):
+        self.life.deploy("orders", *EDITS[edit])
 
     @rule(edit=BACK, away=AWAY)
     def killed(self, edit, away):
@@ -313,9 +201,10 @@ class Orders(RuleBasedStateMachine):
         self._begin_anew(self.life.close(), edit, away)
 
     def _begin_anew(self, store, edit, away):
-        self.life = Life(store, self.partner, self.life.clock.now() + timedelta(seconds=away))
+        now = self.life.clock.now() + timedelta(seconds=away)
+        self.life = Life(store, now, self.partner)
         if edit is not None:
-            self.life.deploy(edit)
+            self._bring(edit)
 
     @precondition(lambda self: self._stopped())
     @rule(data=st.data(), skip=st.booleans())
@@ -399,7 +288,7 @@ class Orders(RuleBasedStateMachine):
     def _come_to_rest(self):
         """With everybody well and somebody who looks after it, every flow ends."""
         self.partner.moods.clear()
-        self.life.deploy("as it was")
+        self._bring("as it was")
         orders = [order for order in ORDERS if self.life.store.get(MODEL, order) is not None]
         for order in orders:
             self._command(order, "approve")

@@ -140,7 +140,8 @@ class Engine:
             raise ClosedError("the host is closing")
         if self.registry.consumers(said.type):
             self._flows.admit()
-        taken = None if key is None else f"{source} {key}"
+        # A URI has no spaces: the first one ends it.
+        taken = None if key is None else f"{source.replace(' ', '%20')} {key}"
         work = Work(key="", label="", origin="outside")
         work.emissions.append(msgspec.structs.replace(said, source=source))
 
