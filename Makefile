@@ -23,7 +23,7 @@ HAS_LAB := $(VENV)/.has-lab
 HAS_ALL := $(VENV)/.has-all
 HAS_NODE_MODULES := labextension/node_modules/.package-lock.json
 
-.PHONY: help serve lab test lint bench protocol labextension fresh clean chromium wrk
+.PHONY: help serve lab test lint bench soak protocol labextension fresh clean chromium wrk
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,14 @@ lint: $(HAS_ALL) $(HAS_NODE_MODULES) ## Check style, types and layers only
 
 bench: $(HAS_ALL) wrk ## Measure speed
 	@$(PY) -m tests.bench $(ARGS)
+
+# What CI does with few kills, crash points, flipped bits and examples, here with many.
+soak: $(HAS_ALL) ## Try for most of an hour to break what is promised: 200 kills, all crash points
+	@export AEGIS_KILLS=$${AEGIS_KILLS:-200} AEGIS_CRASHES=$${AEGIS_CRASHES:-all}
+	export AEGIS_FLIPS=$${AEGIS_FLIPS:-6000} AEGIS_EXAMPLES=$${AEGIS_EXAMPLES:-20}
+	$(VENV)/bin/pytest -o faulthandler_timeout=3600 -rP --show-capture=stdout $(SOAK) $(ARGS)
+
+SOAK := tests/core tests/contracts tests/engine tests/adapters/test_flips.py tests/orders
 
 protocol: $(HAS_ALL) ## Write the TypeScript of the wire anew
 	@$(PY) labextension/protocol.py
