@@ -27,6 +27,7 @@ FAILING = [
     "order-create",
     "flow",
     "api",
+    "later",
     "declined",
     "file-write",
     "file-watch",
@@ -141,7 +142,7 @@ def test_a_picture_of_what_failed_beside_the_graph(
     thanks = panel.lines("failed").filter(has_text="order.completed \u2192 receipts.thank")
     thanks.locator(".aegis-Line-head").click()
     expect(thanks.locator(".aegis-Facts")).to_contain_text("KeyError")
-    expect(thanks.get_by_role("button", name="Retry")).to_be_visible()
+    expect(thanks.get_by_role("button", name="Retry order.completed")).to_be_visible()
     page.locator(".jp-SideBar.jp-mod-left .lm-mod-current").click()  # the file browser, away
     graph = page.locator("#aegis-graph")
     graph.get_by_role("button", name="Fit").click()
