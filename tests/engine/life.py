@@ -110,13 +110,17 @@ class Life:
         """End at once; what is stored at this moment."""
         left = copy.deepcopy(self.store)
         left._is_open = False
-        self.line.cut = True
-        self.runner.close()
+        self.end()
         return left
+
+    def end(self):
+        """Let go of what would outlive a process in this one: the log, and the loop."""
+        self.line.cut = True
+        self.host.monitor.close()
+        self.runner.close()
 
     def close(self):
         """End as an operator would."""
         self.run(self.host.close())
-        self.line.cut = True
-        self.runner.close()
+        self.end()
         return self.store

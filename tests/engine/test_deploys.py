@@ -125,6 +125,22 @@ BROKEN = {
         GOOD.replace('consumes="note.created"', 'consumes=("note.created", "note.written")'),
         ["ports of notes.Note set each other off for ever"],
     ),
+    "a port that any event of its own sets off": (
+        GOOD.replace('consumes="note.created"', 'consumes="note.*"'),
+        ["ports of notes.Note set each other off for ever: write -> write"],
+    ),
+    "a circle through another model": (
+        GOOD.replace('consumes="note.created"', 'consumes=("note.created", "reader.done"), by="id"')
+        + """
+class Reader(Model, endpoint="readers"):
+    @port(consumes="note.written", by="reader", produces="reader.done")
+    def read(self) -> None: ...
+""",
+        [
+            "ports of notes.Note and notes.Reader set each other off for ever",
+            "notes.Note.write -> notes.Reader.read -> notes.Note.write",
+        ],
+    ),
     "a reserved field name": (
         GOOD.replace('text: str = ""', 'text: str = ""\n    update: int = 0'),
         ["Note.update: the name is taken"],
