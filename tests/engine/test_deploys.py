@@ -658,3 +658,9 @@ async def test_answers_of_idempotent_requests_are_forgotten_after_a_day():
     async with memory_host(store=store) as host:
         await until(lambda: "old" not in store._answers)
         assert await host.engine.answer("young") is not None
+
+
+@pytest.mark.parametrize("name", ["flow", "schedule", "once", "journal"])
+async def test_a_component_is_not_called_as_the_host_calls_its_own_things(host, name):
+    with pytest.raises(ComponentError, match="choose another name"):
+        await host.deploy(name, "1.0.0", "from aegis import Model\nclass Note(Model): ...\n")
