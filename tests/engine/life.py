@@ -117,6 +117,15 @@ class Life:
         """Let go of what would outlive a process in this one: the log, and the loop."""
         self.line.cut = True
         self.host.monitor.close()
+
+        async def cancel():
+            # What is cancelled may begin something else on its way out.
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+        self.runner.run(cancel())
         self.runner.close()
 
     def close(self):
