@@ -131,5 +131,6 @@ async def test_filters_are_described_with_their_types(document):
     schemas = {item["name"]: item["schema"] for item in parameters if "name" in item}
     assert set(schemas) == {
         "id", "customer", "total", "quantity", "status", "rush", "note", "_created", "_updated",
+        "address.city", "address.lines.contains", "tags.contains",
     }  # fmt: skip
     assert schemas["quantity"] == {"type": "integer", "minimum": 1}

@@ -11,18 +11,17 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import forgetting, tables, values
+from aegis.adapters.storage import forgetting, selection, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
-from aegis.adapters.storage.selection import select
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
 from aegis.core.component import Source
@@ -35,7 +34,7 @@ from aegis.core.errors import (
     NewerFormatError,
     StoreError,
 )
-from aegis.core.query import Page, Query
+from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -163,6 +162,13 @@ class SqliteStore:
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         return await self._run(lambda: self._clear(component))
+
+    async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Have these indexes on the records of a component's models, by model, and no others.
+
+        Making one reads all records of its model, and commits wait meanwhile.
+        """
+        await self._run(lambda: selection.index(self._writer, component, indexes))
 
     async def forget(self, old: Old, limit: int) -> int:
         """Drop up to `limit` each of what is `old`; how many."""
@@ -427,12 +433,11 @@ class SqliteStore:
 
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means. Raises BadRequestError for a value no record can have."""
-        return await self._scan(lambda db: select(db, model, query))
+        return await self._scan(lambda db: selection.select(db, model, query))
 
-    async def count(self, model: str) -> int:
-        """How many records of `model` there are."""
-        sql = "SELECT count(*) FROM records WHERE model = ?"
-        return await self._scan(lambda db: int(db.execute(sql, (model,)).fetchone()[0]))
+    async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
+        """How many records of `model` there are for which all of `where` holds."""
+        return await self._scan(lambda db: selection.count(db, model, where))
 
     async def events(self, after: int, limit: int) -> Entries:
         """Up to `limit` entries of the journal with a seq above `after`, in order."""
