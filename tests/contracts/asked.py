@@ -144,3 +144,60 @@ SORTS = st.lists(
 def data_of(thing):
     """A thing as the fields of a stored record."""
     return msgspec.json.decode(ENCODER.encode(thing))
+
+
+def _utc(second, microsecond=0, hours=0):
+    zone = datetime.timezone(datetime.timedelta(hours=hours))
+    return datetime.datetime(2026, 1, 1, hours, 0, second, microsecond, tzinfo=zone)
+
+
+_WORDS = ["", "a", "A", "ab", "a\0b", "b", "é", "\ud7ff", "\ud7ffa", "\ue000", "\U0001f600"]
+_WORDS += ["\U0010ffff", "\U0010ffffa", "%", "_", "'", '"', "\\"]
+_MOMENTS = [_utc(0), _utc(0, 0, 2), _utc(0, 500), _utc(0, 1), _utc(0, 999_999, 7), _utc(1), None]
+SAMPLES = [
+    Thing(
+        name=word,
+        note=[None, *_WORDS][n % 7],
+        total=[Decimal(9), Decimal(10), Decimal("9.50"), Decimal(-1), Decimal("9.5")][n % 5],
+        n=[0, 2, 10, -1, 2**70][n % 5],
+        ratio=[None, 0.5, -0.0, 0.0, 1e300][n % 5],
+        paid=n % 2 == 0,
+        at=_MOMENTS[n % 7],
+        day=datetime.date(2026, 1, 1 + n % 3),
+        color=[Color.RED, Color.BLUE][n % 2],
+        size=["S", None, "M"][n % 3],
+        ref=[uuid.UUID(int=n % 3), None][n % 2],
+        mixed=[12, "12", None, 2, "1", ""][n % 6],
+        tags=[[], ["a"], ["a\0b", "é"]][n % 3],
+        marks=[None, [], [1, 2], [10]][n % 4],
+        place=[None, Place("a"), Place("ab", 2), Place("", 0)][n % 4],
+    )
+    for n, word in enumerate(_WORDS)
+]
+
+
+def _values(name):
+    found = []
+    for thing in SAMPLES:
+        value = thing
+        for part in name.split("__"):
+            value = getattr(value, part, None)
+        found.append(value)
+    return list({repr(value): value for value in found if value is not None}.values())
+
+
+def every_condition():
+    """Each operator of each field with each value that some sample has."""
+    for name in VALUES:
+        values = ["2026-01-01T00:00:01Z"] if name == "_created" else _values(name) or ["00", "05"]
+        for value in values:
+            for op in ("eq", "ne", "lt", "le", "gt", "ge"):
+                yield {f"{name}__{op}": value}
+            yield {f"{name}__in": [value, None]}
+        yield {f"{name}__in": values[:2]}
+        yield from ({name: None}, {f"{name}__ne": None}, {f"{name}__exists": True})
+        for word in [*_WORDS, "1", "2026-01"] if name in PARTS else ():
+            yield from ({f"{name}__prefix": word}, {f"{name}__contains": word})
+    for name, values in {"tags": _WORDS, "marks": [1, 2, 10]}.items():
+        yield {f"{name}__exists": True}
+        yield from ({f"{name}__contains": value} for value in values)

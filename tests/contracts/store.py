@@ -790,6 +790,34 @@ class StoreContract:
         if not where:
             assert len(everything) == len(records)
 
+    async def test_each_operator_of_each_field_means_the_same_in_all_stores(self, store):
+        other = MemoryStore()
+        await other.open()
+        records = [
+            record(
+                f"{n:02}",
+                created=f"2026-01-01T00:00:0{n % 3}.000Z",
+                **{k: v for k, v in asked.data_of(thing).items() if k != "id"},
+            )
+            for n, thing in enumerate(asked.SAMPLES)
+        ]
+        for one in (store, other):
+            await one.commit(Commit(puts=[Put(record, 0) for record in records]))
+        told = 0
+        for fields in asked.every_condition():
+            where = Reading(asked.COLUMNS).where((), fields)
+            for condition in (where, tuple(map(Not, where))):
+                query = Query(where=condition)
+                found = await pages(store, query)
+                assert found == await pages(other, query), (fields, condition)
+                told += bool(found[0])
+        assert told > 500
+        for name in asked.VALUES:
+            for sign in ("", "-"):
+                sort = asked.COLUMNS.sort(sign + name.replace("__", "."))
+                query = Query(sort=sort, limit=3)
+                assert await pages(store, query) == await pages(other, query), name
+
     @settings(
         max_examples=150,
         deadline=None,
