@@ -119,7 +119,8 @@ class Reading:
         name = spelled if spelled in known else spelled.replace(self._joint, ".")
         if name in known:
             return name, known[name], "eq"
-        path, _, last = name.rpartition(".")
+        path, _, last = spelled.rpartition(self._joint)
+        path = path if path in known else path.replace(self._joint, ".")
         op = next((one for one in OPERATORS if one == last), None)
         if path in known and op is not None:
             return path, known[path], op
