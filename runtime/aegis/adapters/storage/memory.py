@@ -18,7 +18,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
 from aegis.core.matching import Position, compare, data_of, holds, position
-from aegis.core.query import Condition, Index, Page, Query, encode_cursor
+from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -159,7 +159,7 @@ class MemoryStore:
         self._require_open()
         sort, after = query.sort, query.after
         found: list[tuple[Position, Record]] = []
-        for record, data in self._meant(model, query.where):
+        for record, data in self._meant(model, query.where, sort):
             place = position(record, data, sort)
             if after is None or compare(place, after, sort) > 0:
                 found.append((place, record))
@@ -182,10 +182,10 @@ class MemoryStore:
         return sum(1 for _ in self._meant(model, where))
 
     def _meant(
-        self, model: str, where: tuple[Condition, ...]
+        self, model: str, where: tuple[Condition, ...], sort: tuple[Term, ...] = ()
     ) -> Iterator[tuple[Record, dict[str, Any]]]:
         for record in self._records.get(model, {}).values():
-            data = data_of(record)
+            data = data_of(record) if where or sort else {}
             if all(holds(condition, data) for condition in where):
                 yield record, data
 
