@@ -2,10 +2,12 @@
 
 import pytest
 
-from aegis.adapters.storage import selection
+from aegis.adapters.storage import lock, selection, sqlite
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.clause import Reading
 from aegis.core.query import Query
+from aegis.core.record import Record
+from aegis.protocols import Commit, Drop, Put
 from aegis.testing import memory_host
 from tests.contracts.asked import COLUMNS
 
@@ -93,6 +95,54 @@ async def test_no_value_gets_into_the_statement(store):
             assert value in bound
             other = Reading(COLUMNS).where((), {f"name__{op}": "x"})
             assert sql == selection.statement("m.Thing", Query(where=other))[0]
+
+
+def named_x(id):
+    doc = b'{"id":"%b","name":"x"}' % id.encode()
+    return Record(model="m.Thing", id=id, revision=1, created="", updated="", doc=doc)
+
+
+async def damaged(directory):
+    """A store with an index, one of whose records is no JSON any more."""
+    store = SqliteStore(directory)
+    await store.open()
+    await indexed(store, "name", "n")
+    await store.commit(Commit(puts=[Put(named_x(id), 0) for id in "abcd"]))
+    await store.close()
+    file = directory / sqlite.NAME
+    file.write_bytes(file.read_bytes().replace(b'{"id":"b"', b'#"id":"b"'))
+    return SqliteStore(directory)
+
+
+async def test_a_damaged_record_can_be_deleted_though_an_index_cannot_read_it(tmp_path, caplog):
+    store = await damaged(tmp_path)
+    await store.open()
+    await store.commit(Commit(drops=[Drop("m.Thing", "b", 1)]))
+    assert names(store) == []
+    assert "query m.Thing name" in caplog.text
+    found = await store.list("m.Thing", Query(where=Reading(COLUMNS).where((), {"name": "x"})))
+    assert [item.id for item in found.items] == ["a", "c", "d"]
+    await indexed(store, "name")
+    assert names(store) == ["query m.Thing name"]
+    await store.close()
+
+
+async def test_a_damaged_record_keeps_no_component_from_its_deploy(tmp_path, caplog):
+    store = await damaged(tmp_path)
+    await store.open()
+    await indexed(store, "name", "n", "paid")
+    assert names(store) == ["query m.Thing n", "query m.Thing name"]
+    assert "there is no index 'query m.Thing paid'" in caplog.text
+    await store.close()
+
+
+async def test_after_a_crash_a_damaged_record_costs_the_indexes_and_not_the_start(tmp_path):
+    store = await damaged(tmp_path)
+    (tmp_path / lock.NAME).write_text("{}")  # somebody did not let go of the directory
+    await store.open()
+    assert names(store) == []
+    assert store.get("m.Thing", "a") is not None
+    await store.close()
 
 
 TEXT = """

@@ -8,6 +8,7 @@ statement, as it does in the index that a model may want for it.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from aegis.core.query import (
 )
 
 Sql = tuple[str, tuple[Any, ...]]  # an expression and what is bound in it
+
+_log = logging.getLogger("aegis.host")
 
 _WIDTH = len(RECORDS.columns) + 2  # of a record's row
 _COLUMNS = {"id": "id", "_created": "created", "_updated": "updated"}
@@ -77,11 +80,43 @@ def index(db: sqlite3.Connection, component: str, indexes: Mapping[str, Sequence
     for name, sql in found.items():
         if wanted.get(name) != sql:
             db.execute(f"DROP INDEX {_name(name)}")
-    missing = {name: sql for name, sql in wanted.items() if found.get(name) != sql}
-    for sql in missing.values():
+    made = [
+        name for name, sql in wanted.items() if found.get(name) != sql and _is_made(db, name, sql)
+    ]
+    if made:
+        _estimate(db, made)
+
+
+def drop(db: sqlite3.Connection, model: str = "") -> bool:
+    """Do without the indexes of `model`, or of all, until its next deploy; whether there were any.
+
+    For when a record is damaged: SQLite refuses to change or delete what an index cannot read.
+    """
+    first, end = (f"query {model} ", f"query {model}!") if model else ("query ", "query!")
+    found = db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND name >= ? AND name < ?",
+        (first, end),
+    ).fetchall()
+    for (name,) in found:
+        db.execute(f"DROP INDEX {_name(name)}")
+        _log.error("the index %r is given up: a record of it is damaged", name)
+    return bool(found)
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether a document that is no JSON any more led to `error`."""
+    return isinstance(error, sqlite3.OperationalError) and "malformed JSON" in str(error)
+
+
+def _is_made(db: sqlite3.Connection, name: str, sql: str) -> bool:
+    try:
         db.execute(sql)
-    if missing:
-        _estimate(db, list(missing))
+    except sqlite3.OperationalError as error:
+        if not is_unreadable(error):
+            raise
+        _log.error("there is no index %r: a record of it is damaged", name)
+        return False
+    return True
 
 
 def _estimate(db: sqlite3.Connection, names: Sequence[str]) -> None:

@@ -293,6 +293,8 @@ class SqliteStore:
             return self._transact(lambda: self._store(works))
         except Exception as error:  # noqa: BLE001 -- a value that cannot be bound raises as it likes
             if len(works) == 1:
+                if selection.is_unreadable(error) and self._is_unindexed(works[0]):
+                    return self._land(works)
                 return [self._explain(works[0], error)]
             if _code(error) in _HOPELESS:
                 return [self._translated(error) for _ in works]
@@ -300,6 +302,11 @@ class SqliteStore:
             return self._transact(lambda: [self._store_apart(work) for work in works])
         except Exception:  # noqa: BLE001 -- a full disk makes SQLite give up the transaction, savepoints and all
             return [outcome for work in works for outcome in self._land([work])]
+
+    def _is_unindexed(self, work: Work) -> bool:
+        """Whether indexes were dropped that a damaged record kept `work` from changing."""
+        models = {model for (model, _), _, _ in work.changes}
+        return any(selection.drop(self._writer, model) for model in models)
 
     def _transact(self, change: Callable[[], T]) -> T:
         seq = self._seq
