@@ -99,7 +99,7 @@ def drop(db: sqlite3.Connection, model: str = "") -> bool:
     ).fetchall()
     for (name,) in found:
         db.execute(f"DROP INDEX {_name(name)}")
-        _log.error("the index %r is given up: a record of it is damaged", name)
+        _log.error("the index %r is given up until its component is deployed again", name)
     return bool(found)
 
 
