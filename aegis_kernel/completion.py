@@ -27,7 +27,8 @@ OPTIONS = 200  # more would help nobody choose
 Option = tuple[str, str]  # what completes, and what a frontend calls such a thing
 
 # Verbs of the host by what their first argument is.
-OF_MODELS = {"create", "get", "list", "spec"}
+OF_MODELS = {"count", "create", "get", "list", "query", "spec"}
+ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call"}
 OF_COMPONENTS = {"deploy", "undeploy", "rollback", "reset"}
 _QUOTES = ('"""', "'''", '"', "'")
@@ -166,9 +167,14 @@ class _Completions:
         at = len(place.arguments)
         keyword = _KEYWORD.match(place.typed)
         if keyword is not None:
-            if verb == "list" and keyword[1] == "sort":
+            if verb in ASKING and keyword[1] == "sort":
                 sign = "-" if (place.string or "").startswith("-") else ""
-                return [(sign + n, "property") for spec in self._specs(place) for n in spec.fields]
+                return [
+                    (sign + name, "property")
+                    for spec in self._specs(place)
+                    for name, column in spec.columns.known.items()
+                    if column.shape == "one"
+                ]
             return None
         if verb == "configure":
             return [(key, "property") for key in self._settings()] if place.key else None
@@ -206,8 +212,10 @@ class _Completions:
             return
         for spec in self._specs(place, certain=True):
             names: Iterable[str] = ()
-            if verb in {"create", "list", "update"}:
-                names = (name for name in spec.fields if name != "id" or verb == "list")
+            if verb in ASKING:
+                names = (name.replace(".", "__") for name in spec.columns.known)
+            elif verb in {"create", "update"}:
+                names = (name for name in spec.fields if name != "id")
             elif verb in {"run", "call"} and len(place.arguments) > 1:
                 member = _unquoted(place.arguments[1]) or ""
                 found = spec.ports.get(member) if verb == "run" else spec.commands.get(member)

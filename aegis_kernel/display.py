@@ -18,6 +18,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
+from aegis.core.query import Found
 from aegis.engine.host import HostStatus
 from aegis_kernel.tables import BAD, DIM, ROWS, cell, codes, short, table
 
@@ -34,11 +35,25 @@ class MissingPandasError(AegisError):
 
 
 class Records(list[T]):
-    """A list of records that shows itself as a table. Slices and sorted copies are Records too."""
+    """A list of records that shows itself as a table. Slices and sorted copies are Records too.
+
+    `next` is the cursor of what follows what a query found, None when that is all.
+    """
+
+    next: str | None = None
+
+    @classmethod
+    def found(cls, found: Found) -> Records[Any]:
+        """What a query found."""
+        records = cls(found)
+        records.next = found.next
+        return records
 
     def __repr__(self) -> str:
         if not self:
             return "no records"
+        if isinstance(self[0], dict):
+            return f"{len(self)} row{'' if len(self) == 1 else 's'}"
         kinds = " and ".join(dict.fromkeys(type(record).__name__ for record in self))
         return f"{len(self)} record{'' if len(self) == 1 else 's'} of {kinds}"
 
@@ -247,7 +262,7 @@ def _data(record: Any) -> dict[str, Any]:
     """The fields of a record, values as they are."""
     if isinstance(record, msgspec.Struct):
         return msgspec.structs.asdict(record)
-    return {"value": record}
+    return record if isinstance(record, dict) else {"value": record}
 
 
 def _fields(model: type[Any]) -> list[tuple[str, str]]:

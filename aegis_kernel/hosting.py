@@ -349,7 +349,8 @@ VERBS = tuple(
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
-    "list": Records,
+    "list": Records.found,
+    "query": Records.found,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {

@@ -5,6 +5,7 @@ These are the names that a component's author writes with.
 
 from typing import TYPE_CHECKING, Any
 
+from aegis.core.clause import all_of, any_of, not_
 from aegis.core.constraint import Meta
 from aegis.core.errors import Refused
 from aegis.core.event import Event, event
@@ -37,6 +38,8 @@ __all__ = [
     "Secret",
     "Waiting",
     "adapter",
+    "all_of",
+    "any_of",
     "blocking",
     "command",
     "config",
@@ -44,6 +47,7 @@ __all__ = [
     "event",
     "idempotency_key",
     "log",
+    "not_",
     "on",
     "port",
     "service",

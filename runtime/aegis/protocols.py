@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ import msgspec
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.flow import Flow, Step
-from aegis.core.query import Page, Query
+from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 
 
@@ -235,11 +235,27 @@ class Store(Protocol):
         ...
 
     async def list(self, model: str, query: Query) -> Page:
-        """The page that `query` means; `next` is a cursor for `Query.after` (see core.query)."""
+        """The page that `query` means; `next` is a cursor for `Query.after` (see core.query).
+
+        What a condition means, how values compare and which record comes first is said in
+        core.matching, and is the same in every store. All conditions of `where` hold for the items,
+        which come by `sort` and then by id, after the position `after` if there is one, `limit` of
+        them at most. A position is good even when its record is gone, and pages joined are the
+        whole: a record that stays as it is comes once. Conditions are typed and bounded by whoever
+        asks; a store takes their values for values, never for a part of its own language. Raises
+        BadRequestError for a value that no record can have.
+        """
         ...
 
-    async def count(self, model: str) -> int:
-        """How many records of `model` there are."""
+    async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
+        """How many records of `model` there are for which all of `where` holds."""
+        ...
+
+    async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Have these indexes on the records of a component's models, by model, and no others.
+
+        An index changes how long a query takes, and nothing else.
+        """
         ...
 
     async def clear(self, component: str) -> int:

@@ -131,5 +131,15 @@ async def test_filters_are_described_with_their_types(document):
     schemas = {item["name"]: item["schema"] for item in parameters if "name" in item}
     assert set(schemas) == {
         "id", "customer", "total", "quantity", "status", "rush", "note", "_created", "_updated",
+        "address.city", "address.lines.contains", "tags.contains",
     }  # fmt: skip
     assert schemas["quantity"] == {"type": "integer", "minimum": 1}
+    assert schemas["tags.contains"] == {"type": "string"}
+    said = {item["name"]: item["description"] for item in parameters if "name" in item}
+    assert "`total.ge`" in said["total"]
+    assert "`total.prefix`" not in said["total"]
+    assert "`customer.prefix`" in said["customer"]
+    shared = {item["$ref"].rsplit("/", 1)[-1] for item in parameters if "$ref" in item}
+    assert shared == {"Where", "Sort", "Limit", "Cursor", "Fields", "Count"}
+    answer = document["paths"]["/aegis/api/models/orders"]["get"]["responses"]["200"]
+    assert answer["content"]["application/x-ndjson"]["schema"]["$ref"].endswith("shop.Order")

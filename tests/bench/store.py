@@ -122,7 +122,7 @@ async def reading(directory, records):
     queries = {
         "first page by id": Query(),
         "equality filter": Query(where=(Term("customer_id", "c-77"),)),
-        "sorted by a field": Query(sort=(Term("total", numeric=True, descending=True),)),
+        "sorted by a field": Query(sort=(Term("total", kind="number", descending=True),)),
     }
     for name, query in queries.items():
         start = time.perf_counter()

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.core.clause import Reading
 from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
-from aegis.core.query import Query, Term, decode_cursor
+from aegis.core.query import Every, Not, Query, Term, decode_cursor
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -33,6 +34,7 @@ from aegis.protocols import (
     Taken,
     Unclaimed,
 )
+from tests.contracts import asked
 
 NOW = "2026-11-23T10:00:00.000Z"
 
@@ -697,10 +699,10 @@ class StoreContract:
         assert await ids(Term("name", 3)) == []
         assert await ids(Term("name", None)) == ["c"]
         assert await ids(Term("note", None)) == ["a", "b"]
-        assert await ids(Term("total", "12.500", numeric=True)) == ["a", "b"]
-        assert await ids(Term("total", 9, numeric=True)) == ["c"]
-        assert await ids(Term("n", 3.5, numeric=True)) == ["b"]
-        assert await ids(Term("n", 2**70, numeric=True)) == ["c"]
+        assert await ids(Term("total", "12.500", kind="number")) == ["a", "b"]
+        assert await ids(Term("total", 9, kind="number")) == ["c"]
+        assert await ids(Term("n", 3.5, kind="number")) == ["b"]
+        assert await ids(Term("n", 2**70, kind="number")) == ["c"]
         assert await ids(Term("paid", True), Term("n", 3)) == ["a"]
         assert await ids(Term("id", "b")) == ["b"]
         assert await ids(Term("_created", NOW), Term("name", "x")) == ["a"]
@@ -709,9 +711,9 @@ class StoreContract:
     async def test_null_is_the_least_value_and_the_id_breaks_ties(self, store):
         data = {"a": None, "b": "9", "c": "10", "d": "9.0", "e": None}
         await store.commit(Commit(puts=[Put(record(id, total=t), 0) for id, t in data.items()]))
-        up = Query(sort=(Term("total", numeric=True),), limit=2)
+        up = Query(sort=(Term("total", kind="number"),), limit=2)
         assert await pages(store, up) == [["a", "e"], ["b", "d"], ["c"]]
-        down = Query(sort=(Term("total", numeric=True, descending=True),), limit=2)
+        down = Query(sort=(Term("total", kind="number", descending=True),), limit=2)
         assert await pages(store, down) == [["c", "b"], ["d", "a"], ["e"]]
         text = Query(sort=(Term("total"),))
         assert await pages(store, text) == [["a", "e", "c", "b", "d"]]
@@ -738,7 +740,7 @@ class StoreContract:
         st.builds(
             Term,
             st.sampled_from(["x", "y", "_created", "id"]),
-            numeric=st.booleans(),
+            kind=st.sampled_from(["text", "number"]),
             descending=st.booleans(),
         ),
         max_size=2,
@@ -757,7 +759,10 @@ class StoreContract:
         rows=st.lists(st.tuples(VALUES, VALUES), max_size=12),
         sort=TERMS,
         where=st.lists(
-            st.builds(Term, st.sampled_from(["x", "y"]), VALUES, numeric=st.booleans()), max_size=1
+            st.builds(
+                Term, st.sampled_from(["x", "y"]), VALUES, kind=st.sampled_from(["text", "number"])
+            ),
+            max_size=1,
         ),
         limit=st.integers(1, 5),
     )
@@ -784,3 +789,92 @@ class StoreContract:
         assert len(everything) == len(set(everything))
         if not where:
             assert len(everything) == len(records)
+
+    async def test_each_operator_of_each_field_means_the_same_in_all_stores(self, store):
+        other = MemoryStore()
+        await other.open()
+        records = [
+            record(
+                f"{n:02}",
+                created=f"2026-01-01T00:00:0{n % 3}.000Z",
+                **{k: v for k, v in asked.data_of(thing).items() if k != "id"},
+            )
+            for n, thing in enumerate(asked.SAMPLES)
+        ]
+        for one in (store, other):
+            await one.commit(Commit(puts=[Put(record, 0) for record in records]))
+        told = 0
+        for fields in asked.every_condition():
+            where = Reading(asked.COLUMNS).where((), fields)
+            for condition in (where, tuple(map(Not, where))):
+                query = Query(where=condition)
+                found = await pages(store, query)
+                assert found == await pages(other, query), (fields, condition)
+                told += bool(found[0])
+        assert told > 500
+        for name in asked.VALUES:
+            for sign in ("", "-"):
+                sort = asked.COLUMNS.sort(sign + name.replace("__", "."))
+                query = Query(sort=sort, limit=3)
+                assert await pages(store, query) == await pages(other, query), name
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+        ],
+    )
+    @given(
+        things=st.lists(asked.THINGS, max_size=8),
+        clauses=st.lists(asked.CLAUSES, max_size=2),
+        fields=st.one_of(st.just({}), asked.FIELDS),
+        sort=asked.SORTS,
+        limit=st.integers(1, 5),
+    )
+    async def test_what_is_asked_of_typed_records_means_the_same_in_all_stores(
+        self, store, things, clauses, fields, sort, limit
+    ):
+        model = f"m.{await store.commit(Commit(events=[entry(f'{store.last_seq()}')]))}"
+        other = MemoryStore()
+        await other.open()
+        records = [
+            record(
+                f"{n:02}",
+                model=model,
+                created=f"2026-01-01T00:00:0{n % 3}.000Z",
+                **{k: v for k, v in asked.data_of(thing).items() if k != "id"},
+            )
+            for n, thing in enumerate(things)
+        ]
+        for one in (store, other):
+            await one.commit(Commit(puts=[Put(record, 0) for record in records]))
+        reading = Reading(asked.COLUMNS)
+        query = Query(
+            where=reading.where(clauses, fields), sort=asked.COLUMNS.sort(sort), limit=limit
+        )
+        found = await pages(store, query, model=model)
+        assert found == await pages(other, query, model=model)
+        whole = await store.list(model, msgspec.structs.replace(query, limit=100))
+        assert [id for page in found for id in page] == [item.id for item in whole.items]
+        assert await store.count(model, query.where) == sum(map(len, found))
+        opposite = (Not(Every(query.where)),)
+        assert await store.count(model, opposite) == len(records) - sum(map(len, found))
+
+    async def test_an_index_changes_no_answer_and_may_come_and_go(self, store):
+        await store.commit(
+            Commit(puts=[Put(record(f"{n}", total=f"{n % 3}", name="x"), 0) for n in range(6)])
+        )
+        total = Term("total", kind="number", descending=True)
+        name = Term("name")
+        query = Query(where=(Term("name", "x"),), sort=(total,), limit=4)
+        before = await pages(store, query)
+        assert before == [["2", "5", "1", "4"], ["0", "3"]]
+        for indexes in ([(name, total)], [(name, total), (name,)], [(total,)], []):
+            await store.index("shop", {"shop.Item": indexes})
+            assert await pages(store, query) == before
+        await store.index("shop", {"shop.Item": [(name, total)]})
+        await store.commit(Commit(puts=[Put(record("1", 2, total="9", name="x"), 1)]))
+        await store.commit(Commit(drops=[Drop("shop.Item", "5", 1)]))
+        assert await pages(store, query) == [["1", "2", "4", "0"], ["3"]]

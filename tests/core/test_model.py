@@ -58,8 +58,8 @@ def test_a_model_copies_pickles_and_encodes_as_its_fields():
     }
 
 
-def test_the_class_line_takes_endpoint_and_concurrency_and_nothing_else():
-    with pytest.raises(TypeError, match="model Bad takes endpoint= and concurrency=, not frozen="):
+def test_the_class_line_takes_endpoint_concurrency_and_index_and_nothing_else():
+    with pytest.raises(TypeError, match="takes endpoint=, concurrency= and index=, not frozen="):
 
         class Bad(Model, frozen=False): ...
 

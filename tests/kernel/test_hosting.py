@@ -73,6 +73,22 @@ def test_verbs_block_and_answer(host):
     assert [found.text for found in host.list("Note")] == ["milk"]
 
 
+def test_a_query_shows_a_table_that_tells_where_it_goes_on(host):
+    for text in ("milk", "bread", "oats"):
+        host.create("Note", text=text)
+    first = host.query("Note", text__ge="c", sort="text", limit=1)
+    assert [note.text for note in first] == ["milk"]
+    assert "<table" in first._repr_html_()
+    assert [n.text for n in host.query("Note", text__ge="c", sort="text", cursor=first.next)] == [
+        "oats"
+    ]
+    rows = host.query("Note", fields="text", sort="text")
+    assert rows == [{"text": "bread"}, {"text": "milk"}, {"text": "oats"}]
+    assert repr(rows) == "3 rows"
+    assert "bread" in rows._repr_html_()
+    assert host.count("Note", text="oats") == 1
+
+
 async def test_the_coroutines_are_awaited_on_any_loop(thread):
     host = NotebookHost(thread)
     await host.aio.deploy("notes", "1.0.0", NOTES, origin="a test")

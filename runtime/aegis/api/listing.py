@@ -2,101 +2,113 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import enum
-import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
-from weakref import WeakKeyDictionary
 
 import msgspec
-from msgspec import inspect
 
-from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import BadRequestError, closest
-from aegis.core.query import MAX_LIMIT, Query, Term, decode_cursor
+from aegis.api.request import Request
+from aegis.core.clause import MAX_DEPTH, Clause, Reading
+from aegis.core.component import ModelSpec
+from aegis.core.errors import BadRequestError
+from aegis.core.query import MAX_LIMIT, Query, read_cursor
 
 DEFAULT_LIMIT = 100
-MAX_SORT = 8
-RESERVED = ("sort", "limit", "cursor", "token")
-STAMPS = ("_created", "_updated")
+RESERVED = ("sort", "limit", "cursor", "token", "fields", "count", "where")
+MAX_WHERE = 8000  # characters
+LAST = 2**53  # numbers beyond it are not whole in JavaScript
 
-_NUMBERS = (inspect.IntType, inspect.FloatType, inspect.DecimalType)
-_TEXTS = (
-    inspect.StrType,
-    inspect.DateTimeType,
-    inspect.DateType,
-    inspect.TimeType,
-    inspect.UUIDType,
-    inspect.EnumType,
-    inspect.LiteralType,
-)
-_SCALARS = (*_NUMBERS, *_TEXTS, inspect.BoolType)
+_CLAUSES: tuple[Literal["all", "any", "not"], ...] = ("all", "any", "not")
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
-class Column(msgspec.Struct, frozen=True):
-    """A field that can be filtered and sorted by: how to read its text, how to compare it."""
+class Asked(msgspec.Struct, frozen=True):
+    """What a list route is asked for: a query, of each record only `fields`, and the `count`."""
 
-    type: Any
-    numeric: bool
-    nullable: bool
-
-
-_COLUMNS: WeakKeyDictionary[ModelSpec, Mapping[str, Column | None]] = WeakKeyDictionary()
+    query: Query
+    fields: tuple[str, ...] | None = None
+    count: bool = False
 
 
-def columns(spec: ModelSpec) -> Mapping[str, Column | None]:
-    """The model's fields by name; None for one that is no scalar."""
-    known = _COLUMNS.get(spec)
-    if known is None:
-        info = inspect.type_info(spec.cls)
-        fields = info.fields if isinstance(info, inspect.StructType) else ()
-        types = {item.encode_name: item.type for item in msgspec.structs.fields(spec.cls)}
-        known = {item.encode_name: _column(item.type, types[item.encode_name]) for item in fields}
-        known |= dict.fromkeys(STAMPS, Column(str, numeric=False, nullable=False))
-        _COLUMNS[spec] = known
-    return known
+def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: bool = False) -> Asked:
+    """What the list route's parameters mean. Raises BadRequestError naming the parameter.
 
-
-def _column(info: inspect.Type, annotation: Any) -> Column | None:
-    info = _bare(info)
-    members = [_bare(m) for m in info.types] if isinstance(info, inspect.UnionType) else [info]
-    scalars = [m for m in members if not isinstance(m, inspect.NoneType)]
-    if not scalars or not all(isinstance(m, _SCALARS) for m in scalars):
-        return None
-    return Column(
-        annotation,
-        numeric=all(isinstance(m, _NUMBERS) for m in scalars),
-        nullable=len(scalars) < len(members),
-    )
-
-
-def _bare(info: inspect.Type) -> inspect.Type:
-    """A type without the constraints and descriptions around it."""
-    return info.type if isinstance(info, inspect.Metadata) else info
-
-
-def read_query(spec: ModelSpec, parameters: list[tuple[str, str]]) -> Query:
-    """What the list route's parameters mean. Raises BadRequestError naming the parameter."""
+    `whole` says that the answer comes as one stream: without a limit it is all there is.
+    """
     given: dict[str, str] = {}
     for name, value in parameters:
         if name in given:
             raise BadRequestError(f"the parameter {name!r} is given twice", parameter=name)
         given[name] = value
-    limit = _limit(given.pop("limit", None), DEFAULT_LIMIT)
-    sort = tuple(_sort(spec, word) for word in given.pop("sort", "").split(",") if word)
-    if len(sort) > MAX_SORT:
-        raise BadRequestError(f"sort takes up to {MAX_SORT} fields", parameter="sort")
-    cursor = given.pop("cursor", None)
     given.pop("token", None)
-    return Query(
-        where=tuple(_filter(spec, name, value) for name, value in given.items()),
-        sort=sort,
-        limit=limit,
-        after=None if cursor is None else _position(cursor, len(sort) + 1),
+    most = LAST if whole else MAX_LIMIT
+    limit = _limit(given.pop("limit", None), most if whole else DEFAULT_LIMIT, most)
+    sort = spec.columns.sort(given.pop("sort", None))
+    after = read_cursor(given.pop("cursor", None), sort)
+    fields = given.pop("fields", None)
+    count = _flag(spec, given.pop("count", "false"))
+    clause = given.pop("where", None)
+    clauses = () if clause is None else (_clause(clause),)
+    return Asked(
+        Query(
+            where=Reading(spec.columns, joint=".", words=RESERVED).where(
+                clauses, given, as_text=True
+            ),
+            sort=sort,
+            limit=limit,
+            after=after,
+        ),
+        None if fields is None else spec.columns.names(fields),
+        count,
     )
+
+
+def _flag(spec: ModelSpec, text: str) -> bool:
+    if text in ("true", "false"):
+        return text == "true"
+    hint = f"{spec.name}.count is asked as `count.eq`" if "count" in spec.fields else None
+    raise BadRequestError(
+        f"count is true or false, not {text[:40]!r}", hint=hint, parameter="count"
+    )
+
+
+def _clause(text: str) -> Clause:
+    """The clause that a JSON object means: `{"any": [{"total.ge": 100}, {"status": "NEW"}]}`."""
+    if len(text) > MAX_WHERE:
+        raise BadRequestError(f"where takes up to {MAX_WHERE} characters", parameter="where")
+    try:
+        return _clause_of("all", _OBJECT.decode(text), 0)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise BadRequestError(
+            f"where is no JSON object: {error}",
+            hint='as in {"any": [{"total.ge": 100}, {"status": "NEW"}]}',
+            parameter="where",
+        ) from error
+
+
+def _clause_of(kind: Literal["all", "any", "not"], said: Any, depth: int) -> Clause:
+    """A clause of an object, whose members must all hold, or of a list of such."""
+    if depth > MAX_DEPTH:
+        raise BadRequestError(f"clauses go up to {MAX_DEPTH} deep", parameter="where")
+    if isinstance(said, list):
+        return Clause(kind, tuple(_clause_of("all", one, depth + 1) for one in said))
+    if not isinstance(said, dict):
+        raise BadRequestError(
+            f"where: `{kind}` takes conditions, not {said!r:.40}", parameter="where"
+        )
+    parts = [_clause_of(word, said[word], depth + 1) for word in _CLAUSES if word in said]
+    fields = {name: value for name, value in said.items() if name not in _CLAUSES}
+    return Clause(kind, tuple(parts), fields)
+
+
+def accepts(request: Request, type: str) -> bool:
+    """Whether the caller accepts `type` by name."""
+    for choice in request.headers.get("accept", "").lower().split(","):
+        kind, *parameters = (part.strip() for part in choice.split(";"))
+        if kind == type:
+            return not any(p.startswith("q=") and not p[2:].strip("0.") for p in parameters)
+    return False
 
 
 def next_link(path: str, parameters: list[tuple[str, str]], cursor: str) -> str:
@@ -118,59 +130,8 @@ def read_number(parameters: Mapping[str, str], name: str, default: int, most: in
     return int(text)
 
 
-def _position(cursor: str, width: int) -> tuple[Any, ...]:
-    position = decode_cursor(cursor, width)
-    if not isinstance(position[-1], str):
-        raise BadRequestError("the cursor is not one of ours", hint="use `next` as given")
-    return position
-
-
-def _limit(text: str | None, default: int) -> int:
-    limit = read_number({} if text is None else {"limit": text}, "limit", default, MAX_LIMIT)
+def _limit(text: str | None, default: int, most: int) -> int:
+    limit = read_number({} if text is None else {"limit": text}, "limit", default, most)
     if limit == 0:
-        raise BadRequestError(f"limit must be from 1 to {MAX_LIMIT}, not 0", parameter="limit")
+        raise BadRequestError(f"limit must be from 1 to {most}, not 0", parameter="limit")
     return limit
-
-
-def _known(spec: ModelSpec, name: str, use: str) -> Column:
-    known = columns(spec)
-    if name not in known:
-        raise BadRequestError(
-            f"{spec.name} has no field {name!r} to {use} by",
-            hint=closest(name, [*known, *RESERVED]),
-            parameter=name,
-        )
-    column = known[name]
-    if column is None:
-        raise BadRequestError(
-            f"{spec.name}.{name} is no single value, so nothing can {use} by it", parameter=name
-        )
-    return column
-
-
-def _sort(spec: ModelSpec, word: str) -> Term:
-    name = word.removeprefix("-")
-    column = _known(spec, name, "sort")
-    return Term(name, numeric=column.numeric, descending=word.startswith("-"))
-
-
-def _filter(spec: ModelSpec, name: str, text: str) -> Term:
-    column = _known(spec, name, "filter")
-    if column.nullable and text == "null":
-        return Term(name, None, column.numeric)
-    try:
-        value = msgspec.convert(text, column.type, strict=False)
-    except msgspec.ValidationError as error:
-        raise BadRequestError(f"{name}={text[:80]!r}: {error}", parameter=name) from error
-    if isinstance(value, float | decimal.Decimal) and not decimal.Decimal(value).is_finite():
-        raise BadRequestError(f"{name}={text[:80]!r}: not a finite number", parameter=name)
-    return Term(name, _scalar(value), column.numeric)
-
-
-def _scalar(value: Any) -> str | int | float | bool | None:
-    """The value as it stands in a stored document."""
-    if isinstance(value, enum.Enum | decimal.Decimal | datetime.date | datetime.time | uuid.UUID):
-        stored: str | int | float | bool | None = msgspec.json.decode(ENCODER.encode(value))
-        return stored
-    scalar: str | int | float | bool | None = value
-    return scalar

@@ -10,7 +10,10 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from aegis.api import failed
-from aegis.api.listing import RESERVED, columns
+from aegis.api.listing import RESERVED
+from aegis.api.response import LINES
+from aegis.core.clause import OPERATORS
+from aegis.core.column import Column
 from aegis.core.component import ENCODER, CommandSpec, ModelSpec, PortSpec
 from aegis.core.query import MAX_LIMIT
 from aegis.core.registry import Registry
@@ -88,7 +91,9 @@ def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
     if spec.doc:
         record["description"] = spec.doc
     yield spec.key, record
-    yield f"{spec.key}.List", _page(_ref(spec.key), {"type": ["string", "null"]})
+    listed = _page(_ref(spec.key), {"type": ["string", "null"]})
+    listed["properties"]["count"] = {"type": "integer", "description": "With `count=true`."}
+    yield f"{spec.key}.List", listed
     for name, schema in spec.definitions.items():
         yield _nested(spec, name), _moved(spec, schema)
     yield from _struct_schemas(spec, f"{spec.key}.Create", spec.create)
@@ -164,7 +169,7 @@ def _model_paths(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
                 f"A page of {spec.name} records.",
                 parameters=_list_parameters(spec),
                 responses={
-                    "200": _json("The page.", _ref(f"{spec.key}.List"), ("Link",)),
+                    "200": _lined(spec, _json("The page.", _ref(f"{spec.key}.List"), ("Link",))),
                     "default": _PROBLEM_REF,
                 },
             ),
@@ -292,19 +297,34 @@ def _operation(
 
 
 def _list_parameters(spec: ModelSpec) -> list[Json]:
-    """A filter for each field that is a single value, the order and the page."""
+    """A filter for each field that can be asked, the order and the page."""
     properties = spec.schema.get("properties", {})
-    filters = [
-        {
-            "name": name,
-            "in": "query",
-            "description": f"Only records whose {name} is this; `null` where it may be null.",
-            "schema": _moved(spec, _bare(properties.get(name, {"type": "string"}))),
-        }
-        for name, column in columns(spec).items()
-        if column is not None and name not in RESERVED
-    ]
-    return [*filters, *(_ref(name, "parameters") for name in ("Sort", "Limit", "Cursor"))]
+    filters: list[Json] = []
+    for path, column in spec.columns.known.items():
+        if column.shape == "other":
+            continue
+        schema = properties.get(path) if column.shape == "one" else None
+        schema = _inline(column) if schema is None else _moved(spec, _bare(schema))
+        name = f"{path}.eq" if path in RESERVED else path
+        said = f"Only records whose {path} is this; `null` where it may be null."
+        others = [op for op in OPERATORS if column.text or op not in {"prefix", "contains"}]
+        if column.shape == "list":
+            name, said = f"{path}.contains", f"Only records that have this among their {path}."
+            others = ["exists"]
+        also = ", ".join(f"`{path}.{op}`" for op in others if op != "eq")
+        filters.append(
+            {"name": name, "in": "query", "description": f"{said} Also {also}.", "schema": schema}
+        )
+    shared = ("Where", "Sort", "Limit", "Cursor", "Fields", "Count")
+    return [*filters, *(_ref(name, "parameters") for name in shared)]
+
+
+def _inline(column: Column) -> Json:
+    """The schema of a field's values without references."""
+    schema = msgspec.json.schema(column.type)
+    inner: Json = schema.pop("$defs", {})
+    found = inner.get(schema["$ref"].rsplit("/", 1)[-1], {}) if "$ref" in schema else schema
+    return {} if "$ref" in str(found) else dict(found)
 
 
 def _bare(schema: Mapping[str, Any]) -> Json:
@@ -320,6 +340,12 @@ def _json(description: str, schema: Json, headers: tuple[str, ...] = ()) -> Json
     if headers:
         response["headers"] = _headers(*headers)
     return response
+
+
+def _lined(spec: ModelSpec, response: Json) -> Json:
+    """`response`, which comes as a line of JSON for each record to who accepts that."""
+    line = {LINES[1]: {"schema": _ref(spec.key)}}
+    return {**response, "content": {**response["content"], **line}}
 
 
 def _streamed(response: Json) -> Json:
@@ -628,6 +654,19 @@ _PARAMETERS: Json = {
         "limit",
         "The most items of a page.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100},
+    ),
+    "Where": _query(
+        "where",
+        "A JSON object of further conditions, where all others must hold too. Its members are as "
+        "the filters; `any`, `all` and `not` hold objects or lists of them: "
+        '`{"any": [{"total.ge": 100}, {"not": {"status.in": ["NEW", "PAID"]}}]}`.',
+        _TEXT,
+    ),
+    "Fields": _query("fields", "Each item is only these fields, `_created`, `_updated`.", _TEXT),
+    "Count": _query(
+        "count",
+        "Tell how many records there are for these filters, on all pages.",
+        {"type": "boolean", "default": False},
     ),
     "Cursor": _query("cursor", "`next` of the page before.", _TEXT),
     "At": _query(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -13,19 +13,23 @@ import msgspec
 from aegis.api.body import check_type, decode, decode_text
 from aegis.api.condition import expected, unchanged
 from aegis.api.idempotency import Once
-from aegis.api.listing import next_link, read_number, read_query
+from aegis.api.listing import Asked, accepts, next_link, read_number, read_query
 from aegis.api.request import Request
-from aegis.api.response import JSON, Headers, Response, json_response, record_response
+from aegis.api.response import JSON, LINES, VARY, Headers, Response, json_response, record_response
 from aegis.api.stream import LAST_SEQ
 from aegis.core.component import Call, ModelSpec
-from aegis.core.errors import BusyError, InvalidError, NotFoundError, closest
+from aegis.core.errors import BusyError, ClosedError, InvalidError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
+from aegis.core.query import MAX_LIMIT, read_cursor
+from aegis.core.record import Record
 from aegis.engine.engine import Engine
 from aegis.engine.history import record_of
 from aegis.engine.host import Host
 from aegis.engine.ledger import Answering, Outcome
 
 MAX_WAIT = 600
+FIRST = 100  # records in the first piece of a stream
+PIECE = 256 * 1024  # bytes of each of the others
 FLOW = "Aegis-Flow"
 FLOW_STATE = "Aegis-Flow-State"
 
@@ -68,17 +72,51 @@ class Records:
         return Response(200, (JSON,), record_of(past, spec).representation())
 
     async def list(self, request: Request, endpoint: str) -> Response:
-        """A page of records."""
+        """A page of records, or a line for each of all there are."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
         parameters = request.parameters()
-        page = await engine.list(spec, read_query(spec, parameters))
-        items = b",".join([record.representation() for record in page.items])
-        body = b'{"items":[%b],"next":%b}' % (items, msgspec.json.encode(page.next))
+        if accepts(request, LINES[1]):
+            asked = read_query(spec, parameters, whole=True)
+            return Response(
+                200, (LINES, VARY), stream=lambda: self._lines(request, engine, spec, asked)
+            )
+        asked = read_query(spec, parameters)
+        page = await engine.list(spec, asked.query)
+        items = b",".join([_shown(record, asked.fields) for record in page.items])
+        body = b'{"items":[%b],"next":%b' % (items, msgspec.json.encode(page.next))
+        if asked.count:
+            body += b',"count":%d' % await engine.count(spec, asked.query.where)
+        body += b"}"
         if page.next is None:
-            return Response(200, (JSON,), body)
+            return Response(200, (JSON, VARY), body)
         link = next_link(request.path, parameters, page.next)
-        return Response(200, (JSON, ("Link", link)), body)
+        return Response(200, (JSON, VARY, ("Link", link)), body)
+
+    async def _lines(
+        self, request: Request, engine: Engine, spec: ModelSpec, asked: Asked
+    ) -> AsyncGenerator[bytes]:
+        """All records of a query, a line of JSON each, in pieces of about `PIECE` bytes.
+
+        A piece is read when the one before is on its way. Ends with ClosedError when the server
+        closes: what is not whole must not look as if it were.
+        """
+        hurried = asyncio.Event()
+        request.on_hurry(hurried.set)
+        query, left, count = asked.query, asked.query.limit, FIRST
+        while left:
+            query = msgspec.structs.replace(query, limit=min(count, left))
+            page = await engine.list(spec, query)
+            if hurried.is_set():
+                raise ClosedError("nobody takes the rest of the records")
+            piece = b"".join([_shown(record, asked.fields) + b"\n" for record in page.items])
+            if piece:
+                yield piece
+            if page.next is None:
+                return
+            left -= len(page.items)
+            count = max(1, min(MAX_LIMIT, PIECE * len(page.items) // len(piece)))
+            query = msgspec.structs.replace(query, after=read_cursor(page.next, query.sort))
 
     async def create(self, request: Request, endpoint: str) -> Response:
         """A new record: 201 once it and its first event are durable."""
@@ -200,6 +238,10 @@ class Records:
         except NotFoundError:
             return response.adding(*kept[-2:])
         return record_response(record, *kept, status=response.status)
+
+
+def _shown(record: Record, fields: tuple[str, ...] | None) -> bytes:
+    return record.representation() if fields is None else record.only(fields)
 
 
 def flow_document(flow: Flow, steps: Sequence[Step]) -> dict[str, Any]:

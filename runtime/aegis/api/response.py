@@ -14,6 +14,8 @@ Headers = tuple[tuple[str, str], ...]
 Stream = Callable[[], AsyncGenerator[bytes]]
 
 JSON = ("Content-Type", "application/json")
+LINES = ("Content-Type", "application/x-ndjson")
+VARY = ("Vary", "Accept")
 PROBLEM = ("Content-Type", "application/problem+json")
 REPLAYED = ("Idempotency-Replayed", "true")
 

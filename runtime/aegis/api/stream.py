@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 
 import msgspec
 
-from aegis.api.listing import read_number
+from aegis.api.listing import accepts, read_number
 from aegis.api.request import Request
 from aegis.api.response import Response
 from aegis.core.errors import BadRequestError, BusyError, closest
@@ -74,11 +74,7 @@ def read_selection(request: Request, known: Sequence[str]) -> tuple[Selection, d
 
 def wants_stream(request: Request) -> bool:
     """Whether the caller accepts server-sent events by name: who accepts anything gets a page."""
-    for choice in request.headers.get("accept", "").lower().split(","):
-        kind, *parameters = (part.strip() for part in choice.split(";"))
-        if kind == _TYPE:
-            return not any(p.startswith("q=") and not p[2:].strip("0.") for p in parameters)
-    return False
+    return accepts(request, _TYPE)
 
 
 class Streams:

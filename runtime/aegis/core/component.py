@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
 from aegis.core.event import Event, matches
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
+from aegis.core.query import Index
 from aegis.core.record import Record, damaged
 from aegis.core.schedule import Schedule
 
@@ -223,6 +225,7 @@ class ModelSpec:
     create: type[msgspec.Struct]
     patch: type[msgspec.Struct]
     last_wins: bool = False
+    indexes: tuple[Index, ...] = ()
     doc: str = ""
 
     @cached_property
@@ -271,6 +274,11 @@ class ModelSpec:
     def fields(self) -> tuple[str, ...]:
         """The names of the author's fields, id first."""
         return tuple(item.encode_name for item in msgspec.structs.fields(self.cls))
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What can be asked of its records."""
+        return columns_of(self.cls)
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[Any]:

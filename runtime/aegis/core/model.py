@@ -7,6 +7,7 @@ declaration hides the missing and frozen fields of a subclass from mypy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, dataclass_transform
 
 import msgspec
@@ -16,11 +17,19 @@ if TYPE_CHECKING:
     @dataclass_transform(kw_only_default=True, frozen_default=True)
     class _Data:
         def __init_subclass__(
-            cls, *, endpoint: str | None = None, concurrency: Literal["etag", "last-wins"] = "etag"
+            cls,
+            *,
+            endpoint: str | None = None,
+            concurrency: Literal["etag", "last-wins"] = "etag",
+            index: str | Sequence[str] = (),
         ) -> None: ...
 
     class Model(_Data):
-        """Frozen, typed data that the host stores; subclass it, name its endpoint, add ports."""
+        """Frozen, typed data that the host stores; subclass it, name its endpoint, add ports.
+
+        `index="status,-_created"` has the store keep these fields ready for queries that compare
+        with the first ones and sort by the last; several are a tuple.
+        """
 
         id: str = ""
 
@@ -33,15 +42,27 @@ else:
     class _ModelMeta(type(msgspec.Struct)):
         """Makes every Model a frozen, keyword-only Struct and keeps what its class line says."""
 
-        def __new__(mcls, name, bases, namespace, *, endpoint=None, concurrency="etag", **options):
+        def __new__(
+            mcls,
+            name,
+            bases,
+            namespace,
+            *,
+            endpoint=None,
+            concurrency="etag",
+            index=(),
+            **options,
+        ):
             if options:
                 raise TypeError(
-                    f"model {name} takes endpoint= and concurrency=, not {', '.join(options)}="
+                    f"model {name} takes endpoint=, concurrency= and index=, "
+                    f"not {', '.join(options)}="
                 )
             if concurrency not in ("etag", "last-wins"):
                 raise TypeError(f"model {name}: concurrency is 'etag' or 'last-wins'")
             namespace["__aegis_endpoint__"] = endpoint
             namespace["__aegis_concurrency__"] = concurrency
+            namespace["__aegis_index__"] = (index,) if isinstance(index, str) else tuple(index)
             return super().__new__(mcls, name, bases, namespace, frozen=True, kw_only=True)
 
     class Model(msgspec.Struct, metaclass=_ModelMeta):

@@ -40,6 +40,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.updated.encode(),
         )
 
+    def only(self, names: tuple[str, ...]) -> bytes:
+        """These of the author's fields, `_created` and `_updated` as JSON, in that order."""
+        fields = _DOCUMENT.decode(self.doc)
+        times = {"_created": self.created, "_updated": self.updated}
+        return _encode({name: times[name] if name in times else fields.get(name) for name in names})
+
     def sound(self) -> Record:
         """This record, whose document is JSON. Raises CorruptError when it is not."""
         try:
@@ -49,6 +55,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self
 
 
+_encode = msgspec.json.Encoder().encode
 _DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -325,6 +325,7 @@ class Deploys:
             for revision in (*revisions, *again):
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
+            await self._index(revisions)
             if deployments or change.gone:
                 await self._store.commit(self._commit(planned, revisions, deployments, change.gone))
         except BaseException:
@@ -360,6 +361,12 @@ class Deploys:
         for resident in replaced:
             self._spawn(_retire(resident))
         return deployments
+
+    async def _index(self, revisions: Sequence[Revision]) -> None:
+        """Let the store make what the models want to be looked up by, and drop what they do not."""
+        for revision in revisions:
+            indexes = {spec.key: spec.indexes for spec in revision.models}
+            await self._store.index(revision.name, indexes)
 
     def _commit(
         self,

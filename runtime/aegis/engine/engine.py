@@ -24,7 +24,7 @@ from aegis.core.errors import (
 from aegis.core.event import Emission
 from aegis.core.graph import model_id
 from aegis.core.policy import Policies, Policy
-from aegis.core.query import Page, Query
+from aegis.core.query import Condition, Page, Query
 from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
 from aegis.engine.attempt import attempt, returned
@@ -121,6 +121,10 @@ class Engine:
         for record in page.items:
             record.sound()
         return page
+
+    async def count(self, spec: ModelSpec, where: tuple[Condition, ...]) -> int:
+        """How many records there are for which all of `where` holds."""
+        return await self._ledger.store.count(spec.key, where)
 
     async def publish(
         self, said: Emission, *, source: str = OUTSIDE, key: str | None = None

@@ -11,10 +11,12 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from aegis.core.clause import Clause, Reading
 from aegis.core.component import ENCODER, ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
     AegisError,
+    BadRequestError,
     ConflictError,
     InvalidError,
     NotFoundError,
@@ -27,7 +29,8 @@ from aegis.core.keep import Keep
 from aegis.core.model import Model
 from aegis.core.past import Past
 from aegis.core.policy import Policy
-from aegis.core.query import Query, Term
+from aegis.core.query import Found, Query, read_cursor
+from aegis.core.record import Record
 from aegis.core.replay import Replay
 from aegis.core.why import Why
 from aegis.engine import causes, history
@@ -287,18 +290,60 @@ class Host:
         spec = self.spec(model)
         return spec.value(self.engine.get(spec, id))
 
-    async def list(
-        self, model: type[Any] | str, *, limit: int = 100, sort: str | None = None, **filters: Any
-    ) -> list[Any]:
-        """Records whose fields equal `filters`, ordered by `sort` (`"-total,id"`)."""
+    async def query(
+        self,
+        model: type[Any] | str,
+        /,
+        *clauses: Clause,
+        sort: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        fields: str | Sequence[str] | None = None,
+        **filters: Any,
+    ) -> Found:
+        """Records of which all `clauses` and `filters` are true, ordered by `sort` (`"-total,id"`).
+
+        A filter is a field and what it must be: `status="NEW"`, `total__ge=100`, with ne, lt, le,
+        gt, ge, in, prefix, contains or exists; `address__city` is a field inside another. For other
+        than all of them there are `any_of(...)` and `not_(...)`. What a cursor stands for is
+        `.next` of the page before, asked in the same way. With `fields` (`"id,total"`) each is a
+        dict of these. Every record has `_created` and `_updated`, too.
+
+        Raises BadRequestError naming what cannot be asked.
+        """
         spec = self.spec(model)
-        query = Query(
-            where=tuple(term(spec, name, value) for name, value in filters.items()),
-            sort=sort_terms(spec, sort),
-            limit=limit,
+        if limit < 0:
+            raise BadRequestError(f"limit must be 0 or more, not {limit}", parameter="limit")
+        names = None if fields is None else spec.columns.names(fields)
+        where = Reading(spec.columns).where(clauses, filters)
+        terms = spec.columns.sort(sort)
+        after = read_cursor(cursor, terms)
+        page = await self.engine.list(
+            spec, Query(where=where, sort=terms, limit=limit, after=after)
         )
-        page = await self.engine.list(spec, query)
-        return [spec.value(record) for record in page.items]
+        found = Found(
+            spec.value(record) if names is None else _row(spec, record, names)
+            for record in page.items
+        )
+        found.next = page.next
+        return found
+
+    async def list(
+        self,
+        model: type[Any] | str,
+        /,
+        *,
+        limit: int = 100,
+        sort: str | None = None,
+        **filters: Any,
+    ) -> Found:
+        """Records whose fields equal `filters`, ordered by `sort`: `query` for the short way."""
+        return await self.query(model, limit=limit, sort=sort, **filters)
+
+    async def count(self, model: type[Any] | str, /, *clauses: Clause, **filters: Any) -> int:
+        """How many records there are for which all `clauses` and `filters` are true (see query)."""
+        spec = self.spec(model)
+        return await self.engine.count(spec, Reading(spec.columns).where(clauses, filters))
 
     async def update(self, record: Any, **changes: Any) -> Any:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
@@ -679,30 +724,8 @@ def _arguments(
         raise InvalidError(f"{spec.name}.{name}: {error}") from None
 
 
-def term(spec: ModelSpec, name: str, value: Any) -> Term:
-    """An equality filter on a field. Raises NotFoundError for a field the model has not."""
-    numeric = _numeric(spec, name)
-    plain = msgspec.to_builtins(value)
-    return Term(name, plain, numeric)
-
-
-def sort_terms(spec: ModelSpec, sort: str | None) -> tuple[Term, ...]:
-    """The order that `"-total,id"` means. Raises NotFoundError for a field the model has not."""
-    terms = []
-    for part in sort.split(",") if sort else ():
-        name = part.strip().removeprefix("-")
-        terms.append(Term(name, None, _numeric(spec, name), part.strip().startswith("-")))
-    return tuple(terms)
-
-
-def _numeric(spec: ModelSpec, name: str) -> bool:
-    if name in ("_created", "_updated"):
-        return False
-    if name not in spec.fields:
-        raise InvalidError(f"{spec.name} has no field {name!r}", hint=closest(name, spec.fields))
-    schema = spec.schema.get("properties", {}).get(name, {})
-    kinds = [schema, *schema.get("anyOf", ())]
-    return any(
-        kind.get("type") in ("number", "integer") or kind.get("format") == "decimal"
-        for kind in kinds
-    )
+def _row(spec: ModelSpec, record: Record, names: Sequence[str]) -> dict[str, Any]:
+    """Some fields of a record, as the author typed them, and its times."""
+    value = spec.value(record)
+    times = {"_created": record.created, "_updated": record.updated}
+    return {name: times[name] if name in times else getattr(value, name) for name in names}

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from aegis.adapters.components.imports import Modules
+from aegis.core.column import columns_of
 from aegis.core.component import (
     MODULES,
     NAME,
@@ -43,6 +44,7 @@ from aegis.core.port import (
     Port,
     ServiceNeed,
 )
+from aegis.core.query import Index
 
 _numbers = itertools.count(1)
 
@@ -229,8 +231,27 @@ class _Survey:
             create=_input(f"{name}Create", fields, required=True),
             patch=_input(f"{name}Patch", fields, required=False),
             last_wins=getattr(cls, "__aegis_concurrency__", "etag") == "last-wins",
+            indexes=self._indexes(cls),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
+
+    def _indexes(self, cls: type) -> tuple[Index, ...]:
+        """What the model wants to be looked up by; a word of it is one of `sort`."""
+        found: dict[Index, None] = {}
+        for spelled in vars(cls).get("__aegis_index__", ()):
+            try:
+                terms = columns_of(cls).sort(spelled)
+            except AegisError as error:
+                self.problems.append(f"{cls.__name__}: index {spelled!r}: {error}")
+                continue
+            except (AttributeError, TypeError):
+                terms = ()  # no text; or a field has no type, which is told of that field
+            if not terms:
+                self.problems.append(
+                    f'{cls.__name__}: index {spelled!r} names no field, as in "status,-total"'
+                )
+            found[terms] = None
+        return tuple(found)
 
     def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
         try:

@@ -27,7 +27,7 @@ from tornado.tcpserver import TCPServer
 from aegis.api.request import Hurry, Request
 from aegis.api.response import Response, Stream
 from aegis.api.router import Router
-from aegis.core.errors import AegisError, TooLargeError
+from aegis.core.errors import AegisError, ClosedError, TooLargeError
 
 MAX_HEADERS = 32 * 1024
 IDLE = 75.0  # seconds a connection may wait for its next request's head
@@ -172,6 +172,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
             self._end()
         except StreamClosedError:
             self.state = "done"
+        except ClosedError:  # without an end, so that nobody takes it for whole
+            self._connection.close()
         except Exception:  # noqa: BLE001 -- whatever it was, the client must not wait for ever
             _log.exception("an answer broke off")
             self._connection.close()

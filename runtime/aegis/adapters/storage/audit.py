@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from aegis.adapters.storage import tables
+from aegis.adapters.storage import selection, tables
 
 NAMED = 10  # damaged rows of a table that are named
 
@@ -23,6 +23,7 @@ def audit_structure(db: sqlite3.Connection, *, mend: bool) -> str | None:
     if wrong is None:
         wrong = _verdict(db, "integrity_check")
         if wrong is not None and mend:
+            selection.drop(db)  # they cannot be made of a damaged record; a deploy makes them again
             db.execute("REINDEX")
             _log.warning("the indexes of the database were damaged (%s) and are made anew", wrong)
             wrong = _verdict(db, "integrity_check")
@@ -30,7 +31,12 @@ def audit_structure(db: sqlite3.Connection, *, mend: bool) -> str | None:
 
 
 def _verdict(db: sqlite3.Connection, check: str) -> str | None:
-    (verdict,) = db.execute(f"PRAGMA {check}(1)").fetchone()
+    try:
+        (verdict,) = db.execute(f"PRAGMA {check}(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if not selection.is_unreadable(error):
+            raise
+        return str(error)
     return None if verdict == "ok" else str(verdict)
 
 

@@ -7,8 +7,7 @@ import bisect
 import copy
 import heapq
 import itertools
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
 from typing import Any
 
@@ -18,7 +17,8 @@ from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
-from aegis.core.query import Page, Query, Term, encode_cursor
+from aegis.core.matching import Position, compare, data_of, holds, position
+from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -38,8 +38,6 @@ from aegis.protocols import (
     Taken,
     Unclaimed,
 )
-
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
 
 
 class MemoryStore:
@@ -161,21 +159,15 @@ class MemoryStore:
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means."""
         self._require_open()
-        terms = [*query.where, *query.sort]
         sort, after = query.sort, query.after
         found: list[tuple[Position, Record]] = []
-        for record in self._records.get(model, {}).values():
-            values = _values(record, terms)
-            if all(
-                _rank(value, term) == _rank(term.value, term)
-                for term, value in zip(query.where, values, strict=False)
-            ):
-                position = (*values[len(query.where) :], record.id)
-                if after is None or _compare(position, after, sort) > 0:
-                    found.append((position, record))
+        for record, data in self._meant(model, query.where, sort):
+            place = position(record, data, sort)
+            if after is None or compare(place, after, sort) > 0:
+                found.append((place, record))
 
         def order(one: tuple[Position, Record], other: tuple[Position, Record]) -> int:
-            return _compare(one[0], other[0], sort)
+            return compare(one[0], other[0], sort)
 
         found.sort(key=cmp_to_key(order))
         kept = found[: query.limit]
@@ -184,10 +176,24 @@ class MemoryStore:
             items=[record for _, record in kept], next=encode_cursor(kept[-1][0]) if more else None
         )
 
-    async def count(self, model: str) -> int:
-        """How many records of `model` there are."""
+    async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
+        """How many records of `model` there are for which all of `where` holds."""
         self._require_open()
-        return len(self._records.get(model, {}))
+        if not where:
+            return len(self._records.get(model, {}))
+        return sum(1 for _ in self._meant(model, where))
+
+    def _meant(
+        self, model: str, where: tuple[Condition, ...], sort: tuple[Term, ...] = ()
+    ) -> Iterator[tuple[Record, dict[str, Any]]]:
+        for record in self._records.get(model, {}).values():
+            data = data_of(record) if where or sort else {}
+            if all(holds(condition, data) for condition in where):
+                yield record, data
+
+    async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Nothing to do: every query looks at all records of its model."""
+        self._require_open()
 
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
@@ -393,51 +399,7 @@ class MemoryStore:
             raise StoreError("the store in memory is not open")
 
 
-Position = tuple[Any, ...]  # the values of a query's sort, then the id
-
-
 def _key(change: Put | Drop) -> tuple[str, str]:
     if isinstance(change, Put):
         return (change.record.model, change.record.id)
     return (change.model, change.id)
-
-
-def _values(record: Record, terms: Sequence[Term]) -> list[Any]:
-    """What `record` has where each of `terms` looks: null, a number or text."""
-    if not terms:
-        return []
-    columns = {"_created": record.created, "_updated": record.updated, "id": record.id}
-    data = {**msgspec.json.decode(record.doc), **columns}
-    return [_scalar(data.get(term.path), term) for term in terms]
-
-
-def _scalar(value: Any, term: Term) -> Any:
-    """`value` as it is compared: true is 1, a list its JSON, all that is numeric a float."""
-    if isinstance(value, bool):
-        value = int(value)
-    if isinstance(value, list | dict):
-        value = msgspec.json.encode(value).decode()
-    if term.numeric and isinstance(value, str):
-        match = _NUMBER.match(value)
-        return float(match[1]) if match else 0.0
-    return float(value) if term.numeric and value is not None else value
-
-
-def _rank(value: Any, term: Term) -> tuple[int, Any]:
-    """Null before numbers before text; text by its code points."""
-    scalar = _scalar(value, term)
-    if scalar is None:
-        return (0, 0)
-    return (2, scalar) if isinstance(scalar, str) else (1, scalar)
-
-
-_ID = Term(path="id")
-
-
-def _compare(one: Position, other: Position, sort: Sequence[Term]) -> int:
-    """Below, at or above 0 as position `one` comes before, is, or comes after `other`."""
-    for mine, its, term in zip(one, other, (*sort, _ID), strict=True):
-        left, right = _rank(mine, term), _rank(its, term)
-        if left != right:
-            return -1 if (left < right) is not term.descending else 1
-    return 0

@@ -11,18 +11,17 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import forgetting, tables, values
+from aegis.adapters.storage import forgetting, selection, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
-from aegis.adapters.storage.selection import select
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
 from aegis.core.component import Source
@@ -35,7 +34,7 @@ from aegis.core.errors import (
     NewerFormatError,
     StoreError,
 )
-from aegis.core.query import Page, Query
+from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -164,6 +163,13 @@ class SqliteStore:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         return await self._run(lambda: self._clear(component))
 
+    async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Have these indexes on the records of a component's models, by model, and no others.
+
+        Making one reads all records of its model, and commits wait meanwhile.
+        """
+        await self._run(lambda: selection.index(self._writer, component, indexes))
+
     async def forget(self, old: Old, limit: int) -> int:
         """Drop up to `limit` each of what is `old`; how many."""
         return await self._run(lambda: forgetting.old(self._writer, old, limit))
@@ -287,6 +293,8 @@ class SqliteStore:
             return self._transact(lambda: self._store(works))
         except Exception as error:  # noqa: BLE001 -- a value that cannot be bound raises as it likes
             if len(works) == 1:
+                if selection.is_unreadable(error) and self._is_unindexed(works[0]):
+                    return self._land(works)
                 return [self._explain(works[0], error)]
             if _code(error) in _HOPELESS:
                 return [self._translated(error) for _ in works]
@@ -294,6 +302,11 @@ class SqliteStore:
             return self._transact(lambda: [self._store_apart(work) for work in works])
         except Exception:  # noqa: BLE001 -- a full disk makes SQLite give up the transaction, savepoints and all
             return [outcome for work in works for outcome in self._land([work])]
+
+    def _is_unindexed(self, work: Work) -> bool:
+        """Whether indexes were dropped that a damaged record kept `work` from changing."""
+        models = {model for (model, _), _, _ in work.changes}
+        return any(selection.drop(self._writer, model) for model in models)
 
     def _transact(self, change: Callable[[], T]) -> T:
         seq = self._seq
@@ -427,12 +440,11 @@ class SqliteStore:
 
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means. Raises BadRequestError for a value no record can have."""
-        return await self._scan(lambda db: select(db, model, query))
+        return await self._scan(lambda db: selection.select(db, model, query))
 
-    async def count(self, model: str) -> int:
-        """How many records of `model` there are."""
-        sql = "SELECT count(*) FROM records WHERE model = ?"
-        return await self._scan(lambda db: int(db.execute(sql, (model,)).fetchone()[0]))
+    async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
+        """How many records of `model` there are for which all of `where` holds."""
+        return await self._scan(lambda db: selection.count(db, model, where))
 
     async def events(self, after: int, limit: int) -> Entries:
         """Up to `limit` entries of the journal with a seq above `after`, in order."""
