@@ -25,6 +25,7 @@ from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
 from aegis.core.model import Model
+from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Query, Term
@@ -335,6 +336,30 @@ class Host:
         found = named(spec, "port", spec.ports, port)
         given = _arguments(spec, port, found.call.decoder, arguments)
         return _value(spec, await self.engine.run(spec, record.id, found, given))
+
+    # Moving data
+
+    async def export(
+        self, path: str, *models: type[Any] | str, told: Progress = lambda _done, _of: None
+    ) -> Header:
+        """Write the records of `models`, all when none is named, to the new file `path`.
+
+        A line of JSON each, private fields too, all as of one point of the journal, while the host
+        goes on. `told(done, of)` hears of records, in another thread. Raises ConflictError when the
+        file exists, NotFoundError for a model without records here, CorruptError, StoreError.
+        """
+        keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
+        return await self.store.export(path, keys, told)
+
+    async def backup(self, path: str, *, told: Progress = lambda _done, _of: None) -> Manifest:
+        """Copy all data to the new directory `path`, as of one point, while the host goes on.
+
+        With it goes the key of the recordings, where that is a file beside the data. What was
+        acknowledged before is in it. `told(done, of)` hears of bytes, in another thread. `aegis
+        data restore` makes a data directory of it. Raises ConflictError when the directory exists
+        or the host is in memory, CorruptError when the data is damaged, StoreError.
+        """
+        return await self.store.backup(path, told)
 
     # Flows and events
 
