@@ -9,6 +9,7 @@ from aegis.adapters.cipher import AesCipher, kept_key
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import TEXT, Desk
+from tests.serve.process import Serving, write
 
 
 @pytest.fixture
@@ -53,3 +54,19 @@ async def data(tmp_path, shop_on):
             await host.wait(order)
     AesCipher(kept_key(directory)).seal(b"x", b"y")  # makes the file
     return directory
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Serves a notebook by name: `serving("first", cell, ...)`."""
+    started = []
+
+    def start(name, *cells):
+        started.append(Serving(write(tmp_path / f"{name}.ipynb", *cells)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()

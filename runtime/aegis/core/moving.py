@@ -52,7 +52,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     model: str
     id: str
-    revision: Annotated[int, msgspec.Meta(ge=1, lt=1 << 63)]
+    revision: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
     created: str
     updated: str
     data: msgspec.Raw

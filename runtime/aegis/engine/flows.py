@@ -12,7 +12,7 @@ import msgspec
 
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
-from aegis.core.event import Event, decode_event
+from aegis.core.event import IMPORT, Event, decode_event
 from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
 from aegis.core.registry import Registry
 from aegis.engine import recorder
@@ -187,6 +187,8 @@ class Flows:
         if not any(consumer.revision is revision for consumer in consumers):
             return
         event = decode_event(entry.doc)
+        if event.origin == IMPORT:
+            return
         if event.flow is not None:
             # Stored while the component was coming back, or had come back before a crash.
             stored = await self.ledger.store.flow(event.flow)

@@ -17,7 +17,7 @@ from aegis.adapters.storage import tables
 from aegis.adapters.storage.audit import audit_rows, audit_structure
 from aegis.adapters.storage.exporting import full, now, settle
 from aegis.adapters.storage.lock import NAME as LOCK
-from aegis.adapters.storage.lock import OwnerLock
+from aegis.adapters.storage.lock import owner
 from aegis.adapters.storage.snapshot import (
     NAME,
     format_of,
@@ -72,9 +72,8 @@ def restore(source: Path, target: Path, told: Progress) -> Manifest:
     `told` hears of bytes. Raises ConflictError when `target` exists, OwnedError when a host runs on
     it, CorruptError naming the file that is not what was backed up, NewerFormatError.
     """
-    if (target / LOCK).exists():
-        lock = OwnerLock(target)
-        lock.release(clean=lock.acquire())  # it says who owns it
+    if (target / LOCK).exists() and (owned := owner(target)) is not None:
+        raise owned
     manifest = _read(source)
     done = 0
     with _made(target) as part:
