@@ -164,6 +164,8 @@ def _post(url: str, token: str | None, body: bytes) -> bytes:
     try:
         problem = msgspec.json.decode(answer.body, type=dict[str, Any])
         detail, hint = str(problem["detail"]), problem.get("hint")
+        if problem.get("pointer"):
+            detail = f"{detail}, at {problem['pointer']}"
     except (msgspec.DecodeError, KeyError):
         detail, hint = f"{url} answers {answer.code}", None
     raise AegisError(detail, hint=hint)

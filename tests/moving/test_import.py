@@ -287,6 +287,11 @@ def test_the_command_moves_records_from_server_to_server(tmp_path, aegis, servin
         assert "stored up to line 501: --after 501 goes on there" in said
         said = aegis(*take, *to, "--after", 501, "--on-conflict", "replace")
         assert "0 created, 1 replaced, 0 skipped, 99 known already" in said
+        (tmp_path / "bad.ndjson").write_text(
+            (tmp_path / "notes.ndjson").read_text().replace('"number 7"', "7")
+        )
+        said = aegis("data", "import", tmp_path / "bad.ndjson", *to, "--edited", expect=2)
+        assert "line 9: Note: Expected `str`, got `int`, at /text" in said
     assert second.end() == 0
     assert "no host serves" in aegis(*take, *there, expect=2)
     assert "does not answer" in aegis(*take, "--to", "http://127.0.0.1:9", expect=2)
