@@ -1,8 +1,12 @@
 """An export is every record of one point, a line each, whoever owns the directory."""
 
 import json
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
+import termios
 from decimal import Decimal
 
 import pytest
@@ -80,3 +84,16 @@ async def test_what_cannot_be_exported_is_told_and_leaves_no_file(data, tmp_path
         (tmp_path / "x").touch()
         with pytest.raises(ConflictError, match="x exists already"):
             await host.export(str(tmp_path / "x"))
+
+
+def test_a_terminal_shows_how_far_it_is(data, tmp_path):
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (24, 100))
+    words = ["data", "export", data, tmp_path / "orders.ndjson"]
+    done = subprocess.run([sys.executable, "-m", "aegis.cli", *words], stderr=its, check=False)
+    shown = os.read(ours, 65536).decode()
+    os.close(its)
+    os.close(ours)
+    assert done.returncode == 0
+    assert "export:" in shown
+    assert "30/30" in shown
