@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from aegis.core.errors import AegisError, ClosedError, NotFoundError
-from aegis.core.moving import Progress
+from aegis.core.moving import Progress, written
 
 TIMEOUT = 60.0  # seconds for the answer to a batch
 
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run(options)
     except AegisError as error:
         _say(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
     except KeyboardInterrupt:
         _say("interrupted")
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "write records to a new file, a line of JSON each; a host may run meanwhile"
     add = verb("export", _export, text).add_argument
     add("data", type=Path, help="the data directory")
-    add("file", type=Path, help="the .ndjson file; private fields are in it")
+    add("file", type=Path, help="the .ndjson file, or - ; private fields are in it")
     add(
         "--model", action="append", default=[], metavar="COMPONENT.MODEL", dest="models",
         help="only this one; may be said again",
@@ -86,10 +89,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from aegis.adapters.storage.snapshot import export
+    from aegis.adapters.storage.snapshot import export, header_of, records_of, snapshot
 
     with _bar("export", "records", quiet=options.quiet) as told:
-        header = export(options.data, options.file, options.models, told)
+        if str(options.file) != "-":
+            header = export(options.data, options.file, options.models, told)
+        else:
+            with snapshot(options.data) as db:
+                header = header_of(db, options.models)
+                sys.stdout.buffer.writelines(written(header, records_of(db, header), told))
+                sys.stdout.flush()
     _say(f"{header.total:,} records as of event {header.seq:,} are in {options.file}")
 
 

@@ -86,6 +86,19 @@ async def test_what_cannot_be_exported_is_told_and_leaves_no_file(data, tmp_path
             await host.export(str(tmp_path / "x"))
 
 
+def test_it_can_be_piped_to_somebody_who_reads_all_or_some_of_it(data, tmp_path, aegis):
+    words = [sys.executable, "-m", "aegis.cli", "data", "export", str(data), "-"]
+    piped = subprocess.run(words, capture_output=True, check=True).stdout
+    aegis("data", "export", data, tmp_path / "orders.ndjson")
+    written = (tmp_path / "orders.ndjson").read_bytes()
+    assert piped.splitlines()[1:-1] == written.splitlines()[1:-1]
+    ours, its = os.pipe()
+    os.close(ours)
+    done = subprocess.run(words, stdout=its, stderr=subprocess.PIPE, check=False)
+    os.close(its)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
 def test_a_terminal_shows_how_far_it_is(data, tmp_path):
     ours, its = os.openpty()
     termios.tcsetwinsize(its, (24, 100))

@@ -51,7 +51,8 @@ def back_up(directory: Path, target: Path, told: Progress) -> Manifest:
                 _look_through(directory, copy, found)
             # After the database: what is sealed there opens with a key that was there before.
             for key in sorted(directory.glob(KEYS)):
-                _create(part / key.name, key.read_bytes())
+                with _opened(key) as read:
+                    _create(part / key.name, read(-1))
         manifest = Manifest(
             format=BACKUP,
             version=aegis.__version__,
@@ -183,8 +184,6 @@ def _opened(path: Path) -> Generator[Callable[[int], bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise CorruptError(
-            f"{path} cannot be read: {error.strerror}", hint="use another backup"
-        ) from error
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     with file:
         yield file.read
