@@ -193,6 +193,32 @@ def test_a_damaged_row_is_no_backup(data, tmp_path, caplog):
     assert parts(tmp_path) == []
 
 
+async def test_a_damaged_log_is_no_backup_and_a_sound_one_is_left_as_it_is(data, tmp_path, shop_on):
+    async with shop_on(data) as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+        for _ in range(5):
+            await host.wait(await host.create("Order", total="7"))
+        cut = {path.name: path.read_bytes() for path in data.iterdir()}  # as a crash leaves it
+    left = tmp_path / "left"
+    left.mkdir()
+    for name, content in cut.items():
+        (left / name).write_bytes(content)
+    log = bytearray(cut[f"{sqlite.NAME}-wal"])
+    log[len(log) // 4] ^= 4
+    (left / f"{sqlite.NAME}-wal").write_bytes(log)
+    with pytest.raises(CorruptError, match=r"the log .*aegis\.db-wal is damaged"):
+        back_up(left, tmp_path / "backup", unheard)
+    assert not (tmp_path / "backup").exists()
+    (left / f"{sqlite.NAME}-wal").write_bytes(cut[f"{sqlite.NAME}-wal"])
+    back_up(left, tmp_path / "backup", unheard)
+    assert (left / f"{sqlite.NAME}-wal").read_bytes() == cut[f"{sqlite.NAME}-wal"]
+    assert (left / "owner.lock").stat().st_size > 0  # the next owner looks as after a crash
+    restore(tmp_path / "backup", tmp_path / "again", unheard)
+    async with shop_on(tmp_path / "again") as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+        assert len(await host.list("Order")) == 35
+
+
 def test_a_disk_that_is_full_leaves_nothing(data, tmp_path):
     # A limit on the size of files is what a process meets on a full disk: a write that fails.
     # -B: what is too long for the limit would be cut off, modules that are compiled too.
