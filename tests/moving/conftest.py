@@ -1,7 +1,10 @@
 """Data directories with orders in them, and the command `aegis` as a process."""
 
+import asyncio
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,31 +32,44 @@ def aegis():
     return run
 
 
+def open_shop(directory):
+    """A host on a directory (None: in memory), to be opened."""
+    return memory_host(
+        store=None if directory is None else SqliteStore(directory),
+        values={"say": Desk()},
+        clock=EagerClock(),
+    )
+
+
 @pytest.fixture
 def shop_on():
-    """An open host on a directory (None: in memory) that serves the shop."""
+    """Opens a host on a directory (None: in memory) for the shop."""
+    return open_shop
 
-    def open_on(directory):
-        return memory_host(
-            store=None if directory is None else SqliteStore(directory),
-            values={"say": Desk()},
-            clock=EagerClock(),
-        )
 
-    return open_on
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory):
+    """A data directory with 30 orders that have been through their flow, and a key."""
+    directory = tmp_path_factory.mktemp("filled") / "data"
+
+    async def fill():
+        async with open_shop(directory) as host:
+            await host.deploy("orders", "1.0.0", TEXT)
+            for n in range(30):
+                order = await host.create(
+                    "Order", id=f"o{n:02}", total=f"{n}.10", note=f"number {n}"
+                )
+                await host.wait(order)
+
+    asyncio.run(fill())
+    AesCipher(kept_key(directory)).seal(b"x", b"y")  # makes the file
+    return directory
 
 
 @pytest.fixture
-async def data(tmp_path, shop_on):
-    """A data directory that nobody owns: 30 orders, some of them through their flow, and a key."""
-    directory = tmp_path / "data"
-    async with shop_on(directory) as host:
-        await host.deploy("orders", "1.0.0", TEXT)
-        for n in range(30):
-            order = await host.create("Order", id=f"o{n:02}", total=f"{n}.10", note=f"number {n}")
-            await host.wait(order)
-    AesCipher(kept_key(directory)).seal(b"x", b"y")  # makes the file
-    return directory
+def data(filled, tmp_path):
+    """A copy of it, which nobody owns."""
+    return Path(shutil.copytree(filled, tmp_path / "data"))
 
 
 @pytest.fixture
