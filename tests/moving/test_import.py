@@ -1,5 +1,6 @@
 """An import is checked as any write, whole or not at all, and sets nothing off."""
 
+import asyncio
 import hashlib
 import json
 from decimal import Decimal
@@ -11,11 +12,14 @@ from aegis.core.errors import (
     InvalidError,
     NewerFormatError,
     NotFoundError,
+    StoreError,
     TooLargeError,
 )
 from aegis.core.flow import FlowState
 from aegis.engine import intake
-from tests.engine.shop import TEXT
+from aegis.testing import memory_host
+from tests.engine.shop import TEXT, Desk, until
+from tests.fakes import FailingStore, GatedStore
 from tests.serve.process import NOTES
 
 
@@ -154,6 +158,47 @@ async def test_what_is_there_with_other_data_fails_stays_or_is_replaced(exported
     assert other.store.get("orders.Order", "o07").revision == revision + 1
     past = await other.at(other.store.last_seq(), mine)
     assert (past.record.note, past.revision) == ("number 7", revision + 1)
+
+
+async def test_a_record_that_changes_meanwhile_is_looked_at_anew(exported):
+    store = GatedStore()
+    async with memory_host(store=store, values={"say": Desk()}) as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+        await host.import_(str(exported))
+        order = await host.get("Order", "o07")
+        revision = store.get("orders.Order", "o07").revision
+        store.holds = lambda commit: True
+        change = asyncio.create_task(host.update(order, note="mine"))
+        await store.held.wait()
+        # What it reads is as in the export; when its turn has come that is so no more.
+        done = asyncio.create_task(host.import_(str(exported), on_conflict="replace"))
+        rewritten = exported.with_name("other.ndjson")
+        rewritten.write_text(exported.read_text().replace("number 7", "number 8"))
+        other = asyncio.create_task(
+            host.import_(str(rewritten), on_conflict="replace", edited=True)
+        )
+        assert (await done).known == 30
+        busy = host.engine._ledger._busy
+        await until(lambda: busy[("orders.Order", "o07")])  # it stands in line
+        store.holds = lambda commit: False
+        store.gate.set()
+        await change
+        assert (await other).replaced == 1
+        assert (await host.get("Order", "o07")).note == "number 8"
+        assert store.get("orders.Order", "o07").revision == revision + 2
+
+
+async def test_a_disk_that_fails_leaves_whole_batches_and_says_how_far(exported, monkeypatch):
+    monkeypatch.setattr(intake, "BATCH", 10)
+    store = FailingStore()
+    async with memory_host(store=store, values={"say": Desk()}) as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+        store.fail_next(skip=2)
+        with pytest.raises(StoreError, match="the disk is full") as caught:
+            await host.import_(str(exported))
+        assert (caught.value.fields["stored"], await count(host)) == (21, 20)
+        assert (await host.import_(str(exported))).known == 20
+        assert await count(host) == 30
 
 
 async def test_a_batch_is_all_or_nothing_and_an_import_goes_on_behind_it(
