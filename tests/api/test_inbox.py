@@ -21,6 +21,14 @@ async def test_an_event_is_taken_once_however_often_it_is_told(call, host):
     assert event.revision is None
 
 
+async def test_an_event_that_nobody_hears_is_kept_and_sets_nothing_off(call, host):
+    told = await call("POST", EVENTS, {"type": "nobody.knows", "data": {"n": 1}})
+    assert told.status == 201
+    (event,) = await host.events()
+    assert (event.id, event.flow, event.data) == (told.json["id"], None, {"n": 1})
+    assert host.status().flows_open == host.status().failed == 0
+
+
 async def test_a_cloud_event_in_binary_mode_is_the_same(call, host):
     told = await call(
         "POST",
@@ -49,7 +57,9 @@ async def test_a_cloud_event_in_binary_mode_is_the_same(call, host):
         ({"data": {}}, 422, "type"),
         ({"type": "a.b", "id": ""}, 422, "id"),
         ([], 422, "object"),
+        ({"type": "a.b", "data": {"photo": "x" * (3 << 20)}}, 413, "let the event name it"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 async def test_what_is_no_event_is_refused_and_leaves_nothing(call, host, said, status, why):
     refused = await call("POST", EVENTS, said)

@@ -97,7 +97,7 @@ async def main(heard: bool) -> None:
     if not heard:
         deploys.Monitor = Deaf
         resident.metered = lambda instance, *_, **__: instance
-    async with memory_host() as host:
+    async with memory_host(recordings=False) as host:
         await host.deploy("order", "1.0.0", COMPONENT.read_text())
         await orders(host, ORDERS // 3)
         began = time.process_time()

@@ -110,13 +110,26 @@ class Life:
         """End at once; what is stored at this moment."""
         left = copy.deepcopy(self.store)
         left._is_open = False
-        self.line.cut = True
-        self.runner.close()
+        self.end()
         return left
+
+    def end(self):
+        """Let go of what would outlive a process in this one: the log, and the loop."""
+        self.line.cut = True
+        self.host.monitor.close()
+
+        async def cancel():
+            # What is cancelled may begin something else on its way out.
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+        self.runner.run(cancel())
+        self.runner.close()
 
     def close(self):
         """End as an operator would."""
         self.run(self.host.close())
-        self.line.cut = True
-        self.runner.close()
+        self.end()
         return self.store

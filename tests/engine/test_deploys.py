@@ -125,6 +125,22 @@ BROKEN = {
         GOOD.replace('consumes="note.created"', 'consumes=("note.created", "note.written")'),
         ["ports of notes.Note set each other off for ever"],
     ),
+    "a port that any event of its own sets off": (
+        GOOD.replace('consumes="note.created"', 'consumes="note.*"'),
+        ["ports of notes.Note set each other off for ever: write -> write"],
+    ),
+    "a circle through another model": (
+        GOOD.replace('consumes="note.created"', 'consumes=("note.created", "reader.done"), by="id"')
+        + """
+class Reader(Model, endpoint="readers"):
+    @port(consumes="note.written", by="reader", produces="reader.done")
+    def read(self) -> None: ...
+""",
+        [
+            "ports of notes.Note and notes.Reader set each other off for ever",
+            "notes.Note.write -> notes.Reader.read -> notes.Note.write",
+        ],
+    ),
     "a reserved field name": (
         GOOD.replace('text: str = ""', 'text: str = ""\n    update: int = 0'),
         ["Note.update: the name is taken"],
@@ -642,3 +658,9 @@ async def test_answers_of_idempotent_requests_are_forgotten_after_a_day():
     async with memory_host(store=store) as host:
         await until(lambda: "old" not in store._answers)
         assert await host.engine.answer("young") is not None
+
+
+@pytest.mark.parametrize("name", ["flow", "schedule", "once", "journal"])
+async def test_a_component_is_not_called_as_the_host_calls_its_own_things(host, name):
+    with pytest.raises(ComponentError, match="choose another name"):
+        await host.deploy(name, "1.0.0", "from aegis import Model\nclass Note(Model): ...\n")

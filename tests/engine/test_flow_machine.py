@@ -283,7 +283,7 @@ class Orders(RuleBasedStateMachine):
             try:
                 self._come_to_rest()
             finally:
-                self.life.runner.close()
+                self.life.end()
 
     def _come_to_rest(self):
         """With everybody well and somebody who looks after it, every flow ends."""

@@ -83,7 +83,7 @@ class Inbox(RuleBasedStateMachine):
                 self.life.settle()
                 self.each_is_one_event_whose_id_is_what_its_sender_was_answered()
             finally:
-                self.life.runner.close()
+                self.life.end()
 
 
 def _pairs():

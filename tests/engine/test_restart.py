@@ -14,6 +14,7 @@ from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.flow import FlowState
 from aegis.testing import memory_host
 from tests.engine.shop import TEXT, Desk, quiet, until
+from tests.fakes import GatedStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -259,3 +260,82 @@ async def test_a_host_that_cannot_take_over_its_store_lets_go_of_it(tmp_path, mo
             pass
     async with memory_host(store=SqliteStore(tmp_path)) as host:
         assert host.missing() == []
+
+
+class LateJournal(GatedStore):
+    """A store whose journal is not read while `late` is cleared."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = asyncio.Event()
+        self.late.set()
+
+    async def events(self, after, limit):
+        await self.late.wait()
+        return await super().events(after, limit)
+
+
+async def test_what_a_canceled_flow_still_tells_while_its_component_comes_back_begins_nothing():
+    """Its step ended behind the cancel and is undone: nothing may follow what it told."""
+    store, desk, answered = LateJournal(), Desk(), asyncio.Event()
+
+    async def pay(_):
+        await answered.wait()
+        return "ok"
+
+    desk.replies["pay"] = pay
+    async with memory_host(values={"say": desk}, store=store) as host:
+        await host.deploy("orders", "1.0.0", TEXT)
+    async with memory_host(values={"say": desk}, store=store) as host:
+        store.late.clear()
+        back = asyncio.ensure_future(host.deploy("orders", "1.0.0", TEXT))
+        await until(lambda: "orders" in host.engine.registry.live)
+        order = await host.create("Order")
+        await until(lambda: desk.told == ["pay"])
+        store.holds = lambda commit: any(f.state == FlowState.COMPENSATING for f in commit.flows)
+        cancel = asyncio.ensure_future(host.call(order, "cancel"))
+        await store.held.wait()
+        answered.set()  # the result now queues behind the cancel
+        await asyncio.sleep(0.01)
+        store.gate.set()
+        await cancel
+        await quiet(host)
+        store.late.set()
+        await back
+        await quiet(host)
+        assert desk.told == ["pay", "refund"]
+
+
+PARTS = """
+from aegis import Model, command, port
+class Part(Model, endpoint="parts"):
+    made: int = 0
+    halves: int = 0
+    @command(produces="part.left")
+    def left(self) -> "Part":
+        return self.update(halves=self.halves + 1)
+    @command(produces="part.right")
+    def right(self) -> "Part":
+        return self.update(halves=self.halves + 1)
+    @port(consumes=("part.left", "part.right"), join=True)
+    def fit(self) -> "Part":
+        return self.update(made=self.made + 1)
+"""
+
+
+async def test_events_joined_while_a_component_comes_back_are_joined_once():
+    store = LateJournal()
+    async with memory_host(store=store) as host:
+        await host.deploy("parts", "1.0.0", PARTS)
+        part = await host.create("Part")
+    async with memory_host(store=store) as host:
+        store.late.clear()
+        back = asyncio.ensure_future(host.deploy("parts", "1.0.0", PARTS))
+        await until(lambda: "parts" in host.engine.registry.live)
+        await host.call(part, "left")
+        await host.call(part, "right")
+        await quiet(host)
+        store.late.set()
+        await back
+        await quiet(host)
+        assert (await host.get("Part", part.id)).made == 1

@@ -9,11 +9,12 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from aegis.core.errors import ConfigError, RecordingError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FILE = "recordings.key"
 BYTES = 32
@@ -55,6 +56,8 @@ class AesCipher:
                 "a recording was sealed with another key",
                 hint=f"give the key of then as keys.recordings, or as {FILE} in the data directory",
             )
+        from cryptography.exceptions import InvalidTag
+
         nonce, rest = sealed[len(head) : len(head) + NONCE], sealed[len(head) + NONCE :]
         try:
             return aes.decrypt(nonce, rest, about)
@@ -62,6 +65,8 @@ class AesCipher:
             raise RecordingError("a recording is damaged: it does not open") from error
 
     def _ready(self) -> tuple[AESGCM, bytes]:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         key = self._key()
         # The id says which key it was, and nothing of it.
         id = hashlib.sha256(b"aegis recordings" + key).digest()[:_ID]

@@ -22,6 +22,9 @@ from aegis.core.schedule import Schedule
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
 
+# What begins the names of the host's own cursors and failures, where a component's name may stand.
+TAKEN = frozenset({"absent", "answer", "flow", "group", "journal", "listener", "once", "schedule"})
+
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
 

@@ -40,6 +40,7 @@ class StepState(StrEnum):
 
 
 OPEN_FLOWS = frozenset({FlowState.RUNNING, FlowState.COMPENSATING})
+UNDONE = frozenset({FlowState.COMPENSATING, FlowState.COMPENSATED, FlowState.COMPENSATION_FAILED})
 OPEN_STEPS = frozenset({StepState.WAITING, StepState.READY, StepState.ASKED})
 
 FLOW_CHANGES: dict[FlowState, frozenset[FlowState]] = {

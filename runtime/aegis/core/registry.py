@@ -297,20 +297,29 @@ class Registry:
                         )
 
     def _cycle_problems(self, revision: Revision) -> Iterator[str]:
-        for model in revision.models:
-            follows = {
-                name: [
-                    other.name
-                    for other in model.ports.values()
-                    if port.produces is not None and port.produces in other.consumes
-                ]
-                for name, port in model.ports.items()
-            }
-            for start in follows:
-                cycle = _cycle(follows, start)
-                if cycle is not None and cycle[0] == min(cycle):
-                    circle = " -> ".join((*cycle, cycle[0]))
-                    yield f"ports of {model.key} set each other off for ever: {circle}"
+        follows = {
+            f"{model.key}.{port.name}": list(self._set_off(model, port))
+            for live in self.live.values()
+            for model in live.models
+            for port in model.ports.values()
+        }
+        own = {f"{model.key}.{name}" for model in revision.models for name in model.ports}
+        for start in own:
+            cycle = _cycle(follows, start)
+            if cycle is not None and start == min(own.intersection(cycle)):
+                models = sorted({name.rpartition(".")[0] for name in cycle})
+                if len(models) == 1:
+                    cycle = tuple(name.rpartition(".")[2] for name in cycle)
+                circle = " -> ".join((*cycle, cycle[0]))
+                yield f"ports of {' and '.join(models)} set each other off for ever: {circle}"
+
+    def _set_off(self, model: ModelSpec, port: PortSpec) -> Iterator[str]:
+        """The ports that what `port` produces sets off, of its own record or by one it names."""
+        for consumer in () if port.produces is None else self.consumers(port.produces):
+            if self.live.get(consumer.revision.name) is consumer.revision and (
+                consumer.model is model or consumer.port.by is not None
+            ):
+                yield f"{consumer.model.key}.{consumer.port.name}"
 
 
 def _alike(one: str, other: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from typing import TYPE_CHECKING
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
 from aegis.core.errors import InvalidError, closest
+
+if TYPE_CHECKING:
+    from cronsim import CronSim
 
 # The event that says that a schedule's time has come; its subject is `component.listener`.
 FIRED = "schedule.fired"
@@ -45,6 +47,11 @@ class Schedule(msgspec.Struct, frozen=True, dict=True):
             return cls(every=float(every))
         if cron is None:
             raise InvalidError("tz= belongs to cron=", hint="give cron='0 3 * * *' too")
+        # Both take time to import, and few components have such times.
+        from zoneinfo import ZoneInfoNotFoundError, available_timezones
+
+        from cronsim import CronSimError
+
         zone = "UTC" if tz is None else tz
         made = cls(cron=cron.strip(), tz=zone)
         try:
@@ -64,7 +71,16 @@ class Schedule(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _zone(self) -> tzinfo:
-        return UTC if self.tz == "UTC" else ZoneInfo(self.tz)
+        if self.tz == "UTC":
+            return UTC
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(self.tz)
+
+    def _times(self, since: datetime, *, reverse: bool = False) -> CronSim:
+        from cronsim import CronSim
+
+        return CronSim(self.cron or "", since.astimezone(self._zone), reverse=reverse)
 
     @property
     def text(self) -> str:
@@ -77,7 +93,7 @@ class Schedule(msgspec.Struct, frozen=True, dict=True):
         """The first time past `after`, which for `every` is itself a time of the schedule."""
         if self.every is not None:
             return after + timedelta(seconds=self.every)
-        times = CronSim(self.cron or "", after.astimezone(self._zone))
+        times = self._times(after)
         # In the hour that comes twice the library goes by the clock on the wall.
         return next(time for one in times if (time := one.astimezone(UTC)) > after)
 
@@ -91,6 +107,6 @@ class Schedule(msgspec.Struct, frozen=True, dict=True):
             return after + period * ((now - after) // period)
         # Backwards, the library begins before the second that it is given.
         until = now.replace(microsecond=0) + timedelta(microseconds=1)
-        times = CronSim(self.cron or "", until.astimezone(self._zone), reverse=True)
+        times = self._times(until, reverse=True)
         last = next(times).astimezone(UTC)
         return last if first < last <= now else first

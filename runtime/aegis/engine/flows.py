@@ -12,8 +12,8 @@ import msgspec
 
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
-from aegis.core.event import IMPORT, Event, decode_event
-from aegis.core.flow import OPEN_STEPS, Flow, FlowState, Step, StepState
+from aegis.core.event import IMPORT, UNDO, Event, decode_event
+from aegis.core.flow import OPEN_STEPS, UNDONE, Flow, FlowState, Step, StepState
 from aegis.core.registry import Registry
 from aegis.engine import recorder
 from aegis.engine.answers import Answers
@@ -189,17 +189,20 @@ class Flows:
         event = decode_event(entry.doc)
         if event.origin == IMPORT:
             return
-        if event.flow is not None:
+        run = None if event.flow is None else self._runs.get(event.flow)
+        stored = None if event.flow is None else await self.ledger.store.flow(event.flow)
+        for step in () if stored is None else stored[1]:
             # Stored while the component was coming back, or had come back before a crash.
-            stored = await self.ledger.store.flow(event.flow)
-            for step in () if stored is None else stored[1]:
-                if step.cause == event.id and step.model.split(".", 1)[0] == revision.name:
-                    return
-        run = self._runs.get(event.flow) if event.flow is not None else None
+            heard = {step.cause, *(step.joined or {}).values()}
+            if event.id in heard and step.model.split(".", 1)[0] == revision.name:
+                return
         work = Work(key=event.id, label=revision.label, cause=event.id)
 
         def mark(draft: Draft) -> None:
             draft.commit.cursors.append(cursor)
+            flow = run.flow if run is not None else stored and stored[0]
+            if flow and flow.state in UNDONE and event.origin != UNDO:
+                return  # what led to it is taken back: nothing follows it
             self.triggers.consume(registry, draft, event, about(event), run, only=revision)
 
         locks = () if run is None else (run.flow.id,)

@@ -98,9 +98,8 @@ class Recorder:
 def store(draft: Draft, run: Run) -> None:
     """Store with `draft` what attempts of its flow recorded since the last commit; for marks."""
     pending = run.recordings
-    if (
-        pending and not draft.commit.recordings
-    ):  # a commit is about one flow, and asks more than once
+    # A commit is about one flow, and asks more than once.
+    if pending and not draft.commit.recordings:
         flow, now = run.flow.id, draft.now
         draft.commit.recordings = [Recording(flow, n, k, now, doc) for n, k, doc in pending]
         draft.after.append(functools.partial(_stored, run, len(pending)))

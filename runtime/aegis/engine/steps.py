@@ -60,13 +60,11 @@ class Steps:
 
     def start(self, run: Run, step: Step) -> None:
         """Take a step that is ready, unless somebody does already."""
-        if step.state is StepState.READY and step.n not in run.tasks and not self.closing:
-            self.turns.began()
-            self.active += 1
-            run.tasks[step.n] = asyncio.create_task(self._take(run, step))
+        if step.state is StepState.READY:
+            self.expire(run, step)
 
     def expire(self, run: Run, step: Step) -> None:
-        """The deadline of a step that was asked is over: its attempt has failed."""
+        """Take a step that was asked: its deadline is over, so its attempt has failed."""
         if step.n not in run.tasks and not self.closing:
             self.turns.began()
             self.active += 1

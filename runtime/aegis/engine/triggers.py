@@ -83,7 +83,9 @@ class Triggers:
             owner = consumer.revision
             if (only is not None and owner is not only) or not _takes(registry, owner, flow):
                 continue
-            if port.join and self._join(draft, event, consumer, record, run):
+            joined = self._join(draft, event, consumer, record, run) if port.join else None
+            if joined is not None:
+                event = event if event.flow is not None else _replace(event, flow=joined)
                 draft.delivered.append(consumer)
                 continue
             value = self.value(draft, model, record)
@@ -131,8 +133,8 @@ class Triggers:
 
     def _join(
         self, draft: Draft, event: Event, consumer: Consumer, record: str, run: Run | None
-    ) -> bool:
-        """Add `event` to a step that waits for it besides others; whether there is one."""
+    ) -> str | None:
+        """Add `event` to a step that waits for it besides others; the step's flow, if any."""
         model, port = consumer.model, consumer.port
         runs = [*([] if run is None else [run])]
         runs += [
@@ -159,8 +161,8 @@ class Triggers:
                 draft.commit.steps = [s for s in draft.commit.steps if s is not step]
                 draft.flow = draft.flow or holder.flow.id
                 self._flows.go_on(draft, holder, joined)
-                return True
-        return False
+                return holder.flow.id
+        return None
 
     def _open(
         self, registry: Registry, draft: Draft, event: Event, model: str, consumer: Revision

@@ -15,6 +15,7 @@ from aegis.adapters.components.imports import Modules
 from aegis.core.component import (
     MODULES,
     NAME,
+    TAKEN,
     VERSION,
     Call,
     CommandSpec,
@@ -55,6 +56,10 @@ class PythonLoader:
             raise ComponentError(
                 source.name,
                 ["a component's name is lower case letters, digits, - and _, a letter first"],
+            )
+        if source.name in TAKEN:
+            raise ComponentError(
+                source.name, [f"the host itself calls things {source.name!r}: choose another name"]
             )
         if not VERSION.match(source.version):
             raise ComponentError(

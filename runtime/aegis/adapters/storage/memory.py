@@ -57,6 +57,7 @@ class MemoryStore:
         self._last = 0
         self._entries: dict[str, Entry] = {}
         self._flows: dict[str, Flow] = {}
+        self._about: dict[tuple[str, str], dict[str, None]] = {}  # flows by record
         self._steps: dict[str, dict[int, Step]] = {}
         self._answers: dict[str, Answer] = {}
         self._cursors: dict[str, int] = {}
@@ -107,6 +108,7 @@ class MemoryStore:
         # Flows and steps are the only values here that their owner may change afterwards.
         for flow in commit.flows:
             self._flows[flow.id] = copy.copy(flow)
+            self._about.setdefault((flow.model, flow.record), {})[flow.id] = None
         for step in commit.steps:
             self._steps.setdefault(step.flow, {})[step.n] = copy.copy(step)
         self._answers.update((answer.key, answer) for answer in commit.answers)
@@ -197,7 +199,7 @@ class MemoryStore:
         models = [model for model in known if model.startswith(f"{component}.")]
         for flow in list(self._flows.values()):
             if flow.component == component or flow.model in models:
-                del self._flows[flow.id]
+                self._drop_flow(flow)
                 self._steps.pop(flow.id, None)
                 self._recordings.pop(flow.id, None)
                 gone = [key for key in self._failed if key[1] == f"flow:{flow.id}"]
@@ -265,20 +267,27 @@ class MemoryStore:
         self._require_open()
         return [one for _, one in sorted(self._recordings.get(flow, {}).items())]
 
+    def _drop_flow(self, flow: Flow) -> None:
+        del self._flows[flow.id]
+        key = (flow.model, flow.record)
+        about = self._about[key]
+        del about[flow.id]
+        if not about:
+            del self._about[key]
+
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""
         return self._with_steps(flow for flow in self._flows.values() if flow.state in OPEN_FLOWS)
 
     async def flow(self, id: str) -> FlowSteps | None:
         """One flow with its steps by number."""
-        found = self._with_steps(flow for flow in self._flows.values() if flow.id == id)
+        flow = self._flows.get(id)
+        found = self._with_steps([] if flow is None else [flow])
         return found[0] if found else None
 
     async def flows(self, model: str, record: str) -> Flows:
         """The flows about a record, oldest first."""
-        return self._with_steps(
-            flow for flow in self._flows.values() if (flow.model, flow.record) == (model, record)
-        )
+        return self._with_steps(self._flows[id] for id in self._about.get((model, record), ()))
 
     async def recent_flows(self, limit: int) -> Flows:
         """Up to `limit` flows of any state, by id, the highest first."""
@@ -332,7 +341,7 @@ class MemoryStore:
             flow = self._flows[id]
             if flow.state in OPEN_FLOWS or id in kept.flows or flow.updated >= before:
                 continue
-            del self._flows[id]
+            self._drop_flow(flow)
             self._steps.pop(id, None)
             self._recordings.pop(id, None)
         return ids[-1] if len(ids) == limit else None
