@@ -7,7 +7,7 @@ import linecache
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -17,6 +17,7 @@ from aegis.core.component import NAME, VERSION, Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
 from aegis.engine.failures import GROUP, Told
+from aegis.engine.intake import OnConflict
 from aegis_kernel import failures, past
 from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
@@ -211,6 +212,31 @@ class AegisMagics(Magics):
         self.notebook.move(directory)
         return self.notebook.host
 
+    def do_export(self, file: str, model: str = "") -> None:
+        """FILE [MODEL] -- write all records, or those of a model, to a new file"""
+        thread = self.notebook.thread
+        made = thread.call(thread.host.export, _path(file), *([model] if model else []))
+        print(f"{made.total:,} records as of event {made.seq:,} are in {file}.")
+
+    def do_import(self, file: str, conflict: str = "fail") -> None:
+        """FILE [fail|skip|replace] -- take the records of an export in; no flow is set off"""
+        if conflict not in get_args(OnConflict):
+            raise UsageError(f"%aegis import takes fail, skip or replace, not {conflict!r}")
+        thread = self.notebook.thread
+        done = thread.call(
+            thread.host.import_, _path(file), on_conflict=cast("OnConflict", conflict)
+        )
+        print(
+            f"{done.created:,} created, {done.replaced:,} replaced, {done.skipped:,} skipped, "
+            f"{done.known:,} known already."
+        )
+
+    def do_backup(self, directory: str) -> None:
+        """DIRECTORY -- copy all data to a new directory; `aegis data restore` reads it"""
+        thread = self.notebook.thread
+        made = thread.call(thread.host.backup, _path(directory))
+        print(f"{made.total:,} bytes as of event {made.seq:,} are in {directory}.")
+
     def do_about(self, thing: str) -> About:
         """THING -- what the host knows of a component, model, port, part or event"""
         return self.notebook.knowledge.named(thing)
@@ -238,6 +264,11 @@ WORDS: dict[str, Callable[..., Any]] = {
 def arguments() -> dict[str, str]:
     """What each word of `%aegis` takes, as its usage says it."""
     return {word: (verb.__doc__ or "").partition("-- ")[0].strip() for word, verb in WORDS.items()}
+
+
+def _path(text: str) -> str:
+    """A path as somebody typed it."""
+    return str(Path(text).expanduser())
 
 
 def _tell(told: Sequence[Told]) -> None:

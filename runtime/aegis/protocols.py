@@ -11,6 +11,7 @@ import msgspec
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.flow import Flow, Step
+from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 
@@ -367,6 +368,21 @@ class Store(Protocol):
 
     async def schema(self, model: str) -> bytes | None:
         """The schema that the stored records of `model` have."""
+        ...
+
+    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+        """Write the records of `models`, all when none is named, to the new file `target`.
+
+        All of it is as of one point, and commits go on meanwhile. Raises ConflictError when
+        `target` exists, NotFoundError for a model that has no records here.
+        """
+        ...
+
+    async def backup(self, target: str, told: Progress) -> Manifest:
+        """Copy all that is stored to the new directory `target`, as of one point.
+
+        Commits go on meanwhile. Raises ConflictError when `target` exists or nothing is on disk.
+        """
         ...
 
 

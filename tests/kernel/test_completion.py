@@ -63,6 +63,7 @@ def completed(session, text: str) -> dict[str, str]:
         ("%aegis deploy x.py orders 1.1", "%aegis deploy x.py orders 1.1.0", "text"),
         ("%aegis reset orders --", "%aegis reset orders --yes", "keyword"),
         ("%aegis debug of", "%aegis debug off", "keyword"),
+        ("%aegis import x.ndjson re", "%aegis import x.ndjson replace", "keyword"),
         ("%aegis about Order.au", "%aegis about Order.authorize", "text"),
         ("%aegis about order.cr", "%aegis about order.created", "text"),
         ("%%component or", "%%component orders", "module"),

@@ -339,6 +339,25 @@ def test_reset_where_nobody_can_be_asked_says_how(session, monkeypatch):
     assert "--yes" in str(error)
 
 
+def test_data_is_exported_imported_and_backed_up_from_a_cell(session, tmp_path, capsys):
+    session.run(simple())
+    session.run("note = host.create(Note)\nhost.create(Note)")
+    session.run(f"%aegis export {tmp_path}/notes.ndjson notes.Note")
+    assert "2 records as of event 2 are in" in capsys.readouterr().out
+    session.run("host.delete(note)")
+    session.run(f"%aegis import {tmp_path}/notes.ndjson")
+    assert "1 created, 0 replaced, 0 skipped, 1 known already." in capsys.readouterr().out
+    assert session.run("len(host.list(Note))") == 2
+    error, _ = session.fails(f"%aegis import {tmp_path}/notes.ndjson all", UsageError)
+    assert "fail, skip or replace, not 'all'" in str(error)
+    error, _ = session.fails(f"%aegis backup {tmp_path}/backup", ConflictError)
+    assert "keeps everything in memory" in str(error)
+    session.run(f"%aegis data {tmp_path}/data")
+    session.run(f"%aegis backup {tmp_path}/backup")
+    assert f"are in {tmp_path}/backup." in capsys.readouterr().out
+    assert (tmp_path / "backup" / "manifest.json").is_file()
+
+
 def test_the_words_are_completed(session):
     with provisionalcompleter():
         found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}

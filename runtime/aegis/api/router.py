@@ -11,6 +11,7 @@ import msgspec
 from aegis.api.body import located
 from aegis.api.failed import FailedRoutes
 from aegis.api.inbox import Inbox
+from aegis.api.intake import IntakeRoutes
 from aegis.api.policy import Access, Gate
 from aegis.api.records import Records
 from aegis.api.request import Request
@@ -78,6 +79,11 @@ class Router:
         self._gate = Gate(token=token, hosts=hosts)
         self.routes = (
             *_routes(Records(host, PREFIX), State(host, render), Inbox(host), FailedRoutes(host)),
+            Route(
+                path=f"{PREFIX}/import",
+                access=Access.TOKEN,
+                methods={"POST": IntakeRoutes(host).take},
+            ),
             *routes,
         )
         self._fixed: dict[str, Route] = {}

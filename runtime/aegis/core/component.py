@@ -254,6 +254,11 @@ class ModelSpec:
         return f"{self.noun}.deleted"
 
     @cached_property
+    def imported(self) -> str:
+        """The event of a record that came from another host, new or in the place of one here."""
+        return f"{self.noun}.imported"
+
+    @cached_property
     def compensated(self) -> str:
         """The event that follows a flow whose undo is complete."""
         return f"{self.noun}.compensated"

@@ -20,7 +20,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `cause` is the id of the event that led to this one, `flow` the flow it belongs to, `step` the
     number of the flow's step that produced it, `revision` the component revision that did
     (`orders@1.2.0+3fa9c1d2`). `origin` says what set it off where no step's port did: `http`,
-    `cell`, `schedule`, `outside`, a listener (`listener:orders.heard`), or `undo` of its step.
+    `cell`, `schedule`, `outside`, `import`, a listener (`listener:orders.heard`), or `undo` of its
+    step.
     """
 
     id: str
@@ -39,6 +40,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 # The origin of what the undo of a step did.
 UNDO = "undo"
+# The origin of a record that came from another host: it sets no step off, now or later.
+IMPORT = "import"
 
 _DECODER = msgspec.json.Decoder(Event)
 

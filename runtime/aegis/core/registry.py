@@ -175,6 +175,7 @@ class Registry:
                     model.created,
                     model.updated,
                     model.deleted,
+                    model.imported,
                     model.compensated,
                     model.compensation_failed,
                 }

@@ -26,6 +26,7 @@ from aegis.engine.context import CALLER, Outlet
 from aegis.engine.engine import Engine
 from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
+from aegis.engine.intake import Intake
 from aegis.engine.ledger import Ledger
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
@@ -91,6 +92,7 @@ class Deploys:
         if cipher is not None:
             self.flows.recorder = Recorder(cipher, store)
         self.broker = Broker(self._ledger, lambda: self.engine)
+        self.intake = Intake(store, self._ledger, lambda: self.engine)
         registry = Registry(
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
         )

@@ -12,7 +12,7 @@ import msgspec
 
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
-from aegis.core.event import UNDO, Event, decode_event
+from aegis.core.event import IMPORT, UNDO, Event, decode_event
 from aegis.core.flow import OPEN_STEPS, UNDONE, Flow, FlowState, Step, StepState
 from aegis.core.registry import Registry
 from aegis.engine import recorder
@@ -187,6 +187,8 @@ class Flows:
         if not any(consumer.revision is revision for consumer in consumers):
             return
         event = decode_event(entry.doc)
+        if event.origin == IMPORT:
+            return
         run = None if event.flow is None else self._runs.get(event.flow)
         stored = None if event.flow is None else await self.ledger.store.flow(event.flow)
         for step in () if stored is None else stored[1]:

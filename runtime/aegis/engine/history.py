@@ -16,6 +16,8 @@ from aegis.engine.triggers import about
 from aegis.protocols import Entry, Store
 
 PAGE = 500
+# What the event of an imported record tells: all of it, whatever was before.
+_WHOLE = {"id", "revision", "changed", "created", "updated"}
 
 
 async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
@@ -44,7 +46,7 @@ async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
             record = _folded(spec, record, event, entry)
     if not known:
         raise NotFoundError(f"the journal has no event of {spec.name} {id!r}")
-    if record is None and not any(entry.type == spec.created for entry in entries):
+    if record is None and not any(e.type in (spec.created, spec.imported) for e in entries):
         raise _too_old(spec, id, entries[0])
     flows = await _flows(store, spec.key, id, entries)
     then = [_flow_then(flow, steps, here[0], made) for flow, steps, made in flows]
@@ -88,6 +90,16 @@ def _folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) 
     data = event.data
     if data.keys() == {"id", "revision"} and event.type == spec.deleted:
         return None
+    if data.keys() == _WHOLE and event.type == spec.imported:
+        value = spec.decoder.decode(ENCODER.encode({"id": data["id"], **data["changed"]}))
+        return Record(
+            model=spec.key,
+            id=data["id"],
+            revision=data["revision"],
+            created=data["created"],
+            updated=data["updated"],
+            doc=ENCODER.encode(value),
+        )
     if data.keys() != {"id", "revision", "changed"} or data["id"] != event.subject:
         return record  # somebody said something of it: nothing was changed by that
     before = 0 if record is None else record.revision

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -27,6 +28,7 @@ from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
 from aegis.core.model import Model
+from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Found, Query, read_cursor
@@ -38,6 +40,7 @@ from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
+from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
@@ -137,6 +140,11 @@ class Host:
     def engine(self) -> Engine:
         """The current engine; a call reads it once, so that it sees one graph to its end."""
         return self._deploys.engine
+
+    @property
+    def intake(self) -> Intake:
+        """What takes exported records in, as the API hands them over."""
+        return self._deploys.intake
 
     @property
     def failures(self) -> Failures:
@@ -380,6 +388,53 @@ class Host:
         found = named(spec, "port", spec.ports, port)
         given = _arguments(spec, port, found.call.decoder, arguments)
         return _value(spec, await self.engine.run(spec, record.id, found, given))
+
+    # Moving data
+
+    async def export(
+        self, path: str, *models: type[Any] | str, told: Progress = lambda _done, _of: None
+    ) -> Header:
+        """Write the records of `models`, all when none is named, to the new file `path`.
+
+        A line of JSON each, private fields too, all as of one point of the journal, while the host
+        goes on. `told(done, of)` hears of records, in another thread. Raises ConflictError when the
+        file exists, NotFoundError for a model without records here, CorruptError, StoreError.
+        """
+        keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
+        return await self.store.export(path, keys, told)
+
+    async def import_(
+        self,
+        path: str,
+        *,
+        on_conflict: OnConflict = "fail",
+        other_schema: bool = False,
+        edited: bool = False,
+        after: int = 0,
+        told: Progress = lambda _done, _of: None,
+    ) -> Imported:
+        """Take in the records of the export `path`, as `<noun>.imported`; no step is set off.
+
+        The file is read whole before anything is stored; of an `edited` one counts and checksum may
+        be wrong. Then batches of one model follow, each stored whole or not at all. A record that
+        is here with other data is an error, or stays (`on_conflict="skip"`), or is replaced. A new
+        one keeps id, revision and times. Raises InvalidError, ConflictError or NotFoundError, with
+        the number of the line and, as field `stored`, that of the last line before it that is in:
+        give that as `after` to go on.
+        """
+        self._deploys.check_open()
+        terms = Terms(on_conflict=on_conflict, other_schema=other_schema)
+        return await self.intake.file(Path(path), terms, edited=edited, after=after, told=told)
+
+    async def backup(self, path: str, *, told: Progress = lambda _done, _of: None) -> Manifest:
+        """Copy all data to the new directory `path`, as of one point, while the host goes on.
+
+        With it goes the key of the recordings, where that is a file beside the data. What was
+        acknowledged before is in it. `told(done, of)` hears of bytes, in another thread. `aegis
+        data restore` makes a data directory of it. Raises ConflictError when the directory exists
+        or the host is in memory, CorruptError when the data is damaged, StoreError.
+        """
+        return await self.store.backup(path, told)
 
     # Flows and events
 

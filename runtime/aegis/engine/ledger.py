@@ -212,14 +212,20 @@ class Ledger:
         changed = change.changed()
         if changed or current is None:
             revision = 0 if current is None else current.revision
+            number, created, updated = revision + 1, draft.now, draft.now
+            if current is not None:
+                created = current.created
+            elif change.was is not None:
+                number = change.was.revision
+                created, updated = change.was.created, change.was.updated
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
             doc, value = encode(spec, value, changed, keep)
             record = Record(
                 model=spec.key,
                 id=change.id,
-                revision=revision + 1,
-                created=draft.now if current is None else current.created,
-                updated=draft.now,
+                revision=number,
+                created=created,
+                updated=updated,
                 doc=doc,
             )
             draft.commit.puts.append(Put(record, revision))
@@ -228,16 +234,14 @@ class Ledger:
         draft.values[key] = value
         draft.records[key] = record
         if changed or change.always or current is None:
-            self._tell(
-                draft,
-                work,
-                change,
-                {
-                    "id": change.id,
-                    "revision": record.revision,
-                    "changed": msgspec.to_builtins(changed),
-                },
-            )
+            data = {
+                "id": change.id,
+                "revision": record.revision,
+                "changed": msgspec.to_builtins(changed),
+            }
+            if change.was is not None:
+                data |= {"created": record.created, "updated": record.updated}
+            self._tell(draft, work, change, data)
 
     def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> None:
         self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)

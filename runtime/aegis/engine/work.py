@@ -25,7 +25,8 @@ class Change:
 
     `base` is the record as it was read (None: it is created), `before` and `after` the author's
     values (`after` None: it is deleted). `event` is the type of the event that tells of it; with
-    `always` it is published although no field changed. `expected` is the caller's If-Match.
+    `always` it is published although no field changed. `expected` is the caller's If-Match. `was`
+    is the record on the host that it comes from: a new one keeps its revision and times.
     """
 
     spec: ModelSpec
@@ -36,6 +37,7 @@ class Change:
     event: str
     always: bool = False
     expected: int | None = None
+    was: Record | None = None
 
     @property
     def key(self) -> Key:

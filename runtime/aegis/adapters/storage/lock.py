@@ -22,6 +22,16 @@ class Owner(msgspec.Struct):
     address: str = ""
 
 
+def owner(directory: Path) -> OwnedError | None:
+    """Who owns a data directory, as whoever wants it too is told; None when nobody does."""
+    lock = OwnerLock(directory)
+    try:
+        lock.release(clean=lock.acquire())
+    except OwnedError as owned:
+        return owned
+    return None
+
+
 class OwnerLock:
     """The exclusive right to one data directory, held by an flock on `owner.lock` in it.
 

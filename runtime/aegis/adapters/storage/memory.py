@@ -9,15 +9,18 @@ import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from aegis.adapters.storage.exporting import header, write
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
 from aegis.core.matching import Position, compare, data_of, holds, position
+from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
 from aegis.core.record import Record
 from aegis.protocols import (
@@ -393,6 +396,26 @@ class MemoryStore:
         """The schema that the stored records of `model` have."""
         self._require_open()
         return self._schemas.get(model)
+
+    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+        """Write records to a new file, all as of one point (see protocols.Store)."""
+        self._require_open()
+        counts = {model: len(records) for model, records in self._records.items()}
+        found = header(counts, self._schemas, models, self._last)
+        records = [
+            record
+            for model in found.models
+            for _, record in sorted(self._records.get(model, {}).items())
+        ]
+        await asyncio.to_thread(write, Path(target), found, records, told)
+        return found
+
+    async def backup(self, target: str, told: Progress) -> Manifest:
+        """There is nothing to copy. Raises ConflictError."""
+        raise ConflictError(
+            "this host keeps everything in memory: there is no data directory to back up",
+            hint="export its records, or run it with a data directory",
+        )
 
     def _require_open(self) -> None:
         if not self._is_open:

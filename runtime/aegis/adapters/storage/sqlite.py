@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import forgetting, selection, tables, values
+from aegis.adapters.storage import backup, forgetting, selection, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
+from aegis.adapters.storage.snapshot import NAME, export
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
 from aegis.core.component import Source
@@ -34,6 +35,7 @@ from aegis.core.errors import (
     NewerFormatError,
     StoreError,
 )
+from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
@@ -55,7 +57,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger("aegis.host")
 
-NAME = "aegis.db"
 _GET = f"{tables.RECORDS.select} WHERE model = ? AND id = ?"
 GROUP = 256  # commits that share one transaction at most
 READERS = 4  # scans at a time
@@ -191,6 +192,20 @@ class SqliteStore:
         """What `errand` gives, run by the writer in its turn, in a transaction."""
         found: T = await self._submit(Commit(), errand)
         return found
+
+    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+        """Write records to a new file, all as of one point (see protocols.Store)."""
+        return await self._aside(export, target, models, told)
+
+    async def backup(self, target: str, told: Progress) -> Manifest:
+        """Copy all data, as of one point, to a new directory (see protocols.Store)."""
+        return await self._aside(backup.back_up, target, told)
+
+    async def _aside(self, work: Callable[..., T], target: str, *more: Any) -> T:
+        """What `work` on the directory gives, beside all else, with a connection of its own."""
+        if not self._is_open:
+            raise self._closed()
+        return await asyncio.to_thread(work, self._path.parent, Path(target), *more)
 
     async def audit(self) -> None:
         """Look through the whole file beside all else, and name in the log what is damaged.
