@@ -25,6 +25,7 @@ from tests.bench import (
     panel,
     reload,
     resume,
+    sql,
     start,
 )
 from tests.bench.figure import Figure, table
@@ -45,6 +46,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "resume": resume.measure,
     "memory": memory.measure,
     "graph": graph.measure,
+    "sql": sql.measure,
     "browser": browser.measure,
 }
 

@@ -81,3 +81,13 @@ def test_tables_and_fields_are_completed(session, text, whole):
     with provisionalcompleter():
         found = list(session.shell.Completer.completions(text, len(text)))
     assert whole in [text[: each.start] + each.text for each in found]
+
+
+def test_an_interrupt_ends_a_question_and_the_next_is_answered(kernel):
+    endless = "select sum(a.range * b.range) from range(10000000) a, range(10000000) b"
+    for cell in (f"host.sql('{endless}', timeout=3600)", f"%%aegis_sql\n{endless}"):
+        kernel.run("host.sql('select 1')")
+        reply = kernel.interrupted(cell)
+        assert reply.status == "error"
+        assert "KeyboardInterrupt" in reply.traceback
+        assert kernel.value("host.sql('select 42').rows()") == "[(42,)]"
