@@ -1,7 +1,9 @@
 """Questions in SQL: the same answers as Python gives, from both stores, and nothing else but answers."""
 
 import asyncio
+import gc
 import random
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,9 +14,8 @@ import pytest
 
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
-from aegis.core.errors import SqlError
+from aegis.core.errors import AegisError, SqlError
 from aegis.core.flow import FlowState
-from aegis.core.keep import Keep
 from aegis.protocols import Kept
 from aegis.testing import memory_host
 
@@ -456,7 +457,44 @@ async def test_a_question_that_nobody_waits_for_any_more_is_ended(shop):
     assert await rows(shop, "select 1") == [(1,)]
 
 
-async def test_a_host_that_was_never_asked_has_no_database(host):
-    async with memory_host(keep=Keep()) as other:
-        assert other._analyst is None
-    assert "aegis.adapters.analyst.duckdb" not in sys.modules or host._analyst is None
+@pytest.mark.parametrize(("form", "package"), [("df", "pandas"), ("pl", "polars")])
+async def test_a_form_whose_library_is_missing_names_it(shop, form, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    answer = await shop.sql("select 1")
+    with pytest.raises(AegisError, match=f"needs {package}"):
+        getattr(answer, form)()
+
+
+async def test_an_answer_outlives_its_host(new_store):
+    async with opened(new_store, ("shop", SHOP)) as host:
+        await host.create("Order", total="1")
+        answer = await host.sql("from orders")
+    del host
+    gc.collect()
+    assert len(answer.rows()) == 1
+    assert answer.relation.project("total").fetchall() == [(Decimal(1),)]
+
+
+async def test_a_host_that_closes_ends_what_is_asked(new_store):
+    async with opened(new_store, ("shop", SHOP)) as host:
+        await host.sql("select 1")
+        asked = asyncio.create_task(host.sql(ENDLESS, timeout=3600))
+        await asyncio.sleep(0.2)
+        assert host._analyst._asked
+    with pytest.raises(SqlError, match="Interrupted"):
+        await asked
+
+
+def test_a_host_that_was_never_asked_has_loaded_no_database():
+    program = (
+        "import asyncio, sys\n"
+        "from aegis.bootstrap import build_host\n"
+        "from aegis.configuration import Config\n"
+        "async def main():\n"
+        "    async with build_host(Config(data=None)) as host:\n"
+        "        assert 'duckdb' not in sys.modules\n"
+        "        await host.sql('select 1')\n"
+        "        assert 'duckdb' in sys.modules\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

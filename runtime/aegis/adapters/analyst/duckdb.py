@@ -14,7 +14,7 @@ import duckdb
 from aegis.adapters.analyst.columns import OWN, names_of, plain
 from aegis.adapters.analyst.mirror import Mirror
 from aegis.core.component import ModelSpec
-from aegis.core.errors import AegisError, ClosedError, SqlError, closest
+from aegis.core.errors import AegisError, ClosedError, SqlError, StoreError, closest
 from aegis.core.registry import Registry
 from aegis.protocols import Sight, Store
 
@@ -98,6 +98,7 @@ class DuckAnalyst:
         self._mirror: Mirror | None = None
         self._gate = asyncio.Lock()
         self._closed = False
+        self._asked: set[duckdb.DuckDBPyConnection] = set()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="aegis-sql")
 
     async def ask(
@@ -119,6 +120,7 @@ class DuckAnalyst:
             if self._closed:
                 raise ClosedError("the host is closed")
             cursor = await self._current(dict(registry.models), names)
+        self._asked.add(cursor)
         try:
             async with asyncio.timeout(timeout):
                 answer = await self._finished(
@@ -134,6 +136,8 @@ class DuckAnalyst:
         except duckdb.Error as error:
             known = [plain(name) for ours in names.values() for name in ours]
             raise _told(error, [*known, *OWN]) from None
+        finally:
+            self._asked.discard(cursor)
         if len(answer) > max_rows:
             raise SqlError(
                 f"it has more than {max_rows:,} rows", hint="add a LIMIT, or say max_rows="
@@ -141,9 +145,13 @@ class DuckAnalyst:
         return answer
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """End what is asked, let go of everything."""
         async with self._gate:
             self._closed = True
+            while self._asked:
+                for cursor in self._asked:
+                    cursor.interrupt()
+                await asyncio.sleep(AGAIN)
             if self._mirror is not None:
                 self._mirror.close()
                 self._mirror = None
@@ -162,9 +170,9 @@ class DuckAnalyst:
             await self._finished(self._store.look(refresh), mirror.halt)
             cursor = mirror.db.cursor()
             cursor.execute("BEGIN").execute("FROM aegis.point")  # it begins with what is read first
-        except duckdb.OutOfMemoryException as error:
+        except duckdb.Error as error:
             self._mirror = None
-            raise SqlError(f"what is stored does not fit into memory: {error}") from None
+            raise StoreError(f"what is stored cannot be made into tables: {error}") from error
         except BaseException:
             self._mirror = None
             raise

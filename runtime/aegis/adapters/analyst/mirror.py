@@ -123,10 +123,9 @@ class Mirror:
         self.halted = True
 
     def close(self) -> None:
-        """Give the memory back, although answers still hold on to the database."""
+        """Give the memory back. The database ends with the last answer, which is a cursor of it."""
         for name in [*map(quoted, self._columns), *OWN]:
             self.db.execute(f"DROP TABLE IF EXISTS {name}")
-        self.db.close()
 
     # --- models ---------------------------------------------------------------------------------
 
