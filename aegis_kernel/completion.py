@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
+from aegis.adapters.analyst.columns import OWN, names_of, plain
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.model import Model
@@ -34,6 +35,7 @@ OF_COMPONENTS = {"deploy", "undeploy", "rollback", "reset"}
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
 _CALLEE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)\s*$")
+_SQL_WORD = re.compile(r'[\w."]+$')
 _KEYWORD = re.compile(r"^\s*(\w+)\s*=(?!=)")
 
 
@@ -91,6 +93,8 @@ class _Completions:
         line = text.rpartition("\n")[2].lstrip()
         if line.startswith("%%component ") and "\n" not in text.lstrip():
             return self._component(line.split(" ")[1:])
+        if text.lstrip().startswith("%%aegis_sql") and "\n" in text.lstrip():
+            return self._sql(text)
         if line.startswith("%aegis "):
             return self._magic(line.split(" ")[1:])
         place = place_of(text)
@@ -99,6 +103,8 @@ class _Completions:
         verb = self._verb(place.callee)
         if verb is None:
             return "", None
+        if place.string is not None and verb == "sql":
+            return self._sql(place.string)
         if place.string is not None:
             return place.string, self._strings(verb, place)
         if re.fullmatch(r"\s*\w*", place.typed):
@@ -150,6 +156,19 @@ class _Completions:
     def _failures(self) -> list[Option]:
         thread = self._notebook.thread
         return [(failed.id, "text") for failed in thread.call(thread.host.failed)[-OPTIONS:]]
+
+    # --- SQL ------------------------------------------------------------------------------------
+
+    def _sql(self, text: str) -> tuple[str, Iterable[Option]]:
+        """Tables, and the fields of models."""
+        registry = self._registry
+        names = [plain(name) for ours in names_of(registry).values() for name in ours]
+        fields = dict.fromkeys(f for spec in registry.models.values() for f in spec.fields)
+        found = _SQL_WORD.search(text)
+        return "" if found is None else found[0], [
+            *((name, "class") for name in (*names, *OWN)),
+            *((field, "property") for field in fields),
+        ]
 
     # --- calls ----------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
+from aegis_kernel.sql import SqlTable
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -351,6 +352,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
     "list": Records.found,
     "query": Records.found,
+    "sql": SqlTable,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {

@@ -1,4 +1,4 @@
-"""What people type: `%%component`, and `%aegis` with its words."""
+"""What people type: `%%component`, `%%aegis_sql`, and `%aegis` with its words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
 from aegis.engine.failures import GROUP, Told
 from aegis.engine.intake import OnConflict
-from aegis_kernel import failures, past
+from aegis_kernel import failures, past, sql
 from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
@@ -29,12 +29,15 @@ from aegis_kernel.mistakes import show_as
 if TYPE_CHECKING:
     from aegis_kernel.notebook import Notebook
 
-COMPONENT_USAGE = f"{'%%component NAME VERSION':<40}make this cell a component and deploy it"
+CELLS = (
+    f"{'%%component NAME VERSION':<40}make this cell a component and deploy it",
+    f"{'%%aegis_sql [NAME]':<40}ask this cell's SELECT; NAME gets the answer",
+)
 
 
 @magics_class
 class AegisMagics(Magics):
-    """`%%component` and `%aegis`."""
+    """`%%component`, `%%aegis_sql` and `%aegis`."""
 
     def __init__(self, notebook: Notebook) -> None:
         super().__init__(notebook.shell)
@@ -75,6 +78,19 @@ class AegisMagics(Magics):
         while frame is not None and frame.f_globals is not self.notebook.shell.user_global_ns:
             frame = frame.f_back
         return "" if frame is None else frame.f_code.co_filename
+
+    @cell_magic
+    def aegis_sql(self, line: str, cell: str) -> sql.SqlTable:
+        """Ask in SQL, over models, journal and flows:  %%aegis_sql [NAME]
+
+        The cell is one SELECT, NAME gets its answer. A model is a table by its endpoint (`orders`);
+        `events`, `flows` and `steps` are the others. `$total` stands for the variable `total`.
+        """
+        try:
+            return sql.ask(self.notebook, line.strip(), cell)
+        except AegisError as error:
+            show_as(error)
+            raise
 
     @line_magic
     def aegis(self, line: str) -> Any:
@@ -250,7 +266,7 @@ class AegisMagics(Magics):
 
     def do_help(self) -> None:
         """-- these lines"""
-        print(COMPONENT_USAGE, *map(_usage, WORDS), sep="\n")
+        print(*CELLS, *map(_usage, WORDS), sep="\n")
 
 
 # Each `do_` method is a word of `%aegis`; its docstring is `ARGUMENTS -- what it does`.

@@ -150,7 +150,7 @@ class Notebook:
         self.shell.events.unregister("pre_run_cell", self._before_cell)
         self.shell.Completer.custom_matchers.remove(self._matcher)
         about.detach(self.shell)
-        for kind, name in (("cell", "component"), ("line", "aegis")):
+        for kind, name in (("cell", "component"), ("cell", "aegis_sql"), ("line", "aegis")):
             self.shell.magics_manager.magics[kind].pop(name, None)
         self.shell.magics_manager.registry.pop(AegisMagics.__name__, None)
         display.unregister(self.shell)

@@ -10,7 +10,7 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
 from aegis.core.port import Secret
 from aegis.engine.host import Host
-from aegis.protocols import Cipher, Store
+from aegis.protocols import Analyst, Cipher, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -28,6 +28,7 @@ def build_host(config: Config) -> Host:
         cipher=_cipher(config),
         keep=config.keep,
         scratch=_scratch,
+        analyst=_analyst,
     )
 
 
@@ -36,6 +37,13 @@ def _scratch() -> Store:
     from aegis.adapters.storage.memory import MemoryStore
 
     return MemoryStore()
+
+
+def _analyst(store: Store) -> Analyst:
+    """What answers questions in SQL; few hosts are asked any."""
+    from aegis.adapters.analyst.duckdb import DuckAnalyst
+
+    return DuckAnalyst(store)
 
 
 def _cipher(config: Config) -> Cipher | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from aegis.core.flow import Flow, Step
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
+from aegis.core.registry import Registry
+
+T = TypeVar("T")
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -203,6 +206,49 @@ Flows = list[FlowSteps]
 Entries = list[Entry]
 
 
+class Sight(Protocol):
+    """What is stored as of one moment: event `seq`. What others commit meanwhile is not in it.
+
+    `rewritten` is another number whenever something has changed that no event tells of: records
+    that got a field, events and flows that were forgotten, the data of a component. Changes of
+    flows and steps are counted by nothing: those that had not ended must be looked at again.
+    """
+
+    @property
+    def seq(self) -> int:
+        """The seq of the journal's last event."""
+        ...
+
+    @property
+    def rewritten(self) -> int:
+        """See above; counted as long as the process lives."""
+        ...
+
+    def entries(self, after: int) -> Iterator[Entry]:
+        """The journal after a seq, in order."""
+        ...
+
+    def record(self, model: str, id: str) -> Record | None:
+        """One record, None when there is none."""
+        ...
+
+    def records(self, model: str) -> Iterator[Record]:
+        """All records of a model."""
+        ...
+
+    def flow(self, id: str) -> FlowSteps | None:
+        """One flow with its steps by number, None when there is none."""
+        ...
+
+    def open_flows(self) -> Sequence[str]:
+        """The ids of the flows whose state is in OPEN_FLOWS."""
+        ...
+
+    def flows(self, after: str) -> Iterator[FlowSteps]:
+        """The flows with an id above `after`, by id."""
+        ...
+
+
 class Store(Protocol):
     """What commits: records, events, flows, answers and deployments together.
 
@@ -384,6 +430,37 @@ class Store(Protocol):
         Commits go on meanwhile. Raises ConflictError when `target` exists or nothing is on disk.
         """
         ...
+
+    async def look(self, question: Callable[[Sight], T]) -> T:
+        """What `question` answers of all that is stored as of one moment, off the loop.
+
+        The sight is good until it returns. Commits go on meanwhile, so it should take seconds at
+        most: a store may have to keep what they replace for as long.
+        """
+        ...
+
+
+class Analyst(Protocol):
+    """Answers questions in SQL over a store. Called on the host's loop, which it never blocks."""
+
+    async def ask(
+        self,
+        registry: Registry,
+        text: str,
+        params: Mapping[str, Any],
+        *,
+        max_rows: int,
+        timeout: float,
+    ) -> Any:
+        """The answer to one SELECT over the models of `registry`, the journal and the flows.
+
+        `params` are bound by name. It has `columns`, `rows`, `seq`, `relation`, `df()` and
+        `arrow()`. Raises SqlError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
 
 
 class Cipher(Protocol):

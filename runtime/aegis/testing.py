@@ -17,7 +17,7 @@ from aegis.core.keep import Keep
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
 from aegis.engine.host import Host
-from aegis.protocols import Store
+from aegis.protocols import Analyst, Store
 
 
 class EagerClock(SystemClock):
@@ -68,9 +68,16 @@ async def memory_host(
         cipher=AesCipher(random_key()) if recordings else None,
         defaults=defaults,
         keep=keep,
+        analyst=_analyst,
     )
     async with host:
         yield host
+
+
+def _analyst(store: Store) -> Analyst:
+    from aegis.adapters.analyst.duckdb import DuckAnalyst
+
+    return DuckAnalyst(store)
 
 
 def load(text: str, name: str = "sample", version: str = "1.0.0") -> Revision:

@@ -26,6 +26,7 @@ from tests.bench import (
     query,
     reload,
     resume,
+    sql,
     start,
 )
 from tests.bench.figure import Figure, table
@@ -47,6 +48,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "resume": resume.measure,
     "memory": memory.measure,
     "graph": graph.measure,
+    "sql": sql.measure,
     "browser": browser.measure,
 }
 

@@ -1,6 +1,8 @@
 """What every store must do: inherit StoreContract and give it a `store` fixture."""
 
+import asyncio
 import json
+import threading
 from decimal import Decimal
 
 import msgspec
@@ -878,3 +880,67 @@ class StoreContract:
         await store.commit(Commit(puts=[Put(record("1", 2, total="9", name="x"), 1)]))
         await store.commit(Commit(drops=[Drop("shop.Item", "5", 1)]))
         assert await pages(store, query) == [["1", "2", "4", "0"], ["3"]]
+
+    async def test_who_looks_sees_one_moment_whatever_is_committed_meanwhile(self, store):
+        steps = [step("a", 1), step("a", 2)]
+        await store.commit(
+            Commit(
+                puts=[Put(record("r", name="old"), 0)],
+                events=[entry("1", subject="r")],
+                flows=[flow("a"), flow("b", state=FlowState.COMPLETED)],
+                steps=steps,
+            )
+        )
+        looking, changed = threading.Event(), threading.Event()
+
+        def question(sight):
+            looking.set()
+            assert changed.wait(10)
+            return (
+                (sight.seq, [e.id for e in sight.entries(0)], list(sight.entries(sight.seq))),
+                ([r.doc for r in sight.records("shop.Item")], sight.record("shop.Item", "r").doc),
+                (sight.record("shop.Item", "s"), sight.open_flows(), sight.flow("c")),
+                [(f.id, f.state, [s.n for s in steps]) for f, steps in sight.flows("")],
+                [f.id for f, _ in sight.flows("a")],
+                sight.flow("a")[1],
+            )
+
+        seen = asyncio.ensure_future(store.look(question))
+        await asyncio.to_thread(looking.wait, 10)
+        await store.commit(
+            Commit(
+                puts=[Put(record("r", 2, name="new"), 1), Put(record("s"), 0)],
+                events=[entry("2", subject="r")],
+                flows=[flow("a", state=FlowState.COMPLETED), flow("c")],
+            )
+        )
+        changed.set()
+        old = record("r", name="old").doc
+        assert await seen == (
+            (1, ["1"], []),
+            ([old], old),
+            (None, ["a"], None),
+            [("a", FlowState.RUNNING, [1, 2]), ("b", FlowState.COMPLETED, [])],
+            ["b"],
+            steps,
+        )
+        assert await store.look(lambda sight: (sight.seq, sight.open_flows())) == (2, ["c"])
+
+    async def test_what_no_event_tells_of_is_counted(self, store):
+        async def rewritten():
+            return await store.look(lambda sight: sight.rewritten)
+
+        await store.commit(new("r"))
+        last = await rewritten()
+        await store.commit(Commit(events=[entry("1"), entry("2")], flows=[flow("a")]))
+        assert await rewritten() == last
+        nothing = Kept(frozenset(), frozenset())
+        for change in (
+            lambda: store.commit(Commit(fills=[Fill("shop.Item", "more", b"1")])),
+            lambda: store.forget_events(0, 2, nothing, 10),
+            lambda: store.forget_flows("", NOW, nothing, 10),
+            lambda: store.clear("shop"),
+        ):
+            await change()
+            assert await rewritten() != last
+            last = await rewritten()

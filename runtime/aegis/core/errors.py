@@ -44,6 +44,15 @@ class BadRequestError(AegisError):
     title = "Bad request"
 
 
+class SqlError(BadRequestError):
+    """A question in SQL that cannot be answered: a mistake in it, or a limit that it reached.
+
+    `fields` have the `line` and `column` of the mistake, from 1, where DuckDB tells them.
+    """
+
+    title = "SQL refused"
+
+
 class UnauthorizedError(AegisError):
     """No token, or a wrong one."""
 

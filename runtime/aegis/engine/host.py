@@ -48,7 +48,7 @@ from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
-from aegis.protocols import Cipher, Clock, Failed, Loader, Store
+from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -106,6 +106,7 @@ class Host:
         cipher: Cipher | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
+        analyst: Callable[[Store], Analyst] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -130,6 +131,8 @@ class Host:
             scratch=scratch,
         )
         self._starting: set[str] = set()
+        self._make_analyst = analyst
+        self._analyst: Analyst | None = None
 
     @property
     def monitor(self) -> Monitor:
@@ -187,6 +190,8 @@ class Host:
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
+        if self._analyst is not None:
+            await self._analyst.close()
         await self._deploys.close()
 
     # Deploying
@@ -693,6 +698,28 @@ class Host:
                 raise NotFoundError(f"{type(of).__name__} {of.id!r} has no flow")
             id = flows[-1][0].id
         return await self._replays.replay(id, revision)
+
+    # What is in it
+
+    async def sql(
+        self, text: str, /, *, max_rows: int = 1_000_000, timeout: float = 60.0, **params: Any
+    ) -> Any:
+        """The answer to one SELECT over models, journal and flows, as of its event `seq`.
+
+        A model is a table by its endpoint (`orders`), and as `orders."Order"`, with its fields and
+        `_revision`, `_created`, `_updated`; `events`, `flows` and `steps` are the others. `$name`
+        in the text stands for the parameter of that name. The answer has `columns`, `rows()`,
+        `relation`, `df()` and `arrow()`; times are in UTC. Raises SqlError, also for more than
+        `max_rows` rows or `timeout` seconds.
+        """
+        self._deploys.check_open()
+        if self._analyst is None:
+            if self._make_analyst is None:
+                raise AegisError("this host has no analyst: it was built without one")
+            self._analyst = self._make_analyst(self.store)
+        return await self._analyst.ask(
+            self.engine.registry, text, params, max_rows=max_rows, timeout=timeout
+        )
 
     # What it looks like
 

@@ -7,14 +7,15 @@ import bisect
 import copy
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from aegis.adapters.storage.exporting import header, write
+from aegis.adapters.storage.sight import MemorySight
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
@@ -38,9 +39,12 @@ from aegis.protocols import (
     Old,
     Put,
     Recording,
+    Sight,
     Taken,
     Unclaimed,
 )
+
+T = TypeVar("T")
 
 
 class MemoryStore:
@@ -49,6 +53,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.commits = 0
         self.batches = 0
+        self._rewritten = 0  # see Sight
         self._is_open = False
         self._records: dict[str, dict[str, Record]] = {}
         self._journal: list[Entry] = []
@@ -130,6 +135,7 @@ class MemoryStore:
         return self._last
 
     def _fill(self, fill: Fill) -> None:
+        self._rewritten += 1
         records = self._records.get(fill.model, {})
         for id, record in records.items():
             fields = msgspec.json.decode(record.doc, type=dict[str, msgspec.Raw])
@@ -201,6 +207,7 @@ class MemoryStore:
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         self._require_open()
+        self._rewritten += 1
         known = {*self._records, *self._schemas, *(flow.model for flow in self._flows.values())}
         models = [model for model in known if model.startswith(f"{component}.")]
         for flow in list(self._flows.values()):
@@ -332,6 +339,7 @@ class MemoryStore:
 
     async def forget_events(self, after: int, until: int, kept: Kept, limit: int) -> int:
         """Look at up to `limit` events after a seq and up to another, drop those not `kept`."""
+        self._rewritten += 1
         begin, end = self._place(after), self._place(min(until, self._last - 1))
         looked = self._journal[begin : min(end, begin + limit)]
         left = [e for e in looked if e.id in kept.events or e.flow in kept.flows]
@@ -342,6 +350,7 @@ class MemoryStore:
 
     async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
         """Look at up to `limit` flows after an id, drop those not `kept` that ended `before`."""
+        self._rewritten += 1
         ids = heapq.nsmallest(limit, (id for id in self._flows if id > after))
         for id in ids:
             flow = self._flows[id]
@@ -391,6 +400,18 @@ class MemoryStore:
         """The text of a revision."""
         self._require_open()
         return self._sources.get(digest)
+
+    async def look(self, question: Callable[[Sight], T]) -> T:
+        """What `question` answers of a copy of the dicts; what is in them never changes."""
+        self._require_open()
+        sight = MemorySight(
+            self._last,
+            self._rewritten,
+            self._journal.copy(),
+            {model: records.copy() for model, records in self._records.items()},
+            {id: (flow, self._steps.get(id, {}).copy()) for id, flow in self._flows.items()},
+        )
+        return await asyncio.to_thread(question, sight)
 
     async def schema(self, model: str) -> bytes | None:
         """The schema that the stored records of `model` have."""

@@ -22,6 +22,7 @@ from aegis.adapters.storage import backup, forgetting, selection, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
+from aegis.adapters.storage.sight import SqliteSight
 from aegis.adapters.storage.snapshot import NAME, export
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
@@ -50,6 +51,7 @@ from aegis.protocols import (
     Kept,
     Old,
     Recording,
+    Sight,
     Unclaimed,
 )
 
@@ -100,6 +102,7 @@ class SqliteStore:
     def __init__(self, directory: Path, *, busy_timeout: float = 5.0) -> None:
         self.commits = 0
         self.batches = 0
+        self._rewritten = 0  # of the writer, see Sight: counted before and after each such change
         self._path = directory / NAME
         self._busy_timeout = busy_timeout
         self._lock = OwnerLock(directory)
@@ -162,7 +165,7 @@ class SqliteStore:
 
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
-        return await self._run(lambda: self._clear(component))
+        return await self._run(lambda: self._clear(component), rewrites=True)
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
         """Have these indexes on the records of a component's models, by model, and no others.
@@ -182,15 +185,20 @@ class SqliteStore:
             last = min(until, self._seq - 1)
             return forgetting.events(self._writer, after, last, kept, limit) or until
 
-        return await self._run(errand)
+        return await self._run(errand, rewrites=True)
 
     async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
         """Look at up to `limit` flows after an id, drop those not `kept` that ended `before`."""
-        return await self._run(lambda: forgetting.flows(self._writer, after, before, kept, limit))
+        return await self._run(
+            lambda: forgetting.flows(self._writer, after, before, kept, limit), rewrites=True
+        )
 
-    async def _run(self, errand: Callable[[], T]) -> T:
-        """What `errand` gives, run by the writer in its turn, in a transaction."""
-        found: T = await self._submit(Commit(), errand)
+    async def _run(self, errand: Callable[[], T], *, rewrites: bool = False) -> T:
+        """What `errand` gives, run by the writer in its turn, in a transaction.
+
+        One that `rewrites` changes what no event tells of.
+        """
+        found: T = await self._submit(Commit(), errand, rewrites=rewrites)
         return found
 
     async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
@@ -232,7 +240,11 @@ class SqliteStore:
             self._looking = self._loop.create_task(look())
 
     def _submit(
-        self, commit: Commit, errand: Callable[[], Any] | None = None
+        self,
+        commit: Commit,
+        errand: Callable[[], Any] | None = None,
+        *,
+        rewrites: bool = False,
     ) -> asyncio.Future[Any]:
         """Put in line for the writer; errors are told by the future, never raised here."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -241,7 +253,8 @@ class SqliteStore:
                 raise self._closed()
             if self._broken is not None:
                 raise self._broken
-            self._waiting.append(Work(commit, future, errand))
+            rewrites = rewrites or bool(commit.fills)
+            self._waiting.append(Work(commit, future, errand, rewrites=rewrites))
             if not self._is_busy:
                 self._is_busy = True
                 self._loop.call_soon(self._hand_over)
@@ -295,7 +308,10 @@ class SqliteStore:
         works: list[Work] = []
         try:
             while works := self._queue.get():
+                rewrites = any(work.rewrites for work in works)
+                self._rewritten += rewrites
                 outcomes = self._land(works)
+                self._rewritten += rewrites
                 self.batches += 1
                 self.commits += len(works)
                 self._tell(self._settle, works, outcomes, self._seq)
@@ -577,6 +593,32 @@ class SqliteStore:
         """The schema that the stored records of `model` have."""
         row = self._point(f"{tables.SCHEMAS.select} WHERE model = ?", model)
         return None if row is None else tables.SCHEMAS.checked(row)[-1]
+
+    async def look(self, question: Callable[[Sight], T]) -> T:
+        """What `question` answers of what one transaction sees."""
+
+        def ask(db: sqlite3.Connection) -> T:
+            try:
+                return question(self._sight(db))
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+        return await self._scan(ask)
+
+    def _sight(self, db: sqlite3.Connection) -> SqliteSight:
+        """What is stored now, and how often it was rewritten until then.
+
+        The writer may be at that: when the number stayed the same meanwhile it is that of the
+        transaction, or will be another one soon.
+        """
+        while True:
+            rewritten = self._rewritten
+            db.execute("BEGIN")
+            sight = SqliteSight(db, rewritten)
+            if self._rewritten == rewritten:
+                return sight
+            db.execute("ROLLBACK")
 
     async def _documents(
         self, table: Table, type: type[T], sql: str, *key: str | int

@@ -247,13 +247,19 @@ class Work:
     value that cannot be stored is told to its own caller.
     """
 
-    __slots__ = ("changes", "errand", "events", "future", "upserts")
+    __slots__ = ("changes", "errand", "events", "future", "rewrites", "upserts")
 
     def __init__(
-        self, commit: Commit, future: asyncio.Future[Any], errand: Callable[[], Any] | None = None
+        self,
+        commit: Commit,
+        future: asyncio.Future[Any],
+        errand: Callable[[], Any] | None = None,
+        *,
+        rewrites: bool = False,
     ) -> None:
         self.future = future
         self.errand = errand
+        self.rewrites = rewrites
         self.changes: list[tuple[Key, int, Row | None]] = [
             (
                 (r.model, r.id),

@@ -1,0 +1,1 @@
+"""Answers questions in SQL over all that is stored."""
