@@ -6,6 +6,7 @@ is live, so every frontend shows the same.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aegis.core.event import Event
     from aegis.engine.host import Host
 
+ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 SHOWN = 300  # lines of a table
 HEAVY = 400_000  # a larger picture makes a notebook too large to open
 
@@ -93,11 +95,17 @@ def _row(branch: str, line: Line) -> list[str]:
     return [
         f'<span style="white-space:nowrap">{tree}{name}{place}</span>',
         cell(line.made, 80),
-        f"<code>{cell(line.about or '')}</code>",
+        _brief(line.about or ""),
         cell(line.carried),
         cell(line.error or "", 160),
         f'<span title="{cell(line.time)}">{cell(line.time[11:23])}</span>',
     ]
+
+
+def _brief(text: str) -> str:
+    """Text with the ends of ids that the host made, whose beginnings are times: the whole on top."""
+    said = cell(ID.sub(lambda id: f"\u2026{id[0][-8:]}", text), 80)
+    return f'<span title="{cell(text)}">{said}</span>' if ID.search(text) else said
 
 
 class PastView(Still):
@@ -185,7 +193,7 @@ def _pairs(title: str, pairs: tuple[Pair, ...]) -> str:
         sides = [told(pair.then), told(pair.now)]
         rows.append(
             [
-                f'<span style="{style}">{sign} {cell(pair.name, 80)}</span>',
+                f'<span style="{style}">{sign} {_brief(pair.name)}</span>',
                 *(f'<span style="{style}">{cell(side, 160)}</span>' for side in sides),
             ]
         )
