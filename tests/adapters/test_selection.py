@@ -4,8 +4,8 @@ import pytest
 
 from aegis.adapters.storage import lock, selection, sqlite
 from aegis.adapters.storage.sqlite import SqliteStore
-from aegis.core.clause import Reading
 from aegis.core.query import Query
+from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.protocols import Commit, Drop, Put
 from aegis.testing import memory_host
