@@ -4,8 +4,8 @@ import pytest
 
 from aegis.adapters.storage import lock, selection, sqlite
 from aegis.adapters.storage.sqlite import SqliteStore
-from aegis.core.clause import Reading
 from aegis.core.query import Query
+from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.protocols import Commit, Drop, Put
 from aegis.testing import memory_host
@@ -26,8 +26,9 @@ async def indexed(store, *spelled):
     await store.index("m", {"m.Thing": [COLUMNS.sort(one) for one in spelled]})
 
 
-def plan(store, *, sort=None, **fields):
-    query = Query(where=Reading(COLUMNS).where((), fields), sort=COLUMNS.sort(sort), limit=50)
+def plan(store, *, sort=None, after=None, **fields):
+    where = Reading(COLUMNS).where((), fields)
+    query = Query(where=where, sort=COLUMNS.sort(sort), limit=50, after=after)
     sql, bound = selection.statement("m.Thing", query)
     return [row[3] for row in store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", bound)]
 
@@ -63,6 +64,20 @@ async def test_a_query_is_looked_up_by_the_index_and_never_sorted(store, asked, 
 async def test_a_page_by_id_takes_no_index_and_is_not_sorted(store):
     await indexed(store, *INDEXES)
     assert plan(store) == ["SEARCH records USING PRIMARY KEY (model=?)"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "looked_up"),
+    [
+        ({"name": "a", "sort": "total", "after": (9.5, "x")}, "name,total (model=? AND <expr>=? AND <expr>>?)"),
+        ({"sort": "-_created", "after": ("2026", "x")}, "-_created (model=? AND created<?)"),
+        ({"sort": "at", "after": (5, "x")}, "at (model=? AND <expr>>?)"),
+    ],
+    ids=["total", "created", "at"],
+)  # fmt: skip
+async def test_the_next_page_begins_where_the_one_before_ended(store, asked, looked_up):
+    await indexed(store, *INDEXES)
+    assert plan(store, **asked) == [f"SEARCH records USING INDEX query m.Thing {looked_up}"]
 
 
 async def test_without_an_index_the_model_s_records_are_looked_through(store):

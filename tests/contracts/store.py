@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.clause import Reading
 from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.query import Every, Not, Query, Term, decode_cursor
+from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,

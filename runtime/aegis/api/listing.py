@@ -9,10 +9,11 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from aegis.api.request import Request
-from aegis.core.clause import MAX_DEPTH, Clause, Reading
+from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec
 from aegis.core.errors import BadRequestError
 from aegis.core.query import MAX_LIMIT, Query, read_cursor
+from aegis.core.reading import MAX_DEPTH, Reading
 
 DEFAULT_LIMIT = 100
 RESERVED = ("sort", "limit", "cursor", "token", "fields", "count", "where")

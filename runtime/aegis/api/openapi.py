@@ -12,10 +12,10 @@ import msgspec
 from aegis.api import failed, intake
 from aegis.api.listing import RESERVED
 from aegis.api.response import LINES
-from aegis.core.clause import OPERATORS
 from aegis.core.column import Column
 from aegis.core.component import ENCODER, CommandSpec, ModelSpec, PortSpec
 from aegis.core.query import MAX_LIMIT
+from aegis.core.reading import OPERATORS
 from aegis.core.registry import Registry
 
 PREFIX = "/aegis/api"

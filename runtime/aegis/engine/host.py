@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from aegis.core.clause import Clause, Reading
+from aegis.core.clause import Clause
 from aegis.core.component import ENCODER, ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
@@ -32,6 +32,7 @@ from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.past import Past
 from aegis.core.policy import Policy
 from aegis.core.query import Found, Query, read_cursor
+from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.core.replay import Replay
 from aegis.core.why import Why

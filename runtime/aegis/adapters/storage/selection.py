@@ -292,4 +292,11 @@ def _beyond(query: Query, keys: Sequence[str], after: tuple[Any, ...]) -> Sql:
         )
         sql = f"{later} OR ({k} IS ? AND ({sql}))"
         bound = (value, value, value, *bound)
+    first = _held(after[0])
+    if query.sort and first is not None:
+        # It follows from the rest, and unlike that an index can look it up. Null comes last there.
+        if not query.sort[0].descending:
+            return f"{keys[0]} >= ? AND ({sql})", (first, *bound)
+        if query.sort[0].path in _COLUMNS:
+            return f"{keys[0]} <= ? AND ({sql})", (first, *bound)
     return f"({sql})", bound

@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from aegis import all_of, any_of, not_
-from aegis.core.clause import MAX_DEPTH, MAX_TERMS, MAX_TEXT, MAX_VALUES, Reading
 from aegis.core.errors import BadRequestError
 from aegis.core.query import Every, Not, Some, Term
+from aegis.core.reading import MAX_DEPTH, MAX_TERMS, MAX_TEXT, MAX_VALUES, Reading
 from tests.contracts.asked import COLUMNS, Color
 
 
