@@ -12,6 +12,8 @@ from textwrap import dedent
 
 import pytest
 
+from aegis.adapters.analyst import mirror
+from aegis.adapters.analyst.columns import names_of, plain
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.errors import AegisError, SqlError
@@ -237,6 +239,42 @@ async def test_a_flow_that_goes_on_without_an_event_is_seen_to(new_store):
         assert found == expected
 
 
+async def test_a_name_that_sql_or_another_model_has_is_left_to_it(new_store):
+    def text(model, endpoint):
+        return f"from aegis import Model\nclass {model}(Model, endpoint={endpoint!r}):\n    n: int = 0\n"
+
+    async with opened(new_store) as host:
+        for name, model, endpoint in (
+            ("temp", "Event", "events"),
+            ("memory", "Order", "order"),
+            ("odd-one", "Select", "odd-ones"),
+        ):
+            await host.deploy(name, "1.0.0", text(model, endpoint))
+            await host.create(f"{name}.{model}", n=7)
+        for name in (
+            '"temp.Event"',
+            '"order"',
+            '"memory.Order"',
+            '"odd-ones"',
+            '"odd-one"."Select"',
+        ):
+            assert await rows(host, f"select n from {name}") == [(7,)]
+        assert await rows(host, "select count(*) from events") == [(3,)]
+        names = [plain(name) for ours in names_of(host.engine.registry).values() for name in ours]
+        for name in names:
+            assert await rows(host, f"select n from {name}") == [(7,)]
+
+
+async def test_many_changes_leave_no_deleted_rows_behind(shop, monkeypatch):
+    monkeypatch.setattr(mirror, "STALE", 20)
+    order = await shop.create("Order", note="kept")
+    for number in range(60):
+        order = await shop.update(order, number=number)
+        assert await rows(shop, "select number, note from orders") == [(number, "kept")]
+    stale = shop._analyst._mirror._stale
+    assert max(stale.values()) <= 21
+
+
 # --- what no event tells of ---------------------------------------------------------------------
 
 
@@ -434,6 +472,19 @@ async def test_more_rows_than_wanted_are_refused(shop):
     assert len(await shop.sql("from range(10)", max_rows=10)) == 10
     with pytest.raises(SqlError, match="more than 9 rows"):
         await shop.sql("from range(10)", max_rows=9)
+
+
+async def test_a_first_question_that_is_given_up_leaves_the_next_its_answer(shop):
+    for number in range(300):
+        await shop.create("Order", number=number)
+    for turns in range(12):
+        asked = asyncio.create_task(shop.sql("select count(*) from orders"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns / 1000)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert await rows(shop, "select count(*), sum(number) from orders") == [(300, 44850)]
 
 
 ENDLESS = "select sum(a.range * b.range) from range(10000000) a, range(10000000) b"
