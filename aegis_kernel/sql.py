@@ -44,7 +44,7 @@ class SqlTable:
         return f"{rows}, as of event {self.seq:,}" + (f"; {more:,} more" if more > 0 else "")
 
     def __repr__(self) -> str:
-        shown = [[short(str(value)) for value in row] for row in self.rows(ROWS)]
+        shown = [[short(" ".join(str(value).split())) for value in row] for row in self.rows(ROWS)]
         widths = [max(map(len, column)) for column in zip(self.columns, *shown, strict=True)]
         lines = (
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -451,11 +451,12 @@ class Analyst(Protocol):
         *,
         max_rows: int,
         timeout: float,
+        at: int | None = None,
     ) -> Any:
         """The answer to one SELECT over the models of `registry`, the journal and the flows.
 
-        `params` are bound by name. It has `columns`, `rows`, `seq`, `relation`, `df()` and
-        `arrow()`. Raises SqlError.
+        As of now, or of the event `at`: then without flows. `params` are bound by name. It has
+        `columns`, `rows()`, `seq`, `relation`, `df()` and `arrow()`. Raises SqlError.
         """
         ...
 

@@ -12,9 +12,11 @@ from textwrap import dedent
 
 import pytest
 
+from aegis.adapters.analyst import mirror
+from aegis.adapters.analyst.columns import names_of, plain
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
-from aegis.core.errors import AegisError, SqlError
+from aegis.core.errors import AegisError, ConflictError, InvalidError, SqlError
 from aegis.core.flow import FlowState
 from aegis.protocols import Kept
 from aegis.testing import memory_host
@@ -237,6 +239,42 @@ async def test_a_flow_that_goes_on_without_an_event_is_seen_to(new_store):
         assert found == expected
 
 
+async def test_a_name_that_sql_or_another_model_has_is_left_to_it(new_store):
+    def text(model, endpoint):
+        return f"from aegis import Model\nclass {model}(Model, endpoint={endpoint!r}):\n    n: int = 0\n"
+
+    async with opened(new_store) as host:
+        for name, model, endpoint in (
+            ("temp", "Event", "events"),
+            ("memory", "Order", "order"),
+            ("odd-one", "Select", "odd-ones"),
+        ):
+            await host.deploy(name, "1.0.0", text(model, endpoint))
+            await host.create(f"{name}.{model}", n=7)
+        for name in (
+            '"temp.Event"',
+            '"order"',
+            '"memory.Order"',
+            '"odd-ones"',
+            '"odd-one"."Select"',
+        ):
+            assert await rows(host, f"select n from {name}") == [(7,)]
+        assert await rows(host, "select count(*) from events") == [(3,)]
+        names = [plain(name) for ours in names_of(host.engine.registry).values() for name in ours]
+        for name in names:
+            assert await rows(host, f"select n from {name}") == [(7,)]
+
+
+async def test_many_changes_leave_no_deleted_rows_behind(shop, monkeypatch):
+    monkeypatch.setattr(mirror, "STALE", 20)
+    order = await shop.create("Order", note="kept")
+    for number in range(60):
+        order = await shop.update(order, number=number)
+        assert await rows(shop, "select number, note from orders") == [(number, "kept")]
+    stale = shop._analyst._mirror._stale
+    assert max(stale.values()) <= 21
+
+
 # --- what no event tells of ---------------------------------------------------------------------
 
 
@@ -293,6 +331,59 @@ async def test_what_an_earlier_run_stored_is_there(tmp_path):
         await host.create("Order", total="2.50")
     async with opened(store, ("shop", SHOP)) as host:
         assert await rows(host, "select sum(total) from orders") == [(Decimal("2.50"),)]
+
+
+# --- as it was ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_as_of_an_event_sql_says_what_it_said_then(shop, seed):
+    dice = random.Random(seed)
+    alive, said = [], {}
+    summed = 'select count(*), sum(total), max("when"), sum(_revision) from orders'
+    for _ in range(30):
+        match dice.choice(["create", "create", "update", "delete"]):
+            case "create":
+                total = Decimal(dice.randrange(1000)).scaleb(-dice.randrange(4))
+                when = f"2026-01-{dice.randrange(10, 29)}T10:00:00+02:00"
+                lines = [{"sku": "a", "price": "1.5"}]
+                alive.append(await shop.create("Order", total=total, when=when, lines=lines))
+            case "update" if alive:
+                at = dice.randrange(len(alive))
+                alive[at] = await shop.update(alive[at], total=alive[at].total + 1)
+            case "delete" if alive:
+                await shop.delete(alive.pop(dice.randrange(len(alive))))
+        if shop.store.last_seq():
+            answer = await shop.sql(summed)
+            said[answer.seq] = answer.rows()
+    for seq, then in said.items():
+        answer = await shop.sql(summed, at=seq)
+        assert (answer.seq, answer.rows()) == (seq, then)
+        assert (await shop.sql("select max(seq) from events", at=seq)).rows() == [(seq,)]
+    assert await rows(shop, summed) == [*said.values()][-1]
+
+
+async def test_as_of_an_event_there_are_no_flows(shop):
+    await shop.create("Order")
+    with pytest.raises(SqlError, match="flows does not exist"):
+        await shop.sql("from flows", at=1)
+
+
+@pytest.mark.parametrize("seq", [0, -1, 2])
+async def test_an_event_that_never_was_is_refused(shop, seq):
+    await shop.create("Order")
+    with pytest.raises(InvalidError, match=f"no event {seq}"):
+        await shop.sql("from orders", at=seq)
+
+
+async def test_a_journal_that_does_not_tell_all_is_not_taken_for_the_past(shop):
+    await shop.create("Order")
+    order = await shop.create("Order")
+    await shop.reset("shop")
+    with pytest.raises(ConflictError, match="is not what is stored"):
+        await shop.sql("from orders", at=1)
+    assert await rows(shop, "select count(*) from orders") == [(0,)]
+    assert order
 
 
 # --- one moment ---------------------------------------------------------------------------------
@@ -434,6 +525,19 @@ async def test_more_rows_than_wanted_are_refused(shop):
     assert len(await shop.sql("from range(10)", max_rows=10)) == 10
     with pytest.raises(SqlError, match="more than 9 rows"):
         await shop.sql("from range(10)", max_rows=9)
+
+
+async def test_a_first_question_that_is_given_up_leaves_the_next_its_answer(shop):
+    for number in range(300):
+        await shop.create("Order", number=number)
+    for turns in range(12):
+        asked = asyncio.create_task(shop.sql("select count(*) from orders"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns / 1000)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert await rows(shop, "select count(*), sum(number) from orders") == [(300, 44850)]
 
 
 ENDLESS = "select sum(a.range * b.range) from range(10000000) a, range(10000000) b"

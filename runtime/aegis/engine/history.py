@@ -43,7 +43,7 @@ async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
         known = True
         entries.append(entry)
         if entry.seq <= seq:
-            record = _folded(spec, record, event, entry)
+            record = folded(spec, record, event, entry)
     if not known:
         raise NotFoundError(f"the journal has no event of {spec.name} {id!r}")
     if record is None and not any(e.type in (spec.created, spec.imported) for e in entries):
@@ -85,7 +85,7 @@ def _too_old(spec: ModelSpec, id: str, first: Entry) -> NotFoundError:
     )
 
 
-def _folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -> Record | None:
+def folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -> Record | None:
     """The record after one more event. Raises NotFoundError when one before it is missing."""
     data = event.data
     if data.keys() == {"id", "revision"} and event.type == spec.deleted:

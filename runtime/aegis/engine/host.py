@@ -703,7 +703,14 @@ class Host:
     # What is in it
 
     async def sql(
-        self, text: str, /, *, max_rows: int = 1_000_000, timeout: float = 60.0, **params: Any
+        self,
+        text: str,
+        /,
+        *,
+        at: int | None = None,
+        max_rows: int = 1_000_000,
+        timeout: float = 60.0,
+        **params: Any,
     ) -> Any:
         """The answer to one SELECT over models, journal and flows, as of its event `seq`.
 
@@ -712,14 +719,24 @@ class Host:
         in the text stands for the parameter of that name. The answer has `columns`, `rows()`,
         `relation`, `df()` and `arrow()`; times are in UTC. Raises SqlError, also for more than
         `max_rows` rows or `timeout` seconds.
+
+        With `at`, the number of an event, models and events are as they were then, read back from
+        the whole journal, and there are no flows and steps. Raises InvalidError, NotFoundError and
+        ConflictError where the journal does not tell that.
         """
         self._deploys.check_open()
+        if at is not None and self.forgotten:
+            raise NotFoundError(
+                f"the journal may have lost events up to {self.forgotten}: it does not tell what "
+                f"was stored at event {at}",
+                hint="[keep] events_days says how long events are kept",
+            )
         if self._analyst is None:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
             self._analyst = self._make_analyst(self.store)
         return await self._analyst.ask(
-            self.engine.registry, text, params, max_rows=max_rows, timeout=timeout
+            self.engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at
         )
 
     # What it looks like

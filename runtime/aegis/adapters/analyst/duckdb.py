@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from aegis.adapters.analyst.columns import OWN, names_of, plain
-from aegis.adapters.analyst.mirror import Mirror
+from aegis.adapters.analyst.mirror import Mirror, Names
 from aegis.core.component import ModelSpec
 from aegis.core.errors import AegisError, ClosedError, SqlError, StoreError, closest
 from aegis.core.registry import Registry
@@ -109,17 +109,19 @@ class DuckAnalyst:
         *,
         max_rows: int,
         timeout: float,
+        at: int | None = None,
     ) -> Answer:
         """The answer to one SELECT. Raises SqlError.
 
-        `timeout` seconds are for the question itself, not for what it is about to be read.
+        `timeout` seconds are for the question itself, not for what it is about to be read. With
+        `at` the journal is read anew, up to that event, and there are no flows and steps.
         """
         question = wrapped(text, max_rows)
         names = names_of(registry)
         async with self._gate:
             if self._closed:
                 raise ClosedError("the host is closed")
-            cursor = await self._current(dict(registry.models), names)
+            cursor = await self._current(dict(registry.models), names, at)
         self._asked.add(cursor)
         try:
             async with asyncio.timeout(timeout):
@@ -158,23 +160,29 @@ class DuckAnalyst:
         self._pool.shutdown(wait=False)
 
     async def _current(
-        self, specs: Mapping[str, ModelSpec], names: Mapping[str, tuple[str, ...]]
+        self, specs: Mapping[str, ModelSpec], names: Names, at: int | None
     ) -> duckdb.DuckDBPyConnection:
-        """A cursor in a transaction that sees the mirror as of now."""
-        mirror = self._mirror = self._mirror or Mirror()
+        """A cursor in a transaction that sees the mirror as of now, or one made for `at`."""
+        if at is None:
+            mirror = self._mirror = self._mirror or Mirror()
+        else:
+            mirror = Mirror()
 
         def refresh(sight: Sight) -> None:
-            mirror.refresh(sight, specs, names)
+            if at is None:
+                mirror.refresh(sight, specs, names)
+            else:
+                mirror.become(sight, at, specs, names)
 
         try:
             await self._finished(self._store.look(refresh), mirror.halt)
             cursor = mirror.db.cursor()
             cursor.execute("BEGIN").execute("FROM aegis.point")  # it begins with what is read first
-        except duckdb.Error as error:
-            self._mirror = None
-            raise StoreError(f"what is stored cannot be made into tables: {error}") from error
-        except BaseException:
-            self._mirror = None
+        except BaseException as error:
+            if at is None:
+                self._mirror = None
+            if isinstance(error, duckdb.Error):
+                raise StoreError(f"what is stored cannot be made into tables: {error}") from error
             raise
         return cursor
 

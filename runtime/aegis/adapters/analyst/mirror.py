@@ -12,6 +12,7 @@ import duckdb
 import msgspec
 
 from aegis.adapters.analyst.columns import OWN, Column, columns_of, document, quoted
+from aegis.adapters.analyst.past import past
 from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import SqlError
 from aegis.core.event import decode_event
@@ -63,6 +64,7 @@ _STEPS = _columns(
 _ENDED = (FlowState.COMPLETED, FlowState.COMPENSATED)  # an undo that stopped may go on
 
 T = TypeVar("T")
+Names = Mapping[str, tuple[str, ...]]  # of a model's table, see `names_of`
 
 
 class Misfit(Exception):  # noqa: N818 -- no mistake of anybody's: a table is made anew
@@ -92,9 +94,7 @@ class Mirror:
         self._stale: dict[str, int] = {}
         self.db.execute("CREATE SCHEMA aegis; CREATE TABLE aegis.point AS SELECT 0::BIGINT AS seq")
 
-    def refresh(
-        self, sight: Sight, specs: Mapping[str, ModelSpec], names: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def refresh(self, sight: Sight, specs: Mapping[str, ModelSpec], names: Names) -> None:
         """Become what `sight` sees, for the models `specs` and what their tables are called."""
         self.db.execute("BEGIN")
         if self._rewritten != sight.rewritten:
@@ -117,6 +117,11 @@ class Mirror:
         self.db.execute("COMMIT")
         self._seq = sight.seq
         self._compact()
+
+    def become(self, sight: Sight, seq: int, specs: Mapping[str, ModelSpec], names: Names) -> None:
+        """Become what was stored as of event `seq`, once; without flows. See `past`."""
+        self.refresh(past(sight, seq, specs, self._check), specs, names)
+        self.db.execute("DROP TABLE flows; DROP TABLE steps")
 
     def halt(self) -> None:
         """Let a refresh under way end with an error."""
