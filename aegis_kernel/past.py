@@ -103,7 +103,7 @@ def _row(branch: str, line: Line) -> list[str]:
 
 
 def _brief(text: str) -> str:
-    """Text with only the ends of the host's ids, which begin with a time; a tooltip has them all."""
+    """Text with only the ends of the host's ids, which begin with a time; on top it is whole."""
     said = cell(ID.sub(lambda id: f"\u2026{id[0][-8:]}", text), 80)
     return f'<span title="{cell(text)}">{said}</span>' if ID.search(text) else said
 
