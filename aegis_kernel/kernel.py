@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import math
 import os
@@ -99,6 +100,7 @@ class AegisKernel(IPythonKernel):
         self.notebook.start(
             port=self.port, data=self.data_dir, ephemeral=self.ephemeral, token=self.token
         )
+        gc.enable()  # see __main__
 
     async def do_shutdown(  # pyright: ignore[reportIncompatibleMethodOverride] -- it is awaited
         self,
