@@ -7,7 +7,7 @@ import pytest
 
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
-from aegis.core.errors import ComponentError, ConflictError, InvalidError, NotFoundError
+from aegis.core.errors import BusyError, ComponentError, ConflictError, InvalidError, NotFoundError
 from aegis.core.flow import FlowState, StepState
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import Desk, quiet, states, until
@@ -443,3 +443,16 @@ async def test_a_step_that_pauses_names_the_version_that_will_take_it_before_the
         await until(lambda: clock.sleeping)
         clock.advance(5)
         await asked(host, order, "pick")
+
+
+async def test_no_more_answers_are_kept_than_there_is_room_for(shop, monkeypatch):
+    monkeypatch.setattr("aegis.engine.answers.MOST", 2)
+    for number in range(2):
+        await shop.publish("warehouse.picked", order_id=f"o{number}", address="Mill Lane")
+    with pytest.raises(BusyError, match="which is the limit"):
+        await shop.publish("warehouse.picked", key="3", order_id="o3", address="Mill Lane")
+    order = await shop.create("Order", id="o1")
+    await asked(shop, order, "track")
+    # There is room again, and what was refused was not taken for known.
+    await shop.publish("warehouse.picked", key="3", order_id="o3", address="Mill Lane")
+    assert len(await shop.store.unclaimed()) == 2

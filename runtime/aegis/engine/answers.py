@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aegis.core.errors import NotFoundError, StoreError
+from aegis.core.errors import BusyError, NotFoundError, StoreError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.registry import Registry
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from aegis.engine.flows import Flows
 
 PREFIX = "answer:"
+# So many answers from outside are kept at most; who tells more is asked to come again.
+MOST = 10_000
 
 _log = logging.getLogger("aegis.host")
 
@@ -59,6 +61,8 @@ class Answers:
             run, step = found
             if run.flow.state is FlowState.RUNNING:
                 return run, self._give(draft, run, step, event)
+        if event.revision is None and self.waits.kept >= MOST:
+            raise BusyError(f"{MOST} answers wait for somebody to claim them, which is the limit")
         draft.commit.unclaimed.append(Unclaimed(event.id, event.type, draft.now))
         draft.after.append(functools.partial(self._kept, event, draft.now))
         return None, event

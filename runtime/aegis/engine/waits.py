@@ -74,6 +74,11 @@ class Waits:
 
     # Answers that came before anybody waited for them
 
+    @property
+    def kept(self) -> int:
+        """How many answers nobody has claimed."""
+        return sum(map(len, self._unclaimed.values()))
+
     def keep(self, event: Event) -> None:
         """Keep an answer that no step waits for yet."""
         self._unclaimed.setdefault(event.type, {})[event.id] = event
