@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -21,7 +22,6 @@ from aegis.core.component import Call, ModelSpec
 from aegis.core.errors import BusyError, ClosedError, InvalidError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
 from aegis.core.query import MAX_LIMIT, read_cursor
-from aegis.core.record import Record
 from aegis.engine.engine import Engine
 from aegis.engine.history import record_of
 from aegis.engine.host import Host
@@ -59,17 +59,18 @@ class Records:
     def get(self, request: Request, endpoint: str, id: str) -> Response | Awaitable[Response]:
         """One record, or 304 when the caller has it; with `at` as it was then."""
         engine = self._host.engine
+        spec = self._model(engine, endpoint)
         if "at=" in request.query and "at" in (given := dict(request.parameters())):
-            return self._past(self._model(engine, endpoint), id, given)
-        record = engine.get(self._model(engine, endpoint), id)
+            return self._past(spec, id, given)
+        record = engine.get(spec, id)
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
-        return record_response(record)
+        return record_response(spec, record)
 
     async def _past(self, spec: ModelSpec, id: str, given: Mapping[str, str]) -> Response:
         """A record as of a number of the journal; without an ETag: nothing can be changed there."""
         past = await self._host.at(read_number(given, "at", 0, LAST_SEQ), id, spec.key)
-        return Response(200, (JSON,), record_of(past, spec).representation())
+        return Response(200, (JSON,), spec.shown(record_of(past, spec)))
 
     async def list(self, request: Request, endpoint: str) -> Response:
         """A page of records, or a line for each of all there are."""
@@ -83,7 +84,7 @@ class Records:
             )
         asked = read_query(spec, parameters)
         page = await engine.list(spec, asked.query)
-        items = b",".join([_shown(record, asked.fields) for record in page.items])
+        items = b",".join([spec.shown(record, asked.fields) for record in page.items])
         body = b'{"items":[%b],"next":%b' % (items, msgspec.json.encode(page.next))
         if asked.count:
             body += b',"count":%d' % await engine.count(spec, asked.query.where)
@@ -109,7 +110,7 @@ class Records:
             page = await engine.list(spec, query)
             if hurried.is_set():
                 raise ClosedError("nobody takes the rest of the records")
-            piece = b"".join([_shown(record, asked.fields) + b"\n" for record in page.items])
+            piece = b"".join([spec.shown(record, asked.fields) + b"\n" for record in page.items])
             if piece:
                 yield piece
             if page.next is None:
@@ -127,7 +128,7 @@ class Records:
         def respond(outcome: Outcome) -> Response:
             id = "" if outcome.record is None else outcome.record.id
             place = f"{self._prefix}/models/{quote(endpoint, safe='')}/{quote(id, safe='')}"
-            return _changed(outcome, ("Location", place), status=201)
+            return _changed(spec, outcome, ("Location", place), status=201)
 
         return await self._do(
             request,
@@ -144,7 +145,7 @@ class Records:
         changes = decode(request, spec.patch_decoder, _fields(spec.patch))
         revision = expected(request.headers, spec, engine.get(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
-        return await self._settled(request, engine, spec, _changed(outcome))
+        return await self._settled(request, engine, spec, _changed(spec, outcome))
 
     async def delete(self, request: Request, endpoint: str, id: str) -> Response:
         """The end of a record: 204."""
@@ -165,7 +166,7 @@ class Records:
             engine,
             spec,
             lambda answering: engine.command(spec, id, command, arguments, answering=answering),
-            _changed,
+            partial(_changed, spec),
         )
 
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
@@ -179,7 +180,7 @@ class Records:
             engine,
             spec,
             lambda answering: engine.run(spec, id, port, arguments, answering=answering),
-            _changed,
+            partial(_changed, spec),
         )
 
     async def flows(self, request: Request, endpoint: str, id: str) -> Response:
@@ -237,11 +238,7 @@ class Records:
             record = engine.get(spec, flow.record)
         except NotFoundError:
             return response.adding(*kept[-2:])
-        return record_response(record, *kept, status=response.status)
-
-
-def _shown(record: Record, fields: tuple[str, ...] | None) -> bytes:
-    return record.representation() if fields is None else record.only(fields)
+        return record_response(spec, record, *kept, status=response.status)
 
 
 def flow_document(flow: Flow, steps: Sequence[Step]) -> dict[str, Any]:
@@ -261,12 +258,14 @@ def _named(known: Mapping[str, T], name: str, kind: str) -> T:
     return found
 
 
-def _changed(outcome: Outcome, *headers: tuple[str, str], status: int = 200) -> Response:
+def _changed(
+    spec: ModelSpec, outcome: Outcome, *headers: tuple[str, str], status: int = 200
+) -> Response:
     """What a write answers: the record as it is now, and the flow that it set off."""
     known: Headers = headers if outcome.flow is None else (*headers, (FLOW, outcome.flow))
     if outcome.record is None:
         return Response(204, known)
-    return record_response(outcome.record, *known, status=status)
+    return record_response(spec, outcome.record, *known, status=status)
 
 
 def _fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.component import ModelSpec
 from aegis.core.errors import AegisError, BusyError, MethodNotAllowedError, UnauthorizedError
 from aegis.core.record import Record
 
@@ -55,9 +56,11 @@ def json_response(value: Any, *headers: tuple[str, str], status: int = 200) -> R
     return Response(status, (JSON, *headers), _ENCODER.encode(value))
 
 
-def record_response(record: Record, *headers: tuple[str, str], status: int = 200) -> Response:
+def record_response(
+    spec: ModelSpec, record: Record, *headers: tuple[str, str], status: int = 200
+) -> Response:
     """A record with its revision as ETag."""
-    return Response(status, (JSON, ("ETag", record.etag), *headers), record.representation())
+    return Response(status, (JSON, ("ETag", record.etag), *headers), spec.shown(record))
 
 
 def problem_response(error: AegisError) -> Response:

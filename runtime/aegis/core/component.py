@@ -297,6 +297,10 @@ class ModelSpec:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise damaged(record, error) from error
 
+    def shown(self, record: Record, names: tuple[str, ...] | None = None) -> bytes:
+        """A record as JSON that leaves the host: whole with `_meta`, or only `names` of it."""
+        return record.representation() if names is None else record.only(names)
+
     @cached_property
     def check(self) -> Check | None:
         """Checks the bounds of a record's value."""
