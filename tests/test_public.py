@@ -5,6 +5,7 @@ import aegis
 
 def test_the_author_s_names_are_exactly_these():
     assert sorted(aegis.__all__) == [
+        "Clause",
         "Event",
         "Host",
         "Meta",
@@ -25,6 +26,7 @@ def test_the_author_s_names_are_exactly_these():
         "not_",
         "on",
         "port",
+        "relation",
         "service",
         "waiting",
     ]

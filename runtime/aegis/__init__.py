@@ -5,7 +5,7 @@ These are the names that a component's author writes with.
 
 from typing import TYPE_CHECKING, Any
 
-from aegis.core.clause import all_of, any_of, not_
+from aegis.core.clause import Clause, all_of, any_of, not_
 from aegis.core.constraint import Meta
 from aegis.core.errors import Refused
 from aegis.core.event import Event, event
@@ -23,6 +23,7 @@ from aegis.core.port import (
     waiting,
 )
 from aegis.engine.context import emit, idempotency_key, log
+from aegis.engine.relation import relation
 
 if TYPE_CHECKING:
     from aegis.engine.host import Host
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Clause",
     "Event",
     "Host",
     "Meta",
@@ -50,6 +52,7 @@ __all__ = [
     "not_",
     "on",
     "port",
+    "relation",
     "service",
     "waiting",
 ]

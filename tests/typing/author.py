@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Annotated, Protocol, assert_type
 
 from aegis import (
+    Clause,
     Event,
     Meta,
     Model,
@@ -11,6 +12,7 @@ from aegis import (
     Secret,
     Waiting,
     adapter,
+    all_of,
     blocking,
     command,
     config,
@@ -20,6 +22,7 @@ from aegis import (
     log,
     on,
     port,
+    relation,
     service,
     waiting,
 )
@@ -166,3 +169,31 @@ async def a_unit_test_of_it() -> None:
     assert_type(await Sandbox().authorize("1", Decimal(1)), str)
     assert_type(Wall().color, str)
     order.count()
+
+
+class Person(Protocol):  # what is needed of another component's model
+    name: str
+
+
+class Purchase(Model):
+    customer_id: str
+    tag_ids: list[str] = []
+
+    customer = relation("customers.Customer", Person, via="customer_id")
+    lines = relation(Order, by="customer_id")
+    last = relation(Order, by="customer_id", many=False)
+    tags = relation("Tag", via="tag_ids", many=True, on_delete="clear")
+
+    @relation(Order)
+    def dear(self) -> Clause:
+        return all_of(total__ge=100)
+
+    @command
+    async def follow(self) -> "Purchase":
+        assert_type((await self.customer()).name, str)
+        assert_type(await self.lines(status="PENDING", sort="-total"), list[Order])
+        assert_type(await self.last(), Order | None)
+        assert_type(await self.lines.create(total=Decimal(1)), Order)
+        assert_type(await self.dear(), list[Order])
+        assert_type(await self.dear.count(), int)
+        return self

@@ -19,6 +19,7 @@ from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
 from aegis.core.record import Record, damaged
+from aegis.core.relation import RelationSpec
 from aegis.core.schedule import Schedule
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
@@ -224,6 +225,7 @@ class ModelSpec:
     commands: Mapping[str, CommandSpec]
     create: type[msgspec.Struct]
     patch: type[msgspec.Struct]
+    relations: Mapping[str, RelationSpec] = field(default_factory=lambda: MappingProxyType({}))
     last_wins: bool = False
     indexes: tuple[Index, ...] = ()
     doc: str = ""
@@ -279,6 +281,11 @@ class ModelSpec:
     def fields(self) -> tuple[str, ...]:
         """The names of the author's fields, id first."""
         return tuple(item.encode_name for item in msgspec.structs.fields(self.cls))
+
+    @cached_property
+    def points(self) -> tuple[RelationSpec, ...]:
+        """The relations whose ids are in a field of its own."""
+        return tuple(one for one in self.relations.values() if one.via is not None)
 
     @cached_property
     def columns(self) -> Columns:

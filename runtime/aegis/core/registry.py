@@ -11,6 +11,7 @@ from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
 from aegis.core.policy import Policy
+from aegis.core.relation import Pointer, RelationSpec, clearable, place, viewed
 from aegis.core.schedule import FIRED
 
 
@@ -151,6 +152,32 @@ class Registry:
             return ()
         return tuple(consumer for consumer in self.consumers(name) if consumer.port.join)
 
+    @cached_property
+    def _pointers(self) -> Mapping[str, tuple[Pointer, ...]]:
+        said: dict[str, dict[tuple[str, str], list[RelationSpec]]] = {}
+        for model in self.models.values():
+            for one in model.relations.values():
+                if one.via is not None:
+                    said.setdefault(one.target, {}).setdefault((model.key, one.via), []).append(one)
+                elif one.by is not None:
+                    said.setdefault(model.key, {}).setdefault((one.target, one.by), []).append(one)
+        return {
+            key: tuple(
+                Pointer(
+                    model=self.models[model],
+                    path=path,
+                    on_delete=next((o.on_delete for o in ones if o.on_delete), "refuse"),
+                )
+                for (model, path), ones in fields.items()
+                if model in self.models
+            )
+            for key, fields in said.items()
+        }
+
+    def pointers(self, key: str) -> tuple[Pointer, ...]:
+        """The fields of live models that name records of the model `key`."""
+        return self._pointers.get(key, ())
+
     def candidates(self, revision: Revision, protocol: type) -> tuple[Part, ...]:
         """The parts of `revision` that do `protocol`."""
         return tuple(part for part in revision.parts if protocol in part.protocols)
@@ -190,6 +217,7 @@ class Registry:
         found += self._binding_problems(revision)
         found += self._event_problems(revision)
         found += self._cycle_problems(revision)
+        found += self._relation_problems(revision)
         return found
 
     def warnings(self) -> list[str]:
@@ -296,6 +324,34 @@ class Registry:
                             f"the event's data that holds the id of the {model.name}"
                         )
 
+    def _relation_problems(self, revision: Revision) -> Iterator[str]:
+        """What is wrong with its relations, and with those that others have to its models."""
+        for live in self.live.values():
+            for model in live.models:
+                for one in model.relations.values():
+                    if revision.name in (live.name, one.component):
+                        yield from self._related_problems(model, one)
+
+    def _related_problems(self, model: ModelSpec, one: RelationSpec) -> Iterator[str]:
+        where = f"{model.key}.{one.name}"
+        target = self.models.get(one.target)
+        if target is None:
+            # A component that is not there may come later, and those that are need each other.
+            if one.component in self.live:
+                hint = closest(one.target, self.models)
+                yield f"{where} relates to {one.target}, which is no model" + _so(hint)
+            return
+        if one.by is not None and place(target.cls, one.by) is None:
+            hint = closest(one.by, target.fields)
+            yield f"{where}: {target.key} has no field {one.by!r} that could hold an id" + _so(hint)
+        clears = one.on_delete == "clear"
+        if clears and one.by is not None and not clearable(target.cls, one.by):
+            yield f"{where}: on_delete='clear' needs {target.key}.{one.by} to be able to be None"
+        for name in viewed(one.view):
+            if name not in target.fields:
+                hint = closest(name, target.fields)
+                yield f"{where} looks at {name!r}, which {target.key} does not have" + _so(hint)
+
     def _cycle_problems(self, revision: Revision) -> Iterator[str]:
         follows = {
             f"{model.key}.{port.name}": list(self._set_off(model, port))
@@ -320,6 +376,10 @@ class Registry:
                 consumer.model is model or consumer.port.by is not None
             ):
                 yield f"{consumer.model.key}.{consumer.port.name}"
+
+
+def _so(hint: str | None) -> str:
+    return "" if hint is None else f": {hint}"
 
 
 def _alike(one: str, other: str) -> bool:

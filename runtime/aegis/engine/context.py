@@ -28,7 +28,8 @@ SOURCE: ContextVar[str] = ContextVar("aegis_source", default=CELL)
 Outlet = Callable[[Any, str], Callable[[], None]]
 
 
-def _work(verb: str) -> Work:
+def current(verb: str) -> Work:
+    """The unit of work under way. Raises AegisError outside of one."""
     work = WORK.get()
     if work is None:
         raise AegisError(
@@ -44,7 +45,7 @@ def emit(name: str, subject: str | None = None, /, **data: Any) -> None:
     `name` is of the form `noun.verbed`; `subject` is the record under way unless given.
     """
     said = event(name, subject, **data)
-    work = _work("emit()")
+    work = current("emit()")
     work.emissions.append(
         said if said.subject is not None else Emission(said.type, said.data, work.subject)
     )
@@ -55,7 +56,7 @@ def idempotency_key() -> str:
 
     Send it to a partner that promises one effect per key.
     """
-    return _work("idempotency_key()").key
+    return current("idempotency_key()").key
 
 
 def log(message: str, **fields: Any) -> None:

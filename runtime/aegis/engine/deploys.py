@@ -35,6 +35,7 @@ from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
 from aegis.engine.run import Located
+from aegis.engine.script import Script
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
 
@@ -118,6 +119,10 @@ class Deploys:
         self._opened = False
         self._closed = False
 
+    def perform(self, script: Script) -> None:
+        """Let relations lead to what is recorded in a script."""
+        self._ledger.script = script
+
     @property
     def is_open(self) -> bool:
         """Whether the host takes work."""
@@ -199,7 +204,7 @@ class Deploys:
         if model is None or port is None:
             return None
         resident = self.engine.residents[revision]
-        return Located(resident, model, port, self.monitor, registry.defaults)
+        return Located(resident, model, port, self.monitor, registry.defaults, self.engine.reach)
 
     def _lookup_in(self, values: Mapping[str, Any]) -> Lookup:
         """Finds configuration in `values`, else where the host was told to look, else here."""

@@ -33,8 +33,10 @@ from aegis.engine.flows import Flows
 from aegis.engine.gate import admit
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
 from aegis.engine.meter import Meter
+from aegis.engine.reach import Reach
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located
+from aegis.engine.script import Script
 from aegis.engine.steps import REREADS
 from aegis.engine.work import Change, Work
 from aegis.protocols import Answer, Taken
@@ -75,6 +77,7 @@ class Engine:
         self._ledger = ledger
         self._flows = flows
         self.closing = False
+        self.reach = Reach(self)
         # Where steps find their code: (component, version, model, port), filled in as they ask.
         self.places: dict[tuple[str, str, str, str], Located | None] = {}
         self._policies: dict[int, tuple[Policies, Policy]] = {}  # by the id of what was said
@@ -103,6 +106,15 @@ class Engine:
             if revision is not None and spec.name in revision.by_name:
                 return revision.by_name[spec.name], self.residents[revision]
         return spec, resident
+
+    @property
+    def script(self) -> Script | None:
+        """What tells what relations led to, in a replay."""
+        return self._ledger.script
+
+    def id(self) -> str:
+        """The id of a new record."""
+        return self._ledger.clock.id()
 
     def get(self, spec: ModelSpec, id: str) -> Record:
         """The record. Raises NotFoundError, CorruptError."""
@@ -255,12 +267,15 @@ class Engine:
                 record = self.get(spec, id)
 
     async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
-        """Delete a record. Raises ConflictError while a flow about it is open."""
+        """Delete a record, and with it what its relations say.
+
+        Raises ConflictError while a flow about it is open, and while others point to it whose
+        relation does not say what becomes of them.
+        """
         resident = self.resident(spec)
         record = self.stored(spec, id)
-        key = (spec.key, id)
         work = self._work(resident, spec, id)
-        work.changes[key] = Change(
+        end = Change(
             spec=spec,
             id=id,
             base=record,
@@ -269,16 +284,19 @@ class Engine:
             event=spec.deleted,
             expected=expected,
         )
+        work.changes[end.key] = end
 
         def mark(_: Draft) -> None:
-            for flow in self._flows.about(key):
-                raise ConflictError(
-                    f"{spec.name} {id!r} has an open flow",
-                    hint="wait for its end or cancel it first",
-                    flow=flow,
-                )
+            for change in work.changes.values():
+                for flow in self._flows.about(change.key) if change.after is None else ():
+                    raise ConflictError(
+                        f"{change.spec.name} {change.id!r} has an open flow",
+                        hint="wait for its end or cancel it first",
+                        flow=flow,
+                    )
 
-        await self._settle(resident, work, "delete", None, mark)
+        async with self._ledger.references.leaving(self.reach, work):
+            await self._settle(resident, work, "delete", None, mark)
 
     async def command(
         self,
@@ -398,7 +416,7 @@ class Engine:
                         span.end(error)
                         raise
                     span.end()
-                    work.changes[(spec.key, id)] = Change(
+                    change = Change(
                         spec=spec,
                         id=id,
                         base=record,
@@ -410,6 +428,7 @@ class Engine:
                         # unless that keeps changing: then its fields go over what there is.
                         expected=None if call.adapters or reread == REREADS else record.revision,
                     )
+                    work.changes = {change.key: change, **work.changes}
                     outcome, _ = await self._ledger.settle(
                         self.registry, work, resident=resident, mark=mark, answering=answering
                     )
@@ -471,6 +490,7 @@ class Engine:
             subject=id,
             actor=model_id(spec),
             origin=SOURCE.get(),
+            reach=self.reach,
         )
 
 

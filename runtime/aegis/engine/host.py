@@ -49,6 +49,7 @@ from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
+from aegis.engine.work import Work, checked
 from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Store
 
 PAGE = 500  # entries of the journal read at once
@@ -296,7 +297,7 @@ class Host:
         """Create a record; durable, with its first event, on return. Raises InvalidError."""
         self._deploys.check_open()
         spec = self.spec(model)
-        given = _checked(spec, spec.create_decoder, data)
+        given = checked(spec, spec.create_decoder, data)
         return _value(spec, await self.engine.create(spec, given, id=id))
 
     async def get(self, model: type[Any] | str, id: str) -> Any:
@@ -342,6 +343,29 @@ class Host:
         found.next = page.next
         return found
 
+    async def related(
+        self,
+        record: Any,
+        name: str,
+        /,
+        *clauses: Clause,
+        sort: str | None = None,
+        limit: int = 100,
+        **filters: Any,
+    ) -> Any:
+        """What a record relates to by its relation `name`: a record, or a list as `query` gives.
+
+        Raises NotFoundError where there is none and must be one, ClosedError when the component
+        with the target is not loaded.
+        """
+        spec = self.spec(record)
+        found = named(spec, "relation", spec.relations, name)
+        work = Work(key="", label="")
+        if found.many:
+            reach = self.engine.reach
+            return Found(await reach.many(work, found, record, clauses, filters, sort, limit))
+        return await self.engine.reach.one(work, found, record)
+
     async def list(
         self,
         model: type[Any] | str,
@@ -363,7 +387,7 @@ class Host:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
         self._deploys.check_open()
         spec = self.spec(record)
-        given = _checked(spec, spec.patch_decoder, changes)
+        given = checked(spec, spec.patch_decoder, changes)
         now = spec.value(self.engine.get(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
@@ -801,16 +825,6 @@ def _value(spec: ModelSpec, outcome: Outcome) -> Any:
     return spec.value(outcome.record)
 
 
-def _checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: dict[str, Any]) -> Any:
-    """`data` as the Struct that the API would make of it: the same checks, the same errors."""
-    try:
-        return decoder.decode(ENCODER.encode(data))
-    except (msgspec.ValidationError, TypeError) as error:
-        unknown = [name for name in data if name not in spec.fields]
-        hint = closest(unknown[0], spec.fields) if unknown else None
-        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None
-
-
 def _arguments(
     spec: ModelSpec, name: str, decoder: msgspec.json.Decoder[Any] | None, given: dict[str, Any]
 ) -> Any:
@@ -820,7 +834,7 @@ def _arguments(
         return None
     try:
         return decoder.decode(ENCODER.encode(given))
-    except (msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
         raise InvalidError(f"{spec.name}.{name}: {error}") from None
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aegis.core.component import ENCODER
-from aegis.core.errors import ConflictError, NotFoundError, StaleError, TooLargeError
+from aegis.core.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    StaleError,
+    TooLargeError,
+)
 from aegis.core.event import Emission, Event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
 from aegis.engine.records import Records
+from aegis.engine.references import Reference, References
 from aegis.engine.resident import Resident
 from aegis.engine.work import Change, Key, Work, encode
 from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from aegis.engine.broker import Broker
     from aegis.engine.flows import Flows
     from aegis.engine.monitor import Monitor
+    from aegis.engine.script import Script
 
 # Bytes of an event as JSON: it is kept, read and sent as a whole, wherever somebody listens.
 MAX_EVENT = 2 << 20
@@ -75,7 +83,10 @@ class Draft:
 
 
 class Ledger:
-    """Reads and commits. A record or flow has one commit under way at most; others wait for it."""
+    """Reads and commits. A record or flow has one commit under way at most; others wait for it.
+
+    With a `script` it is that of a replay, which has the records of its flow and no others.
+    """
 
     def __init__(self, store: Store, clock: Clock, *, cached: int) -> None:
         self.store = store
@@ -84,6 +95,8 @@ class Ledger:
         self.flows: Flows
         self.broker: Broker
         self.monitor: Monitor
+        self.references = References()
+        self.script: Script | None = None
         self._busy: dict[Any, _Line] = {}
 
     async def settle(
@@ -103,6 +116,7 @@ class Ledger:
         ConflictError, StaleError, InvalidError or StoreError; then nothing was stored.
         """
         busy = self._busy
+        named = self.references.named(registry, work)
         while True:
             keys: list[Any] = [*locks]
             for change in work.changes:
@@ -111,12 +125,16 @@ class Ledger:
             keys += self.flows.triggers.concerned(registry, work)
             line = next((busy[key] for key in keys if key in busy), None) if busy else None
             if line is None:
+                line = self.references.line(named) if named else None
+            if line is None:
                 break
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             line.append(waiter)
             await waiter
         draft = Draft(self.clock.stamp(), work.actor)
         draft.locked = keys
+        for reference in named if self.script is None else ():
+            self._find(work, reference)
         for item in work.changes.values():
             self._write(draft, work, item, resident)
         for emission in work.emissions:
@@ -132,10 +150,12 @@ class Ledger:
             Entry(e.id, e.type, e.subject, e.flow, e.time, _encode(e), 0, e.cause)
             for e, _ in draft.events
         ]
-        await self._hand_over(draft, keys)
+        await self._hand_over(draft, keys, named)
         return outcome, draft
 
-    def _hand_over(self, draft: Draft, keys: list[Any]) -> asyncio.Future[None]:
+    def _hand_over(
+        self, draft: Draft, keys: list[Any], named: Sequence[Reference]
+    ) -> asyncio.Future[None]:
         """Give the draft to the store; the answer is resolved once its consequences are in place.
 
         A caller that is cancelled cancels only this answer: what was handed over is stored, and
@@ -172,6 +192,8 @@ class Ledger:
                 answer.set_exception(error)
 
         storing.add_done_callback(stored)
+        if named:
+            self.references.follow(named, storing)
         return answer
 
     async def free(self, key: Any) -> None:
@@ -188,6 +210,18 @@ class Ledger:
         for action in draft.after:
             action()
         self.monitor.stored(draft, last)
+
+    def _find(self, work: Work, reference: Reference) -> None:
+        """Refuse to name a record that is not there. Raises InvalidError."""
+        change = work.changes.get(reference.key)
+        gone = change is not None and change.after is None
+        if gone or (change is None and self.records.get(*reference.key) is None):
+            model, id = reference.key
+            raise InvalidError(
+                f"{reference.where} names {id!r}, and there is no such {model}",
+                hint="create it first, or name one that there is",
+                field=reference.field,
+            )
 
     def _write(self, draft: Draft, work: Work, change: Change, resident: Resident | None) -> None:
         spec, key = change.spec, change.key

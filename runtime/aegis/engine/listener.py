@@ -356,6 +356,7 @@ class Listener:
             cause=event.id,
             actor=node,
             origin=node,
+            reach=engine.reach,
         )
         arguments = dict(resident.adapters(spec.call))
         if spec.call.event is not None:

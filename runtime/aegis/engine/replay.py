@@ -90,6 +90,7 @@ class Replays:
                 keep=Keep(),
                 stage=script.stage,
             )
+            fork.perform(script)
             await fork.open()
             try:
                 await store.commit(await self._seed(past))

@@ -16,6 +16,7 @@ from aegis.engine.work import Key
 if TYPE_CHECKING:
     from aegis.engine.meter import Meter
     from aegis.engine.monitor import Monitor
+    from aegis.engine.reach import Reach
 
 
 class Located:
@@ -30,6 +31,7 @@ class Located:
         "model",
         "policy",
         "port",
+        "reach",
         "resident",
         "undo_meter",
         "undo_policy",
@@ -42,8 +44,10 @@ class Located:
         port: PortSpec,
         monitor: Monitor,
         defaults: Policy,
+        reach: Reach | None = None,
     ) -> None:
         self.resident = resident
+        self.reach = reach
         self.model = model
         self.port = port
         self.policy = port.policies.over(defaults)

@@ -8,7 +8,7 @@ import collections.abc
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,6 +22,9 @@ from aegis.engine.context import WORK
 from aegis.engine.meter import methods
 from aegis.engine.recorder import Answered, Raised, plain
 from aegis.engine.resident import Lookup, Resident, calls
+
+if TYPE_CHECKING:
+    from aegis.engine.work import Work
 
 SHOWN = 300  # characters of a call in a message
 
@@ -89,6 +92,16 @@ class Script:
         said = [_told(scene.call) for scene in known]
         return f"recorded are: {'; '.join(said)}" if said else "nothing is recorded of that step"
 
+    async def followed(self, work: Work, call: Answered) -> Any:
+        """What a step found by a relation, as JSON; without a recording nothing goes on."""
+        port, record = (work.actor or "").removeprefix("port:"), work.subject or ""
+        found = self.find([port], record, call, _relation)
+        if isinstance(found, str):
+            said = f"{port} of {record} followed {_told(call)}, which was not recorded: {found}"
+            self.stopped = self.stopped or said
+            await self.hang()
+        return msgspec.json.decode(bytes(found.value))
+
     async def hang(self) -> NoReturn:
         """Answer never."""
         self.hanging += 1
@@ -97,6 +110,10 @@ class Script:
         finally:
             self.hanging -= 1
         raise AssertionError("unreachable: nobody resolves it")
+
+
+def _relation(_: Any, query: Any) -> None:
+    """How the following of a relation is called."""
 
 
 def _meant(call: Answered, fn: Callable[..., Any]) -> Any:

@@ -356,7 +356,7 @@ class Steps:
         event_name, always = located.model.updated, False
         if port is not None and port.produces is not None and work.waiting is None:
             event_name, always = port.produces, True
-        work.changes[(step.model, step.record)] = Change(
+        change = Change(
             spec=located.model,
             id=step.record,
             base=record,
@@ -365,6 +365,7 @@ class Steps:
             event=event_name,
             always=always,
         )
+        work.changes = {change.key: change, **work.changes}
         return work
 
     async def commit(
@@ -520,4 +521,5 @@ def _work(run: Run, step: Step, located: Located) -> Work:
         flow=run.flow.id,
         step=step.n,
         actor=located.meter.id,
+        reach=located.reach,
     )

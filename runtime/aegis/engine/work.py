@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import astuple
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import ConflictError, InvalidError
+from aegis.core.errors import ConflictError, InvalidError, closest
 from aegis.core.event import Emission
 from aegis.core.port import Waiting
 from aegis.core.record import Record
+
+if TYPE_CHECKING:
+    from aegis.engine.reach import Reach
 
 Key = tuple[str, str]
 
@@ -84,7 +87,7 @@ class Work:
     `actor` the node of the graph that does it, `origin` what set it off (see Event). `pin` leads
     the output of the code to whoever set it off, until what it gives is called. `expired` says that
     its time is up. `calls` are those of adapters so far, where they are recorded. `waiting` is what
-    a port returned whose partner answers later.
+    a port returned whose partner answers later. `reach` is how its code follows relations.
     """
 
     key: str
@@ -100,6 +103,7 @@ class Work:
     pin: Callable[[], Callable[[], None]] | None = None
     expired: bool = False
     waiting: Waiting | None = None
+    reach: Reach | None = None
     changes: dict[Key, Change] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
 
@@ -134,7 +138,7 @@ def encode(
             type(new) is str and type(getattr(again, name)) is str for name, new in changed.items()
         ):
             doc = ENCODER.encode(again)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
         raise InvalidError(f"{spec.name}: {error}") from error
     if keep is None:
         return doc, again
@@ -145,3 +149,13 @@ def encode(
     fields = {name: fields[name] for name in fields if name in unknown}
     known = msgspec.json.decode(doc, type=dict[str, msgspec.Raw])
     return ENCODER.encode({**known, **fields}), again
+
+
+def checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: Mapping[str, Any]) -> Any:
+    """`data` as the Struct that the API would make of it: the same checks, the same errors."""
+    try:
+        return decoder.decode(ENCODER.encode(data))
+    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
+        unknown = [name for name in data if name not in spec.fields]
+        hint = closest(unknown[0], spec.fields) if unknown else None
+        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None

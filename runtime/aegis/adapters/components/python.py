@@ -7,7 +7,7 @@ import itertools
 import typing
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -45,6 +45,8 @@ from aegis.core.port import (
     ServiceNeed,
 )
 from aegis.core.query import Index
+from aegis.core.relation import OnDelete, RelationSpec, clearable, place
+from aegis.engine.relation import Relation
 
 _numbers = itertools.count(1)
 
@@ -231,6 +233,13 @@ class _Survey:
             create=_input(f"{name}Create", fields, required=True),
             patch=_input(f"{name}Patch", fields, required=False),
             last_wins=getattr(cls, "__aegis_concurrency__", "etag") == "last-wins",
+            relations=MappingProxyType(
+                {
+                    key: self._relation(cls, value)
+                    for key, value in marks.items()
+                    if isinstance(value, Relation)
+                }
+            ),
             indexes=self._indexes(cls),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
@@ -252,6 +261,55 @@ class _Survey:
                 )
             found[terms] = None
         return tuple(found)
+
+    def _relation(self, cls: type, mark: Relation[Any]) -> RelationSpec:
+        """What a mark says; the ids that it goes by must be in a field of `cls`."""
+        where = f"{cls.__name__}.{mark.name}"
+        target = mark.target if isinstance(mark.target, str) else mark.target.__name__
+        if not isinstance(mark.target, str) and not self._is_own(mark.target):
+            self.problems.append(
+                f"{where} relates to the class {target}, which is of another component: "
+                "name it as text, as in 'customers.Customer'"
+            )
+        found = None
+        if mark.via is not None:
+            try:
+                found = place(cls, mark.via)
+            except TypeError:
+                found = None  # a field's type cannot be stored, which is told of that field
+            if found is None:
+                names = [one.name for one in msgspec.structs.fields(cls)]
+                hint = closest(mark.via, names) or "declare it, as `str` or `list[str]`"
+                self.problems.append(
+                    f"{where} goes via {mark.via!r}, which is no field that holds ids: {hint}"
+                )
+            elif found.many is not mark.many:
+                self.problems.append(
+                    f"{where}: {mark.via!r} holds {'many ids' if found.many else 'one id'}, so it "
+                    f"is `many={found.many}`"
+                )
+            elif mark.on_delete == "clear" and not clearable(cls, mark.via):
+                self.problems.append(
+                    f"{where}: on_delete='clear' needs {mark.via!r} to be able to be None"
+                )
+        if mark.on_delete is not None and mark.on_delete not in get_args(OnDelete):
+            self.problems.append(
+                f"{where}: on_delete is one of {', '.join(get_args(OnDelete))}, "
+                f"not {mark.on_delete!r}"
+            )
+        mark.spec = RelationSpec(
+            name=mark.name,
+            target=target if "." in target else f"{self.source.name}.{target}",
+            via=mark.via,
+            by=mark.by,
+            where=mark.where,
+            many=mark.many,
+            optional=mark.optional,
+            view=mark.view,
+            on_delete=mark.on_delete,
+            doc=inspect.cleandoc(mark.__doc__ or ""),
+        )
+        return mark.spec
 
     def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
         try:

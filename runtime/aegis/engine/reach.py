@@ -1,0 +1,292 @@
+"""Where the code of a unit of work can reach: the records that its own relate to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cmp_to_key
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aegis.core.clause import Clause
+from aegis.core.component import ENCODER, ModelSpec
+from aegis.core.errors import BadRequestError, ClosedError, InvalidError, NotFoundError
+from aegis.core.matching import compare, data_of, holds, position
+from aegis.core.query import MAX_LIMIT, Condition, Every, Query, Some, Term, read_cursor
+from aegis.core.reading import Reading
+from aegis.core.record import Record
+from aegis.core.relation import Pointer, RelationSpec, ids, naming
+from aegis.engine.recorder import Answered, answered
+from aegis.engine.work import Change, Work, checked, encode
+
+if TYPE_CHECKING:
+    from aegis.engine.engine import Engine
+
+NOTHING = Some(())  # holds for no record
+RELATION = "relation"  # where a recorded call has its Protocol
+MOST = 10_000  # records that one relation brings at a time
+AT_ONCE = 500  # ids of one query
+
+
+class Reach:
+    """Follows relations, in one graph of components."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def target(self, relation: RelationSpec) -> ModelSpec:
+        """The live model that is related to. Raises ClosedError when it is not loaded."""
+        spec = self._engine.registry.models.get(relation.target)
+        if spec is None:
+            raise ClosedError(
+                f"{relation.target} is not loaded, and the relation {relation.name!r} leads there",
+                hint=f"deploy component {relation.component!r}",
+            )
+        return spec
+
+    # Inside of a unit of work
+
+    async def one(self, work: Work, relation: RelationSpec, record: Any) -> Any:
+        """The related record; None where there may be none. Raises NotFoundError."""
+        found = await self.many(work, relation, record, (), {}, None, 2)
+        if len(found) > 1:
+            raise InvalidError(
+                f"{relation.name} of {record.id!r} is one {relation.target}, and there are more",
+                hint=f"several have it as {relation.by!r}: say many=True, or mend the data",
+            )
+        if not found and not relation.optional:
+            named = (
+                ""
+                if relation.via is None
+                else "".join(map(" {!r}".format, ids(record, relation.via)))
+            )
+            raise NotFoundError(
+                f"there is no {relation.target}{named}, the {relation.name} of {record.id!r}"
+            )
+        return found[0] if found else None
+
+    async def many(
+        self,
+        work: Work,
+        relation: RelationSpec,
+        record: Any,
+        clauses: Sequence[Clause],
+        filters: Mapping[str, Any],
+        sort: str | None,
+        limit: int,
+    ) -> list[Any]:
+        """The related records, those that `work` creates among them, as the author views them."""
+        spec = self.target(relation)
+        where = (self.condition(relation, spec, record), *_asked(spec, clauses, filters))
+        terms = spec.columns.sort(sort)
+        query = Query(where=where, sort=terms, limit=_limited(limit))
+
+        async def ask() -> list[Record]:
+            return await self._all(spec, query)
+
+        said = await self._told(work, relation, query, ask)
+        found = [one if isinstance(one, Record) else msgspec.convert(one, Record) for one in said]
+        found += self._made(work, spec, where)
+        if sort is None and relation.via is not None:
+            order = {id: n for n, id in enumerate(ids(record, relation.via))}
+            found.sort(key=lambda one: order[one.id])
+        elif sort is not None:
+            places = {one.id: position(one, data_of(one), terms) for one in found}
+
+            def before(one: Record, other: Record) -> int:
+                return compare(places[one.id], places[other.id], terms)
+
+            found.sort(key=cmp_to_key(before))
+        return [_viewed(spec, relation, one) for one in found[:limit]]
+
+    async def count(
+        self,
+        work: Work,
+        relation: RelationSpec,
+        record: Any,
+        clauses: Sequence[Clause],
+        filters: Mapping[str, Any],
+    ) -> int:
+        """How many there are, those that `work` creates among them."""
+        spec = self.target(relation)
+        where = (self.condition(relation, spec, record), *_asked(spec, clauses, filters))
+
+        async def ask() -> int:
+            return await self._engine.count(spec, where)
+
+        stored: int = await self._told(work, relation, Query(where=where, limit=0), ask)
+        return stored + len(self._made(work, spec, where))
+
+    async def _told(
+        self, work: Work, relation: RelationSpec, query: Query, ask: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """What `ask` answers, recorded for a replay; in one what was recorded."""
+        if self._engine.script is not None:
+            asked = Answered(RELATION, relation.name, [_json(query)], {}, "returned", _json(None))
+            return await self._engine.script.followed(work, asked)
+        found = await ask()
+        answered(RELATION, relation.name, (query,), {}, found)
+        return found
+
+    def create(
+        self, work: Work, relation: RelationSpec, record: Any, data: Mapping[str, Any]
+    ) -> Any:
+        """A new related record, which is stored with what `work` comes to."""
+        spec = self.target(relation)
+        change = self.made(relation, spec, record, data)
+        work.changes[change.key] = change
+        return _viewed(spec, relation, _record(change))
+
+    # For whoever asks from outside
+
+    def made(
+        self, relation: RelationSpec, spec: ModelSpec, record: Any, data: Mapping[str, Any]
+    ) -> Change:
+        """The creation of a related record of `data`, in which the id of this one is filled in."""
+        given = dict(data)
+        if relation.by is not None:
+            if "." in relation.by:
+                raise InvalidError(
+                    f"{relation.by!r} of a {spec.name} is in a list: create it with that list"
+                )
+            if given.setdefault(relation.by, record.id) != record.id:
+                raise InvalidError(f"{spec.name}: {relation.by!r} is filled in", field=relation.by)
+        elif relation.via is None:
+            raise InvalidError(f"the relation {relation.name!r} is a question: create no record")
+        fields = checked(spec, spec.create_decoder, given)
+        id = self._engine.id()
+        value = spec.cls(id=id, **{n: getattr(fields, n) for n in fields.__struct_fields__})
+        _, value = encode(spec, value, dict.fromkeys(spec.fields))
+        return Change(spec=spec, id=id, base=None, before=None, after=value, event=spec.created)
+
+    def condition(self, relation: RelationSpec, spec: ModelSpec, record: Any) -> Condition:
+        """Holds for the records of `spec` that `record` relates to."""
+        if relation.via is not None:
+            named = ids(record, relation.via)
+            return Term("id", tuple(named), op="in") if named else NOTHING
+        if relation.by is not None:
+            return naming(spec.columns, relation.by, (record.id,))
+        if relation.where is None:
+            raise InvalidError(f"the relation {relation.name!r} says nothing")
+        clause = relation.where(record)
+        return Every(Reading(spec.columns).where((clause,), {}))
+
+    async def each(
+        self, relation: RelationSpec, records: Sequence[Any]
+    ) -> tuple[ModelSpec, list[list[Record]]]:
+        """The related records of each of `records`, by one query for all of them.
+
+        One for each 500 ids, to be exact. Raises BadRequestError when they are too many.
+        """
+        spec = self.target(relation)
+        found: list[list[Record]] = [[] for _ in records]
+        if relation.via is not None:
+            pointed = [ids(record, relation.via) for record in records]
+            wanted = list(dict.fromkeys(id for named in pointed for id in named))
+            known: dict[str, Record] = {}
+            for some in _cut(wanted):
+                where = (Term("id", tuple(some), op="in"),)
+                known.update((one.id, one) for one in await self._bounded(relation, spec, where))
+            return spec, [[known[id] for id in named if id in known] for named in pointed]
+        if relation.by is not None:
+            places = {record.id: n for n, record in enumerate(records)}
+            for some in _cut(list(places)):
+                where_by = (naming(spec.columns, relation.by, some),)
+                for one in await self._bounded(relation, spec, where_by):
+                    for id in ids(msgspec.json.decode(one.doc), relation.by):
+                        if id in places:
+                            found[places[id]].append(one)
+            return spec, found
+        asked = [self.condition(relation, spec, record) for record in records]
+        for start in range(0, len(asked), AT_ONCE):
+            some_asked = asked[start : start + AT_ONCE]
+            for one in await self._bounded(relation, spec, (Some(tuple(some_asked)),)):
+                data = data_of(one)
+                for n, condition in enumerate(some_asked, start):
+                    if holds(condition, data):
+                        found[n].append(one)
+        return spec, found
+
+    def pointers(self, spec: ModelSpec) -> tuple[Pointer, ...]:
+        """The fields of live models that name records of `spec`."""
+        return self._engine.registry.pointers(spec.key)
+
+    async def pointing(self, pointer: Pointer, id: str, most: int) -> list[Record]:
+        """The records of which a field names the record `id`, up to so many."""
+        where = (naming(pointer.model.columns, pointer.path, (id,)),)
+        return await self._all(pointer.model, Query(where=where, limit=most))
+
+    async def _bounded(
+        self, relation: RelationSpec, spec: ModelSpec, where: tuple[Condition, ...]
+    ) -> list[Record]:
+        found = await self._all(spec, Query(where=where, limit=MOST + 1))
+        if len(found) > MOST:
+            raise BadRequestError(
+                f"{relation.name} would bring more than {MOST:,} records",
+                hint=f"ask {spec.name} for them, page by page",
+                parameter="expand",
+            )
+        return found
+
+    async def _all(self, spec: ModelSpec, query: Query) -> list[Record]:
+        """What a query finds, in pages as a store gives them."""
+        found: list[Record] = []
+        if NOTHING in query.where:
+            return found
+        left = query.limit
+        while left > 0:
+            page = await self._engine.list(
+                spec, msgspec.structs.replace(query, limit=min(left, MAX_LIMIT))
+            )
+            found += page.items
+            left -= len(page.items)
+            if page.next is None:
+                break
+            query = msgspec.structs.replace(query, after=read_cursor(page.next, query.sort))
+        return found
+
+    def _made(self, work: Work, spec: ModelSpec, where: Sequence[Condition]) -> list[Record]:
+        """What `work` creates of that: nobody but itself sees it yet."""
+        made = [_record(one) for one in work.changes.values() if one.spec.key == spec.key]
+        return [one for one in made if all(holds(part, data_of(one)) for part in where)]
+
+
+def _json(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(ENCODER.encode(value))
+
+
+def _record(change: Change) -> Record:
+    """A record that is being created, as a query sees it."""
+    doc, _ = encode(change.spec, change.after, dict.fromkeys(change.spec.fields))
+    return Record(model=change.spec.key, id=change.id, revision=1, created="", updated="", doc=doc)
+
+
+def _asked(
+    spec: ModelSpec, clauses: Sequence[Clause], filters: Mapping[str, Any]
+) -> tuple[Condition, ...]:
+    return Reading(spec.columns).where(clauses, filters)
+
+
+def _limited(limit: int) -> int:
+    if not 0 <= limit <= MOST:
+        raise BadRequestError(f"limit is 0 to {MOST:,}, not {limit}", parameter="limit")
+    return limit
+
+
+def _viewed(spec: ModelSpec, relation: RelationSpec, record: Record) -> Any:
+    """A record as the author of the relation wants to see it."""
+    value = spec.value(record)
+    view = relation.view
+    if view is None or getattr(view, "_is_protocol", False):
+        return value
+    try:
+        return msgspec.convert(value, view, from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise InvalidError(
+            f"{relation.target} cannot be seen as {view.__name__}: {error}",
+            hint="its fields have other types there",
+        ) from error
+
+
+def _cut(wanted: Sequence[str]) -> list[Sequence[str]]:
+    return [wanted[n : n + AT_ONCE] for n in range(0, len(wanted), AT_ONCE)]
