@@ -177,7 +177,7 @@ class Person(Protocol):  # what is needed of another component's model
 
 class Purchase(Model):
     customer_id: str
-    tag_ids: list[str] = []
+    tag_ids: tuple[str, ...] = ()
 
     customer = relation("customers.Customer", Person, via="customer_id")
     lines = relation(Order, by="customer_id")

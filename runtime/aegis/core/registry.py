@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
 from aegis.core.policy import Policy
-from aegis.core.relation import Pointer, RelationSpec, clearable, place, viewed
+from aegis.core.relation import OnDelete, Pointer, RelationSpec, clearable, place, viewed
 from aegis.core.schedule import FIRED
 
 
@@ -166,7 +166,7 @@ class Registry:
                 Pointer(
                     model=self.models[model],
                     path=path,
-                    on_delete=next((o.on_delete for o in ones if o.on_delete), "refuse"),
+                    on_delete=_on_delete(ones),
                 )
                 for (model, path), ones in fields.items()
                 if model in self.models
@@ -376,6 +376,12 @@ class Registry:
                 consumer.model is model or consumer.port.by is not None
             ):
                 yield f"{consumer.model.key}.{consumer.port.name}"
+
+
+def _on_delete(relations: Iterable[RelationSpec]) -> OnDelete:
+    """What relations by the same field say, at either end, of the end of what it names."""
+    said = [one.on_delete for one in relations if one.on_delete is not None]
+    return said[0] if said else "refuse"
 
 
 def _so(hint: str | None) -> str:

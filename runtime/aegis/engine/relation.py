@@ -118,14 +118,15 @@ class Relation(Generic[L]):
         return link
 
 
+# A view is typed as what makes one, because mypy takes no Protocol for a `type[V]`.
 @overload
 def relation(
-    target: str, view: type[V], /, *, via: str, on_delete: OnDelete | None = None
+    target: str, view: Callable[..., V], /, *, via: str, on_delete: OnDelete | None = None
 ) -> Relation[One[V]]: ...
 @overload
 def relation(
     target: str,
-    view: type[V],
+    view: Callable[..., V],
     /,
     *,
     via: str,
@@ -134,12 +135,12 @@ def relation(
 ) -> Relation[Many[V]]: ...
 @overload
 def relation(
-    target: str, view: type[V], /, *, by: str, on_delete: OnDelete | None = None
+    target: str, view: Callable[..., V], /, *, by: str, on_delete: OnDelete | None = None
 ) -> Relation[Many[V]]: ...
 @overload
 def relation(
     target: str,
-    view: type[V],
+    view: Callable[..., V],
     /,
     *,
     by: str,
@@ -148,7 +149,7 @@ def relation(
 ) -> Relation[One[V | None]]: ...
 @overload
 def relation(
-    target: str, view: type[V], /
+    target: str, view: Callable[..., V], /
 ) -> Callable[[Callable[[Any], Clause]], Relation[Many[V]]]: ...
 @overload
 def relation(
@@ -188,7 +189,7 @@ def relation(
 def relation(target: str, /) -> Callable[[Callable[[Any], Clause]], Relation[Many[Any]]]: ...
 def relation(
     target: type[Any] | str,
-    view: type[Any] | None = None,
+    view: Any = None,
     /,
     *,
     via: str | None = None,
@@ -209,7 +210,6 @@ def relation(
     means for those that point to it: it is refused ("refuse"), they end too ("cascade"), they
     forget it ("clear"), or nothing ("ignore").
     """
-    said = {"view": view, "via": via, "by": by, "on_delete": on_delete}
     if via is not None and by is not None:
         raise InvalidError(
             f"a relation to {target!r} is held here (`via`) or there (`by`), not at both ends"
@@ -221,5 +221,13 @@ def relation(
 
         return mark
     several = by is not None if many is None else many
-    optional = by is not None and not several
-    return Relation(Many if several else One, target, many=several, optional=optional, **said)  # type: ignore[arg-type]
+    return Relation(
+        Many if several else One,
+        target,
+        view=view,
+        via=via,
+        by=by,
+        many=several,
+        optional=by is not None and not several,
+        on_delete=on_delete,
+    )
