@@ -16,7 +16,7 @@ from aegis.core.query import MAX_LIMIT, Query, read_cursor
 from aegis.core.reading import MAX_DEPTH, Reading
 
 DEFAULT_LIMIT = 100
-RESERVED = ("sort", "limit", "cursor", "token", "fields", "count", "where")
+RESERVED = ("sort", "limit", "cursor", "token", "fields", "count", "where", "expand")
 MAX_WHERE = 8000  # characters
 LAST = 2**53  # numbers beyond it are not whole in JavaScript
 
@@ -25,11 +25,15 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a list route is asked for: a query, of each record only `fields`, and the `count`."""
+    """What a list route is asked for: a query, of each record only `fields`, and the `count`.
+
+    `expand` names relations.
+    """
 
     query: Query
     fields: tuple[str, ...] | None = None
     count: bool = False
+    expand: str = ""
 
 
 def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: bool = False) -> Asked:
@@ -49,6 +53,7 @@ def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: boo
     after = read_cursor(given.pop("cursor", None), sort)
     fields = given.pop("fields", None)
     count = _flag(spec, given.pop("count", "false"))
+    expand = given.pop("expand", "")
     clause = given.pop("where", None)
     clauses = () if clause is None else (_clause(clause),)
     return Asked(
@@ -62,6 +67,7 @@ def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: boo
         ),
         None if fields is None else spec.columns.names(fields),
         count,
+        expand,
     )
 
 

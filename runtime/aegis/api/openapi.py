@@ -17,6 +17,7 @@ from aegis.core.component import ENCODER, CommandSpec, ModelSpec, PortSpec
 from aegis.core.query import MAX_LIMIT
 from aegis.core.reading import OPERATORS
 from aegis.core.registry import Registry
+from aegis.core.relation import RelationSpec
 
 PREFIX = "/aegis/api"
 _SCHEMAS = "#/components/schemas/"
@@ -50,6 +51,12 @@ def _document(registry: Registry) -> Json:
     for spec in specs:
         paths.update(_model_paths(spec))
         schemas.update(_model_schemas(spec))
+        for relation in spec.relations.values():
+            target = registry.models.get(relation.target)
+            if target is not None:
+                paths.update(_relation_paths(spec, relation, target))
+                schemas.update(_model_schemas(target))
+                schemas[spec.key]["properties"][relation.name] = _related(relation, target)
     versions = [f"{name} {registry.live[name].version}" for name in sorted(registry.live)]
     return {
         "openapi": "3.1.0",
@@ -194,7 +201,11 @@ def _model_paths(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
                 spec,
                 "get",
                 f"One {spec.name}.",
-                parameters=[_ref("IfNoneMatch", "parameters"), _ref("At", "parameters")],
+                parameters=[
+                    _ref("IfNoneMatch", "parameters"),
+                    _ref("At", "parameters"),
+                    *_expand(spec),
+                ],
                 responses={
                     "200": _record(spec, "The record.", ("ETag",)),
                     "304": {"description": "The caller has it.", "headers": _headers("ETag")},
@@ -246,6 +257,56 @@ def _model_paths(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
                     "post": _call(spec, kind, marked, written),
                 },
             )
+
+
+def _related(relation: RelationSpec, target: ModelSpec) -> Json:
+    """The schema of what `expand` puts into a record."""
+    one = _ref(target.key)
+    shape = {"type": "array", "items": one} if relation.many else {"anyOf": [one, {"type": "null"}]}
+    return {**shape, "description": f"With `expand={relation.name}`. {relation.doc}".strip()}
+
+
+def _relation_paths(
+    spec: ModelSpec, relation: RelationSpec, target: ModelSpec
+) -> Iterator[tuple[str, Json]]:
+    name = f"related.{relation.name}"
+    whole = _json("The page.", _ref(f"{target.key}.List"), ("Link",))
+    routes = {
+        "parameters": [_ref("Id", "parameters")],
+        "get": _operation(
+            spec,
+            name,
+            f"The {relation.name} of a {spec.name}.",
+            description=relation.doc,
+            parameters=_list_parameters(target),
+            responses={
+                "200": whole if relation.many else _json("It.", _ref(target.key)),
+                "default": _PROBLEM_REF,
+            },
+        ),
+        "post": _operation(
+            spec,
+            f"{name}.create",
+            f"A new {target.name}, as {relation.name} of a {spec.name}.",
+            parameters=_POSTED,
+            body=_creation(target, relation.by),
+            responses={
+                "201": _record(target, "Both are durable.", ("Location", *_WRITTEN)),
+                "default": _PROBLEM_REF,
+            },
+        ),
+    }
+    if relation.where is not None:
+        del routes["post"]
+    yield f"{PREFIX}/models/{spec.endpoint}/{{id}}/related/{relation.name}", routes
+
+
+def _creation(target: ModelSpec, filled: str | None) -> Json:
+    """What creates a record through a relation: the host fills in the field with the id."""
+    whole = _ref(f"{target.key}.Create")
+    if filled is None:
+        return whole
+    return {"type": "object", "description": f"A {target.key}.Create, without `{filled}`."}
 
 
 def _call(spec: ModelSpec, kind: str, marked: CommandSpec | PortSpec, responses: Json) -> Json:
@@ -316,7 +377,13 @@ def _list_parameters(spec: ModelSpec) -> list[Json]:
             {"name": name, "in": "query", "description": f"{said} Also {also}.", "schema": schema}
         )
     shared = ("Where", "Sort", "Limit", "Cursor", "Fields", "Count")
-    return [*filters, *(_ref(name, "parameters") for name in shared)]
+    return [*filters, *(_ref(name, "parameters") for name in shared), *_expand(spec)]
+
+
+def _expand(spec: ModelSpec) -> list[Json]:
+    names = ", ".join(f"`{name}`" for name in spec.relations)
+    said = f"Relations to put into each record, with commas between them: {names}."
+    return [_query("expand", said, _TEXT)] if names else []
 
 
 def _inline(column: Column) -> Json:

@@ -13,6 +13,7 @@ import msgspec
 
 from aegis.api.body import check_type, decode, decode_text
 from aegis.api.condition import expected, unchanged
+from aegis.api.expanding import expanded, read_tree
 from aegis.api.idempotency import Once
 from aegis.api.listing import Asked, accepts, next_link, read_number, read_query
 from aegis.api.request import Request
@@ -22,6 +23,7 @@ from aegis.core.component import Call, ModelSpec
 from aegis.core.errors import BusyError, ClosedError, InvalidError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
 from aegis.core.query import MAX_LIMIT, read_cursor
+from aegis.core.record import Record
 from aegis.engine.engine import Engine
 from aegis.engine.history import record_of
 from aegis.engine.host import Host
@@ -65,7 +67,65 @@ class Records:
         record = engine.get(spec, id)
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
+        if "expand=" in request.query and "expand" in (given := dict(request.parameters())):
+            return self._expanded(engine, spec, record, given["expand"])
         return record_response(spec, record)
+
+    async def _expanded(
+        self, engine: Engine, spec: ModelSpec, record: Record, expand: str
+    ) -> Response:
+        """A record with what it relates to; without an ETag, which would be of the record alone."""
+        tree = read_tree(engine, spec, expand)
+        (body,) = await expanded(engine, spec, [record], tree)
+        return Response(200, (JSON,), body)
+
+    async def related(self, request: Request, endpoint: str, id: str, name: str) -> Response:
+        """What a record relates to: one record, or a page of them."""
+        engine = self._host.engine
+        spec = self._model(engine, endpoint)
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
+        value = spec.value(engine.get(spec, id))
+        target = engine.reach.target(relation)
+        parameters = request.parameters()
+        asked = read_query(target, parameters)
+        condition = engine.reach.condition(relation, target, value)
+        query = msgspec.structs.replace(asked.query, where=(condition, *asked.query.where))
+        if not relation.many:
+            found = await engine.list(target, query)
+            if not found.items:
+                raise NotFoundError(f"{spec.name} {id!r} has no {name}")
+            (record,) = found.items[:1]
+            tree = read_tree(engine, target, asked.expand)
+            (body,) = await expanded(engine, target, [record], tree, asked.fields)
+            return Response(200, (JSON,), body)
+        return await self._page(
+            request, engine, target, msgspec.structs.replace(asked, query=query)
+        )
+
+    async def relate(self, request: Request, endpoint: str, id: str, name: str) -> Response:
+        """A new record that this one relates to: 201 once both are durable as they are then."""
+        engine = self._host.engine
+        spec = self._model(engine, endpoint)
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
+        target = engine.reach.target(relation)
+        check_type(request)
+        data = decode_text(request.body, _OBJECT)
+
+        def respond(outcome: Outcome) -> Response:
+            made = "" if outcome.record is None else outcome.record.id
+            headers: Headers = ()
+            if target.endpoint is not None:
+                place = f"{self._prefix}/models/{quote(target.endpoint, safe='')}"
+                headers = (("Location", f"{place}/{quote(made, safe='')}"),)
+            return _changed(target, outcome, *headers, status=201)
+
+        return await self._do(
+            request,
+            engine,
+            spec,
+            lambda answering: engine.relate(spec, id, relation, data, answering=answering),
+            respond,
+        )
 
     async def _past(self, spec: ModelSpec, id: str, given: Mapping[str, str]) -> Response:
         """A record as of a number of the journal; without an ETag: nothing can be changed there."""
@@ -79,12 +139,19 @@ class Records:
         parameters = request.parameters()
         if accepts(request, LINES[1]):
             asked = read_query(spec, parameters, whole=True)
+            read_tree(engine, spec, asked.expand)
             return Response(
                 200, (LINES, VARY), stream=lambda: self._lines(request, engine, spec, asked)
             )
         asked = read_query(spec, parameters)
+        return await self._page(request, engine, spec, asked)
+
+    async def _page(
+        self, request: Request, engine: Engine, spec: ModelSpec, asked: Asked
+    ) -> Response:
+        tree, parameters = read_tree(engine, spec, asked.expand), request.parameters()
         page = await engine.list(spec, asked.query)
-        items = b",".join([spec.shown(record, asked.fields) for record in page.items])
+        items = b",".join(await expanded(engine, spec, page.items, tree, asked.fields))
         body = b'{"items":[%b],"next":%b' % (items, msgspec.json.encode(page.next))
         if asked.count:
             body += b',"count":%d' % await engine.count(spec, asked.query.where)
@@ -104,13 +171,15 @@ class Records:
         """
         hurried = asyncio.Event()
         request.on_hurry(hurried.set)
+        tree = read_tree(engine, spec, asked.expand)
         query, left, count = asked.query, asked.query.limit, FIRST
         while left:
             query = msgspec.structs.replace(query, limit=min(count, left))
             page = await engine.list(spec, query)
             if hurried.is_set():
                 raise ClosedError("nobody takes the rest of the records")
-            piece = b"".join([spec.shown(record, asked.fields) + b"\n" for record in page.items])
+            shown = await expanded(engine, spec, page.items, tree, asked.fields)
+            piece = b"".join([text + b"\n" for text in shown])
             if piece:
                 yield piece
             if page.next is None:

@@ -232,6 +232,11 @@ def _routes(
             methods={"GET": records.flows},
         ),
         Route(
+            path=f"{PREFIX}/models/{{endpoint}}/{{id}}/related/{{name}}",
+            access=Access.TOKEN,
+            methods={"GET": records.related, "POST": records.relate},
+        ),
+        Route(
             path=f"{PREFIX}/models/{{endpoint}}/{{id}}/commands/{{name}}",
             access=Access.TOKEN,
             methods={"POST": records.command},

@@ -380,7 +380,7 @@ class Registry:
 
 def _on_delete(relations: Iterable[RelationSpec]) -> OnDelete:
     """What relations by the same field say, at either end, of the end of what it names."""
-    said = [one.on_delete for one in relations if one.on_delete is not None]
+    said: list[OnDelete] = [one.on_delete for one in relations if one.on_delete is not None]
     return said[0] if said else "refuse"
 
 

@@ -27,6 +27,7 @@ from aegis.core.policy import Policies, Policy
 from aegis.core.query import Condition, Page, Query
 from aegis.core.record import ID, Record
 from aegis.core.registry import Registry
+from aegis.core.relation import RelationSpec
 from aegis.engine.attempt import attempt, returned
 from aegis.engine.context import CALLER, SOURCE
 from aegis.engine.flows import Flows
@@ -297,6 +298,47 @@ class Engine:
 
         async with self._ledger.references.leaving(self.reach, work):
             await self._settle(resident, work, "delete", None, mark)
+
+    async def relate(
+        self,
+        spec: ModelSpec,
+        id: str,
+        relation: RelationSpec,
+        data: Mapping[str, Any],
+        *,
+        answering: Answering | None = None,
+    ) -> Outcome:
+        """Create a record that another relates to, and name it there where that holds the id.
+
+        The outcome is about the new one. Raises InvalidError, ConflictError where one record is
+        related to already.
+        """
+        resident = self.resident(spec)
+        record = self.get(spec, id)
+        value = spec.value(record)
+        target = self.reach.target(relation)
+        self.resident(target)
+        if target.ports:
+            self._flows.admit()
+        if not relation.many:
+            condition = self.reach.condition(relation, target, value)
+            if (await self.list(target, Query(where=(condition,), limit=1))).items:
+                raise ConflictError(f"{spec.name} {id!r} has a {relation.name} already")
+        change = self.reach.made(relation, target, value, data)
+        work = self._work(resident, spec, id)
+        work.changes[change.key] = change
+        linked = self.reach.linked(relation, value, change.id)
+        if linked is not None:
+            work.changes[spec.key, id] = Change(
+                spec=spec,
+                id=id,
+                base=record,
+                before=value,
+                after=linked,
+                event=spec.updated,
+                expected=record.revision,
+            )
+        return await self._settle(resident, work, "create", answering)
 
     async def command(
         self,

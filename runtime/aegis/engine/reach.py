@@ -159,6 +159,18 @@ class Reach:
         _, value = encode(spec, value, dict.fromkeys(spec.fields))
         return Change(spec=spec, id=id, base=None, before=None, after=value, event=spec.created)
 
+    def linked(self, relation: RelationSpec, record: Any, id: str) -> Any:
+        """`record` naming a new one, too; None where it is the other side that names."""
+        if relation.via is None:
+            return None
+        if "." in relation.via:
+            raise InvalidError(
+                f"{relation.via!r} is in a list: create {relation.target}, then change it"
+            )
+        named = getattr(record, relation.via)
+        new = type(named)([*named, id]) if relation.many else id
+        return msgspec.structs.replace(record, **{relation.via: new})
+
     def condition(self, relation: RelationSpec, spec: ModelSpec, record: Any) -> Condition:
         """Holds for the records of `spec` that `record` relates to."""
         if relation.via is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args, overload
 
 from aegis.core.clause import Clause
 from aegis.core.errors import AegisError, InvalidError
@@ -214,6 +214,9 @@ def relation(
         raise InvalidError(
             f"a relation to {target!r} is held here (`via`) or there (`by`), not at both ends"
         )
+    known = get_args(OnDelete)
+    if on_delete is not None and str(on_delete) not in known:
+        raise InvalidError(f"on_delete is one of {', '.join(known)}, not {on_delete!r}")
     if via is None and by is None:
 
         def mark(fn: Callable[[Any], Clause]) -> Relation[Any]:

@@ -7,7 +7,7 @@ import itertools
 import typing
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
@@ -45,7 +45,7 @@ from aegis.core.port import (
     ServiceNeed,
 )
 from aegis.core.query import Index
-from aegis.core.relation import OnDelete, RelationSpec, clearable, place
+from aegis.core.relation import RelationSpec, clearable, place
 from aegis.engine.relation import Relation
 
 _numbers = itertools.count(1)
@@ -292,11 +292,6 @@ class _Survey:
                 self.problems.append(
                     f"{where}: on_delete='clear' needs {mark.via!r} to be able to be None"
                 )
-        if mark.on_delete is not None and mark.on_delete not in get_args(OnDelete):
-            self.problems.append(
-                f"{where}: on_delete is one of {', '.join(get_args(OnDelete))}, "
-                f"not {mark.on_delete!r}"
-            )
         mark.spec = RelationSpec(
             name=mark.name,
             target=target if "." in target else f"{self.source.name}.{target}",
