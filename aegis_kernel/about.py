@@ -30,6 +30,7 @@ from aegis.core.model import Model
 from aegis.core.policy import Policies, Policy
 from aegis.core.port import Command, Port
 from aegis.core.registry import Registry
+from aegis.core.relation import RelationSpec
 from aegis.core.wire import Figure
 from aegis_kernel.hosting import HostThread, NotebookHost
 
@@ -178,6 +179,7 @@ class Knowledge:
         commands = {
             command.name: f"produces {command.produces}" for command in spec.commands.values()
         }
+        relations = {one.name: _related(one) for one in spec.relations.values()}
         address = f"{self._thread.server.address}/aegis/api/models/{spec.endpoint}"
         return _told(
             ("Model", f"{spec.name} of {_component(revision)}"),
@@ -185,6 +187,7 @@ class Knowledge:
             ("Fields", _table(_fields(spec.cls))),
             ("Ports", _table(ports)),
             ("Commands", _table(commands)),
+            ("Relations", _table(relations)),
             ("API", address if spec.endpoint is not None else ""),
             ("Events", f"{spec.created}, {spec.updated}, {spec.deleted}"),
             ("Defined in", _place(revision, spec.name)),
@@ -362,6 +365,16 @@ def _fields(cls: type) -> Iterator[tuple[str, str]]:
 
 def _type(hint: Any) -> str:
     return OWN.sub("", inspect.formatannotation(hint))
+
+
+def _related(relation: RelationSpec) -> str:
+    """What a relation leads to, and by what."""
+    count = "many" if relation.many else "one"
+    if relation.via is not None:
+        return f"{count} {relation.target}, via {relation.via}"
+    if relation.by is not None:
+        return f"{count} {relation.target}, by its {relation.by}"
+    return f"{count} {relation.target}, as the method says"
 
 
 def _way(port: PortSpec) -> str:

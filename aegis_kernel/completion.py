@@ -30,7 +30,7 @@ Option = tuple[str, str]  # what completes, and what a frontend calls such a thi
 # Verbs of the host by what their first argument is.
 OF_MODELS = {"count", "create", "get", "list", "query", "spec"}
 ASKING = {"count", "list", "query"}
-OF_RECORDS = {"update", "run", "call"}
+OF_RECORDS = {"update", "run", "call", "related"}
 OF_COMPONENTS = {"deploy", "undeploy", "rollback", "reset"}
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -203,6 +203,8 @@ class _Completions:
             return [(n, "method") for spec in self._specs(place) for n in spec.ports]
         if at == 1 and verb == "call":
             return [(n, "method") for spec in self._specs(place) for n in spec.commands]
+        if at == 1 and verb == "related":
+            return [(n, "property") for spec in self._specs(place) for n in spec.relations]
         if at == 1 and verb == "bind":
             return [(part, "class") for part in self._parts(place.arguments[0])]
         if at == 1 and verb == "deploy":

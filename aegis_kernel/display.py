@@ -49,6 +49,11 @@ class Records(list[T]):
         records.next = found.next
         return records
 
+    @classmethod
+    def of_some(cls, value: Any) -> Any:
+        """What a query found, anything else as it is."""
+        return cls.found(value) if isinstance(value, Found) else value
+
     def __repr__(self) -> str:
         if not self:
             return "no records"

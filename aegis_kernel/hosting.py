@@ -352,6 +352,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
     "list": Records.found,
     "query": Records.found,
+    "related": Records.of_some,
     "sql": SqlTable,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.

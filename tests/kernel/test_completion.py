@@ -12,7 +12,7 @@ from tests.kernel.test_notebook import Session
 
 SHOP = ORDERS.replace(
     "from aegis import Model, adapter, command, port",
-    "from aegis import Model, adapter, command, config, on, port",
+    "from aegis import Model, adapter, command, config, on, port, relation",
 ).replace(
     "def greeting",
     '''
@@ -26,6 +26,8 @@ async def hear() -> None:
 class Parcel(Model, endpoint="parcels"):
     """A parcel."""
     weight: int = 1
+    order_id: str | None = None
+    order = relation("Order", via="order_id")
 
     @command(produces="parcel.weighed")
     def weigh(self, grams: int) -> "Parcel":
@@ -82,6 +84,7 @@ def completed(session, text: str) -> dict[str, str]:
         ('await host.aio.run(order, "auth', 'await host.aio.run(order, "authorize', "method"),
         ("host.call(parcel, 'w", "host.call(parcel, 'weigh", "method"),
         ("host.call(parcel, 'weigh', gr", "host.call(parcel, 'weigh', grams=", "param"),
+        ('host.related(parcel, "or', 'host.related(parcel, "order', "property"),
         ('host.events("order.cr', 'host.events("order.created', "text"),
         ('host.bind("orders.', 'host.bind("orders.Payments', "property"),
         (

@@ -98,7 +98,7 @@ class Relation(Generic[L]):
         self.by = by
         self.many = many
         self.optional = optional
-        self.on_delete = on_delete
+        self.on_delete: OnDelete | None = on_delete
         self.where = where
         self.name = "" if where is None else where.__name__
         self.__doc__ = None if where is None else where.__doc__
