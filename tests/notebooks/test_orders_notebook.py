@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.orders.sandbox import NOTEBOOK, ROOT, component_text, partners
+from tests.notebooks.tutorial import check_tidy, texts, type_checked
+from tests.orders.sandbox import NOTEBOOK, component_text, partners
 from tests.orders.served import Served
 
 SKIP = "aegis-skip"
@@ -30,36 +27,13 @@ def sandbox(tmp_path):
         yield running
 
 
-@pytest.fixture
-def kernelspec(tmp_path, monkeypatch):
-    """The kernel as this source tree has it, whatever is installed."""
-    shutil.copytree(ROOT / "aegis_kernel" / "kernelspec", tmp_path / "jupyter/kernels/aegis")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'runtime'}:{ROOT}")
-    monkeypatch.setenv("AEGIS_EPHEMERAL", "1")
-
-
 def set_parameter(notebook, url):
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
     cell.source = f"partners = {url!r}"
 
 
-def texts(cell):
-    """What a cell showed as text."""
-    shown = (
-        output.get("text") or output.get("data", {}).get("text/plain", "")
-        for output in cell.outputs
-    )
-    return "\n".join(shown)
-
-
 def test_it_is_valid_and_its_outputs_are_cleared(notebook):
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert notebook.metadata.kernelspec.name == "aegis"
-    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs or cell.execution_count for cell in code)
+    check_tidy(notebook)
 
 
 def test_only_the_cells_that_define_something_are_served(notebook):
@@ -74,29 +48,7 @@ def test_only_the_cells_that_define_something_are_served(notebook):
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_component_type_checks(tmp_path, checker):
-    file = tmp_path / "tutorial.py"
-    file.write_text(component_text())
-    if checker == "mypy":
-        command = ["mypy", "--strict", "--config-file=", "--follow-imports=silent", str(file)]
-        command += [f"--cache-dir={tmp_path / 'cache'}"]
-    else:
-        config = {
-            "include": [str(file)],
-            "extraPaths": [str(ROOT / "runtime")],
-            "venvPath": str(ROOT),
-            "venv": ".venv",
-            "typeCheckingMode": "strict",
-        }
-        (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
-        command = ["pyright", "-p", str(tmp_path)]
-    checked = subprocess.run(
-        [sys.executable, "-m", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "MYPYPATH": str(ROOT / "runtime")},
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert type_checked(component_text(), tmp_path, checker) == ""
 
 
 def test_it_runs_from_top_to_bottom_and_serves_the_same_headless(
