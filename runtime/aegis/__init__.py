@@ -22,6 +22,15 @@ from aegis.core.port import (
     service,
     waiting,
 )
+from aegis.core.rule import (
+    derived,
+    encrypted,
+    frozen,
+    frozen_when,
+    private,
+    required_when,
+    unique,
+)
 from aegis.engine.context import emit, idempotency_key, log
 
 if TYPE_CHECKING:
@@ -43,14 +52,21 @@ __all__ = [
     "blocking",
     "command",
     "config",
+    "derived",
     "emit",
+    "encrypted",
     "event",
+    "frozen",
+    "frozen_when",
     "idempotency_key",
     "log",
     "not_",
     "on",
     "port",
+    "private",
+    "required_when",
     "service",
+    "unique",
     "waiting",
 ]
 

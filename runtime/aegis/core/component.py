@@ -19,6 +19,7 @@ from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
 from aegis.core.record import Record, damaged
+from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
@@ -226,6 +227,7 @@ class ModelSpec:
     patch: type[msgspec.Struct]
     last_wins: bool = False
     indexes: tuple[Index, ...] = ()
+    rules: Rules | None = None
     doc: str = ""
 
     @cached_property

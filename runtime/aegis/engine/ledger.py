@@ -210,6 +210,8 @@ class Ledger:
             return
         value = change.rebased(current)
         changed = change.changed()
+        if spec.rules is not None:
+            value = change.ruled(spec.rules, current, value, changed)
         if changed or current is None:
             revision = 0 if current is None else current.revision
             number, created, updated = revision + 1, draft.now, draft.now

@@ -15,6 +15,7 @@ from aegis.core.errors import ConflictError, InvalidError
 from aegis.core.event import Emission
 from aegis.core.port import Waiting
 from aegis.core.record import Record
+from aegis.core.rule import Rules
 
 Key = tuple[str, str]
 
@@ -72,6 +73,23 @@ class Change:
                     field=name,
                 )
         return msgspec.structs.replace(now, **ours)
+
+    def ruled(
+        self, rules: Rules, current: Record | None, value: Any, changed: dict[str, Any]
+    ) -> Any:
+        """`value` as the rules of its model let it take the place of `current`.
+
+        What they derive goes into `changed`. Raises FrozenError, InvalidError.
+        """
+        old = None if current is None else self.spec.value(current)
+        value = rules.settled(old, value)
+        for name in rules.derived:
+            now = getattr(value, name)
+            if self.before is None or now != getattr(old, name):
+                changed[name] = now
+            else:
+                changed.pop(name, None)
+        return value
 
 
 @dataclass(slots=True, kw_only=True)

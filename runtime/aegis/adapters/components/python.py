@@ -45,6 +45,7 @@ from aegis.core.port import (
     ServiceNeed,
 )
 from aegis.core.query import Index
+from aegis.core.rule import Rules, rule_problems, rules_of
 
 _numbers = itertools.count(1)
 
@@ -219,6 +220,10 @@ class _Survey:
             for key, value in marks.items()
             if isinstance(value, Command)
         }
+        indexes = self._indexes(cls)
+        rules = self._rules(cls, indexes)
+        if rules is not None:
+            fields = [item for item in fields if item.name not in rules.derived]
         return ModelSpec(
             component=self.source.name,
             name=name,
@@ -231,7 +236,8 @@ class _Survey:
             create=_input(f"{name}Create", fields, required=True),
             patch=_input(f"{name}Patch", fields, required=False),
             last_wins=getattr(cls, "__aegis_concurrency__", "etag") == "last-wins",
-            indexes=self._indexes(cls),
+            indexes=indexes,
+            rules=rules,
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 
@@ -252,6 +258,14 @@ class _Survey:
                 )
             found[terms] = None
         return tuple(found)
+
+    def _rules(self, cls: type, indexes: tuple[Index, ...]) -> Rules | None:
+        """What the markers of the model's fields say."""
+        try:
+            self.problems += rule_problems(cls, indexes)
+            return rules_of(cls)
+        except TypeError:
+            return None  # a field has no type, which is told of that field
 
     def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
