@@ -270,6 +270,12 @@ class ModelSpec:
         """The event that follows a flow whose undo stopped."""
         return f"{self.noun}.compensation_failed"
 
+    def document(self) -> dict[str, Any]:
+        """What stored records fit: schema, definitions, and which fields have rules of storage."""
+        known = {"schema": self.schema, "definitions": self.definitions}
+        rules = None if self.rules is None else self.rules.document()
+        return {**known, "rules": rules} if rules else known
+
     def port(self, name: str) -> PortSpec | None:
         """The port that is called `name`, or was."""
         found = self.ports.get(name)
@@ -365,9 +371,7 @@ class Revision:
         """The JSON Schema of each model's records, by model key, as canonical JSON."""
         return MappingProxyType(
             {
-                spec.key: msgspec.json.encode(
-                    {"schema": spec.schema, "definitions": spec.definitions}, order="deterministic"
-                )
+                spec.key: msgspec.json.encode(spec.document(), order="deterministic")
                 for spec in self.models
             }
         )

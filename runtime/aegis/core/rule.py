@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from aegis.core.column import Column, columns_of
-from aegis.core.errors import FrozenError, InvalidError
+from aegis.core.errors import DuplicateError, FrozenError, InvalidError
 from aegis.core.query import Index
 
 Test = Callable[[Any], object]
@@ -43,7 +43,7 @@ def required_when(test: Test) -> msgspec.Meta:
 
 
 def derived(reckon: Callable[[Any], Any]) -> msgspec.Meta:
-    """The field is what `reckon` makes of the record, whenever that is written; nobody else sets it.
+    """The field is what `reckon` makes of the record when that is written; nobody else sets it.
 
     `reckon` sees the derived fields before it in the class; the field needs a default.
     """
@@ -71,6 +71,11 @@ class Rules:
     required_when: Mapping[str, Test] = field(default_factory=lambda: _NONE)
     derived: Mapping[str, Callable[[Any], Any]] = field(default_factory=lambda: _NONE)
     unique: Mapping[str, Column] = field(default_factory=lambda: _NONE)
+
+    def document(self) -> dict[str, list[str]]:
+        """What of it is stored with the model's schema, because stored records go by it."""
+        found = {"sealed": sorted(self.sealed), "unique": sorted(self.unique)}
+        return {rule: names for rule, names in found.items() if names}
 
     def settled(self, old: Any, new: Any) -> Any:
         """`new` with its derived fields, if it may take the place of `old` (None: it is created).
@@ -121,6 +126,20 @@ def _differs(old: Any, new: Any, name: str) -> bool:
     return before is not after and bool(before != after)
 
 
+def duplicate(model: str, name: str) -> DuplicateError:
+    """What to raise where another record of `model` has the value; neither of them is told."""
+    return DuplicateError(
+        f"another {model.split('.', 1)[-1]} has this {name}: it is unique", model=model, field=name
+    )
+
+
+def ruled_before(schema: bytes | None, rule: str) -> tuple[str, ...]:
+    """The fields that a rule said something of when a model's schema was stored."""
+    if schema is None:
+        return ()
+    return tuple(msgspec.json.decode(schema).get("rules", {}).get(rule, ()))
+
+
 def rules_of(cls: type) -> Rules | None:
     """The rules of a model class, None when no field of it is marked."""
     marked = dict(_marked(cls))
@@ -166,25 +185,31 @@ def rule_problems(cls: type, indexes: Sequence[Index]) -> Iterator[str]:
         if name == "id":
             yield f"{where}: the id takes no marker"
             continue
-        column = known.get(name, Column(None, shape="other"))
         hidden = next((m for m in ("private", "encrypted") if m in marks), None)
         if hidden is not None and any(p == name or p.startswith(f"{name}.") for p in ordered):
             yield f"{where} is {hidden}, and an index would keep it in the clear: take it out"
-        if "unique" in marks and column.shape != "one":
+        if "unique" in marks and known.get(name, Column(None, shape="other")).shape != "one":
             yield f"{where} is unique, which a single value can be, and this is none"
-        if "required_when" in marks and not _nullable(shape):
-            yield f"{where} has required_when, so it must be able to be None: write `... | None`"
-        if "derived" in marks:
-            if fields[name].required:
-                yield f"{where} is derived, so it needs a default, which no caller gives"
-            for other in ("frozen", "frozen_when", "required_when"):
-                if other in marks:
-                    yield f"{where} is derived, so it cannot be {other} too"
-        for marker in ("frozen_when", "required_when", "derived"):
-            if marker in marks and not callable(marks[marker]):
-                yield f"{where}: {marker} takes a function of the record"
-        if "frozen" in marks and "frozen_when" in marks:
-            yield f"{where} is frozen always, so frozen_when says nothing: take one of them"
+        yield from _misused(where, marks, shape, required=fields[name].required)
+
+
+def _misused(
+    where: str, marks: Mapping[str, Any], shape: inspect.Type, *, required: bool
+) -> Iterator[str]:
+    """What is wrong with the markers of one field as such."""
+    if "required_when" in marks and not _nullable(shape):
+        yield f"{where} has required_when, so it must be able to be None: write `... | None`"
+    if "derived" in marks:
+        if required:
+            yield f"{where} is derived, so it needs a default, which no caller gives"
+        for other in ("frozen", "frozen_when", "required_when"):
+            if other in marks:
+                yield f"{where} is derived, so it cannot be {other} too"
+    for marker in ("frozen_when", "required_when", "derived"):
+        if marker in marks and not callable(marks[marker]):
+            yield f"{where}: {marker} takes a function of the record"
+    if "frozen" in marks and "frozen_when" in marks:
+        yield f"{where} is frozen always, so frozen_when says nothing: take one of them"
 
 
 def _marked(cls: type) -> Iterator[tuple[str, Mapping[str, Any]]]:

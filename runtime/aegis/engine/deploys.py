@@ -328,9 +328,15 @@ class Deploys:
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
             await self._index(revisions)
+            released = await self._ledger.uniques.prepare(self._ledger, revisions)
             if deployments or change.gone:
-                await self._store.commit(self._commit(planned, revisions, deployments, change.gone))
+                commit = self._commit(planned, revisions, deployments, change.gone)
+                commit.released = released
+                await self._store.commit(commit)
+            self._ledger.uniques.settle(revisions)
         except BaseException:
+            still = [before.live[one.name] for one in revisions if one.name in before.live]
+            self._ledger.uniques.settle(still)
             for resident in opened.values():
                 await resident.close()
             raise

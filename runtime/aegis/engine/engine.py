@@ -13,6 +13,7 @@ from aegis.core.errors import (
     BreakerOpenError,
     ClosedError,
     ConflictError,
+    DuplicateError,
     InvalidError,
     NotFoundError,
     PortError,
@@ -246,7 +247,7 @@ class Engine:
             )
             try:
                 return await self._settle(resident, work, "update", answering)
-            except StaleError:
+            except (StaleError, DuplicateError):
                 raise
             except ConflictError:
                 # Where the last write wins, this one is later than the one that came between.

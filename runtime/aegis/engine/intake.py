@@ -17,6 +17,7 @@ from aegis.core.component import ModelSpec
 from aegis.core.errors import (
     AegisError,
     ConflictError,
+    DuplicateError,
     InvalidError,
     NotFoundError,
     StaleError,
@@ -113,6 +114,8 @@ class Intake:
                     return done
                 except TooLargeError as error:  # such a line is a batch of its own
                     raise _at(batch[0][0], error) from error
+                except DuplicateError:
+                    raise
                 except (ConflictError, StaleError, NotFoundError):
                     tries -= 1  # looked at anew: it may be another case now
                     if not tries:

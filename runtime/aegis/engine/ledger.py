@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
 from aegis.engine.records import Records
 from aegis.engine.resident import Resident
+from aegis.engine.uniques import Uniques
 from aegis.engine.work import Change, Key, Work, encode
 from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
 
@@ -81,6 +82,7 @@ class Ledger:
         self.store = store
         self.clock = clock
         self.records = Records(store, cached)
+        self.uniques = Uniques(store)
         self.flows: Flows
         self.broker: Broker
         self.monitor: Monitor
@@ -174,6 +176,24 @@ class Ledger:
         storing.add_done_callback(stored)
         return answer
 
+    async def rewrite(self, keys: Sequence[Key], build: Callable[[Draft, Record], None]) -> None:
+        """Commit what `build` adds for each of the records that are there, no other write between.
+
+        Nothing tells of it. Raises what the store does.
+        """
+        busy = self._busy
+        while (line := next((busy[key] for key in keys if key in busy), None)) is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.append(waiter)
+            await waiter
+        draft = Draft(self.clock.stamp())
+        for key in keys:
+            # Not through the cache, which is for records that somebody asks for.
+            record = self.store.get(*key)
+            if record is not None:
+                build(draft, record)
+        await self._hand_over(draft, list(keys))
+
     async def free(self, key: Any) -> None:
         """Return when no commit of `key` is under way."""
         while (line := self._busy.get(key)) is not None:
@@ -206,6 +226,8 @@ class Ledger:
             assert current is not None  # noqa: S101 -- a deletion was read before, see above
             draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
             draft.records[key] = None
+            if self.uniques:
+                self.uniques.follow(draft.commit, key, current, None)
             self._tell(draft, work, change, {"id": change.id, "revision": current.revision})
             return
         value = change.rebased(current)
@@ -231,6 +253,8 @@ class Ledger:
                 doc=doc,
             )
             draft.commit.puts.append(Put(record, revision))
+            if self.uniques:
+                self.uniques.follow(draft.commit, key, current, record)
         else:
             record = current
         draft.values[key] = value

@@ -148,6 +148,7 @@ class _Schemas:
                 if is_back and records and not schema_problems(key, schema, stored, records):
                     # Older code again: what it does not know stays in the records, unread.
                     self.newer.add(key)
+                    self.changed += _ruled(key, stored, schema)
                     continue
                 found = schema_problems(key, stored, schema, records)
                 problems += found
@@ -155,6 +156,15 @@ class _Schemas:
                     self.fills += _fills(revision, key, stored)
             self.changed.append(Schema(key, schema))
         return problems
+
+
+def _ruled(key: str, stored: bytes, schema: bytes) -> list[Schema]:
+    """The stored schema with the rules of code that came back, when these are others."""
+    known, new = msgspec.json.decode(stored), msgspec.json.decode(schema).get("rules", {})
+    if known.get("rules", {}) == new:
+        return []
+    doc = {**known, "rules": new}
+    return [Schema(key, msgspec.json.encode(doc, order="deterministic"))]
 
 
 def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
