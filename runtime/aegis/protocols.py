@@ -203,8 +203,8 @@ class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
     `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`), `failed`
-    by theirs (`subscriber, seq`); what is `cleared` leaves the failed list. What is `released` is so
-    before anything is `held`.
+    by theirs (`subscriber, seq`); what is `cleared` leaves the failed list. What is `released` is
+    so before anything is `held`.
     """
 
     puts: list[Put] = []
@@ -255,6 +255,10 @@ class Sight(Protocol):
 
     def entries(self, after: int) -> Iterator[Entry]:
         """The journal after a seq, in order."""
+        ...
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
         ...
 
     def record(self, model: str, id: str) -> Record | None:
@@ -338,7 +342,8 @@ class Store(Protocol):
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        What its records held is free again. Of the failed list its flows go too, its listeners' events stay.
+        What its records held is free again. Of the failed list its flows go too, its listeners'
+        events stay.
         """
         ...
 

@@ -10,6 +10,8 @@ import msgspec
 
 from aegis.core.column import Column
 
+HASH = "h"  # where in a sealed field the hash of its value stands
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 

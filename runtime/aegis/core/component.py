@@ -14,6 +14,7 @@ import msgspec
 
 from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
+from aegis.core.errors import InvalidError
 from aegis.core.event import Event, matches
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
@@ -21,6 +22,7 @@ from aegis.core.query import Index
 from aegis.core.record import Record, damaged
 from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
+from aegis.core.sealing import Sealing
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
@@ -228,6 +230,7 @@ class ModelSpec:
     last_wins: bool = False
     indexes: tuple[Index, ...] = ()
     rules: Rules | None = None
+    sealing: Sealing | None = None
     doc: str = ""
 
     @cached_property
@@ -290,8 +293,18 @@ class ModelSpec:
 
     @cached_property
     def columns(self) -> Columns:
-        """What can be asked of its records."""
-        return columns_of(self.cls)
+        """What component code can ask of its records."""
+        columns = columns_of(self.cls)
+        if self.rules is None or not self.rules.sealed:
+            return columns
+        return columns.sealing(
+            self.rules.sealed, None if self.sealing is None else self.sealing.token
+        )
+
+    @cached_property
+    def public_columns(self) -> Columns:
+        """What callers can ask of its records."""
+        return self.columns if self.rules is None else self.columns.without(self.rules.private)
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[Any]:
@@ -301,13 +314,42 @@ class ModelSpec:
     def value(self, record: Record) -> Any:
         """The author's value of a stored record. Raises CorruptError when it does not decode."""
         try:
-            return self.decoder.decode(record.doc)
+            return self.decoder.decode(self.opened(record))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise damaged(record, error) from error
 
+    def opened(self, record: Record) -> bytes:
+        """The document of a stored record in the clear. Raises SealError, CorruptError."""
+        return record.doc if self.sealing is None else self.sealing.opened(record.id, record.doc)
+
     def shown(self, record: Record, names: tuple[str, ...] | None = None) -> bytes:
-        """A record as JSON that leaves the host: whole with `_meta`, or only `names` of it."""
+        """A record as JSON that leaves the host: whole with `_meta`, or only `names` of it.
+
+        What is private does not.
+        """
+        if self.sealing is not None:
+            doc = self.sealing.shown(record.id, record.doc)
+            record = msgspec.structs.replace(record, doc=doc)
         return record.representation() if names is None else record.only(names)
+
+    def invalid(self, error: Exception, *, hint: str | None = None) -> InvalidError:
+        """What to raise of data that does not fit; what a sealed field would hold is not told."""
+        said = str(error) if self.rules is None else self.rules.unsaid(str(error))
+        return InvalidError(f"{self.name}: {said}", hint=hint)
+
+    def told(self, changed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of changed fields those that an event tells, and those that are sealed beside it."""
+        hidden = {} if self.rules is None else self.rules.sealed
+        told = {name: value for name, value in changed.items() if name not in hidden}
+        return told, {name: value for name, value in changed.items() if name in hidden}
+
+    def whole(self, event: Event, beside: bytes | None) -> Event:
+        """An event of a record's change with what is sealed beside it. Raises SealError."""
+        changed = event.data.get("changed")
+        if self.sealing is None or beside is None or not isinstance(changed, dict):
+            return event
+        fields = {**changed, **self.sealing.whole(event.id, beside)}
+        return msgspec.structs.replace(event, data={**event.data, "changed": fields})
 
     @cached_property
     def check(self) -> Check | None:

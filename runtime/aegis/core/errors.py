@@ -252,6 +252,12 @@ class RecordingError(AegisError):
     title = "No recording"
 
 
+class SealError(StoreError):
+    """A sealed field cannot be opened: another key, damage, or it was sealed for another place."""
+
+    title = "Sealed data"
+
+
 class NewerFormatError(StoreError):
     """The data directory was written by a newer version of Aegis."""
 

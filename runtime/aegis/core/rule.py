@@ -5,10 +5,12 @@ A marker stands in `Annotated` and travels as extra data of the field's type, as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import inspect
@@ -20,7 +22,7 @@ from aegis.core.query import Index
 Test = Callable[[Any], object]
 
 private = msgspec.Meta(extra={"private": True})
-"""The field never leaves the host, and is sealed where it is stored: `ssn: Annotated[str, private]`.
+"""The field never leaves the host, and is sealed where it is stored.
 
 Callers may send it; they never get it, and cannot ask for it. Component code reads it.
 """
@@ -77,6 +79,29 @@ class Rules:
         found = {"sealed": sorted(self.sealed), "unique": sorted(self.unique)}
         return {rule: names for rule, names in found.items() if names}
 
+    def unsaid(self, message: str) -> str:
+        """What msgspec says of data, without the value where that is of a sealed field."""
+        what, at, path = message.rpartition(" - at `$.")
+        if at and re.split(r"[.\[`]", path, maxsplit=1)[0] in self.sealed:
+            return f"Expected another value{at}{path}"
+        return f"{what}{at}{path}"
+
+    def compared(self, was: Any, now: Any) -> tuple[Any, Any]:
+        """Two records in the clear, as JSON has them, to be shown side by side.
+
+        Of what is private they only tell whether it is the same.
+        """
+        if was is None or now is None:
+            return self._public(was), self._public(now)
+        was, now = dict(was), dict(now)
+        for name in self.private:
+            same = was.get(name) == now.get(name)
+            was[name], now[name] = ("private", "private" if same else "private, another")
+        return was, now
+
+    def _public(self, data: Any) -> Any:
+        return data and {name: value for name, value in data.items() if name not in self.private}
+
     def settled(self, old: Any, new: Any) -> Any:
         """`new` with its derived fields, if it may take the place of `old` (None: it is created).
 
@@ -124,6 +149,40 @@ class Rules:
 def _differs(old: Any, new: Any, name: str) -> bool:
     before, after = getattr(old, name), getattr(new, name)
     return before is not after and bool(before != after)
+
+
+class Mask:
+    """Stands for the value of a sealed field wherever a record is printed."""
+
+    def __init__(self, marker: str) -> None:
+        self._marker = marker
+
+    def __repr__(self) -> str:
+        return f"<{self._marker}>"
+
+
+PRIVATE, ENCRYPTED = Mask("private"), Mask("encrypted")
+_hidden: WeakKeyDictionary[type, Mapping[str, Mask]] = WeakKeyDictionary()
+
+
+def masked(value: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a record's value, for people: what is sealed is only named."""
+    cls = type(value)
+    masks = _hidden.get(cls)
+    if masks is None:
+        try:
+            marked = dict(_marked(cls))
+        except (TypeError, NameError):  # an annotation that means nothing: nothing stores it
+            marked = {}
+        masks = {
+            name: PRIVATE if "private" in marks else ENCRYPTED
+            for name, marks in marked.items()
+            if "private" in marks or "encrypted" in marks
+        }
+        _hidden[cls] = masks
+    fields = msgspec.structs.asdict(value)
+    hidden = ((name, mask) for name, mask in masks.items() if fields[name] is not None)
+    return {**fields, **dict(hidden)} if masks else fields
 
 
 def duplicate(model: str, name: str) -> DuplicateError:

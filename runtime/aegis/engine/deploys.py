@@ -20,6 +20,7 @@ from aegis.core.keep import Keep
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
+from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
@@ -35,6 +36,7 @@ from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
 from aegis.engine.run import Located
+from aegis.engine.sealing import check_keys, sealing
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
 
@@ -70,12 +72,14 @@ class Deploys:
         limits: Limits,
         keep: Keep,
         cipher: Cipher | None = None,
+        vault: Vault | None = None,
         stage: Stage = stage,
     ) -> None:
         self._limits = limits
         self._store = store
         self._clock = clock
         self._loader = loader
+        self.vault = vault
         self._fallback = lookup or _nothing
         self._open_parts = stage
         self._values: dict[str, Any] = {}
@@ -273,7 +277,7 @@ class Deploys:
         with self._pinned(source.name):
             loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
         try:
-            return await asyncio.shield(loading)
+            return sealing(await asyncio.shield(loading), self.vault)
         except asyncio.CancelledError:
 
             def unload(loaded: asyncio.Future[Revision]) -> None:
@@ -306,6 +310,7 @@ class Deploys:
             locate=self.locate,
             back=loaded.keys(),
         )
+        await check_keys(self.vault, self._store, revisions)
         values = self._values if change.values is None else change.values
         lookup = self._lookup_in(values)
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))

@@ -193,7 +193,7 @@ class Engine:
                 id=id, **{name: getattr(data, name) for name in data.__struct_fields__}
             )
         except (TypeError, ValueError) as error:
-            raise InvalidError(f"{spec.name}: {error}") from error
+            raise spec.invalid(error) from error
         work = self._work(resident, spec, id)
         work.key = id
         work.changes[(spec.key, id)] = Change(

@@ -35,6 +35,7 @@ from aegis.core.query import Found, Query, read_cursor
 from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.core.replay import Replay
+from aegis.core.sealing import Vault
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
@@ -105,6 +106,7 @@ class Host:
         defaults: Policy | None = None,
         limits: Limits | None = None,
         cipher: Cipher | None = None,
+        vault: Vault | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
         analyst: Callable[[Store], Analyst] | None = None,
@@ -120,6 +122,7 @@ class Host:
             defaults=defaults,
             limits=limits or Limits(),
             cipher=cipher,
+            vault=vault,
             keep=keep or Keep(),
         )
         self._replays = Replays(
@@ -808,7 +811,7 @@ def _checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: dict[str
     except (msgspec.ValidationError, TypeError) as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
-        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None
+        raise spec.invalid(error, hint=hint) from None
 
 
 def _arguments(

@@ -19,7 +19,7 @@ from aegis.engine.records import Records
 from aegis.engine.resident import Resident
 from aegis.engine.uniques import Uniques
 from aegis.engine.work import Change, Key, Work, encode
-from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
+from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Sealed, Store
 
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
@@ -244,6 +244,8 @@ class Ledger:
                 created, updated = change.was.created, change.was.updated
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
             doc, value = encode(spec, value, changed, keep)
+            if spec.sealing is not None:
+                doc = spec.sealing.sealed(change.id, doc)
             record = Record(
                 model=spec.key,
                 id=change.id,
@@ -260,21 +262,31 @@ class Ledger:
         draft.values[key] = value
         draft.records[key] = record
         if changed or change.always or current is None:
-            data = {
-                "id": change.id,
-                "revision": record.revision,
-                "changed": msgspec.to_builtins(changed),
-            }
-            if change.was is not None:
-                data |= {"created": record.created, "updated": record.updated}
-            self._tell(draft, work, change, data)
+            self._tell_changed(draft, work, change, record, changed)
 
-    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> None:
-        self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
+    def _tell_changed(
+        self, draft: Draft, work: Work, change: Change, record: Record, changed: dict[str, Any]
+    ) -> None:
+        sealing = change.spec.sealing
+        told, hidden = (changed, None) if sealing is None else change.spec.told(changed)
+        data = {
+            "id": change.id,
+            "revision": record.revision,
+            "changed": msgspec.to_builtins(told),
+        }
+        if change.was is not None:
+            data |= {"created": record.created, "updated": record.updated}
+        event = self._tell(draft, work, change, data)
+        if sealing is not None and hidden:
+            beside = sealing.beside(event.id, msgspec.to_builtins(hidden))
+            draft.commit.sealed.append(Sealed(event.id, beside))
+
+    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> Event:
+        return self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
 
     def _publish(
         self, draft: Draft, work: Work, emission: Emission, model: str | None = None
-    ) -> None:
+    ) -> Event:
         about = model or work.model
         event = Event(
             id=self.clock.id(),
@@ -290,6 +302,7 @@ class Ledger:
             origin=work.origin,
         )
         draft.events.append((event, about))
+        return event
 
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import ConflictError, InvalidError
+from aegis.core.errors import ConflictError
 from aegis.core.event import Emission
 from aegis.core.port import Waiting
 from aegis.core.record import Record
@@ -153,7 +153,7 @@ def encode(
         ):
             doc = ENCODER.encode(again)
     except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidError(f"{spec.name}: {error}") from error
+        raise spec.invalid(error) from error
     if keep is None:
         return doc, again
     fields = msgspec.json.decode(keep, type=dict[str, msgspec.Raw])

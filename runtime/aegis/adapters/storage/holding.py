@@ -1,7 +1,5 @@
 """Unique fields in the embedded store: which record holds which value."""
 
-
-
 from __future__ import annotations
 
 import sqlite3

@@ -134,11 +134,11 @@ class MemoryStore:
             self._unclaimed.pop(claimed.event, None)
         for one in commit.recordings:
             self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
-        for key, id in held.items():
-            if id is None:
-                del self._held[key]
+        for place, holder in held.items():
+            if holder is None:
+                del self._held[place]
             else:
-                self._held[key] = id
+                self._held[place] = holder
         self._sealed.update((one.event, one.doc) for one in commit.sealed)
         self.commits += 1
         self.batches += 1
@@ -450,6 +450,7 @@ class MemoryStore:
             self._journal.copy(),
             {model: records.copy() for model, records in self._records.items()},
             {id: (flow, self._steps.get(id, {}).copy()) for id, flow in self._flows.items()},
+            self._sealed.copy(),
         )
         return await asyncio.to_thread(question, sight)
 

@@ -451,8 +451,8 @@ class SqliteStore:
 
     def _conflict_of(self, work: Work) -> ConflictError | None:
         """What in `work` does not fit what is stored."""
-        if work.holdings is not None and (found := work.holdings.conflict(self._writer)):
-            return found
+        if work.holdings and (duplicate := work.holdings.conflict(self._writer)):
+            return duplicate
         for key, (expected, _) in _folded([work]).items():
             row = self._writer.execute(tables.REVISION, key).fetchone()
             found = 0 if row is None else row[0]
