@@ -93,6 +93,7 @@ class AesVault:
             raise SealError(
                 f"a field was sealed with the key {key}, which is not in {FILE}",
                 hint="restore the file of then, or import on the host that it was exported from",
+                key=key,
             )
         try:
             return self._aes(key).decrypt(sealed[:NONCE], sealed[NONCE:], about)

@@ -35,6 +35,7 @@ from aegis.engine.plan import Change, Plan, plan, rebound
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
+from aegis.engine.rotation import Rotation
 from aegis.engine.run import Located
 from aegis.engine.sealing import check_keys, sealing
 from aegis.engine.watchdog import Watchdog
@@ -96,6 +97,7 @@ class Deploys:
         if cipher is not None:
             self.flows.recorder = Recorder(cipher, store)
         self.broker = Broker(self._ledger, lambda: self.engine)
+        self.rotation = Rotation(store, self._ledger, vault)
         self.intake = Intake(store, self._ledger, lambda: self.engine)
         registry = Registry(
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)

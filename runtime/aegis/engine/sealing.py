@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from aegis.core.component import ModelSpec, Revision
@@ -45,14 +45,23 @@ async def check_keys(vault: Vault | None, store: Store, revisions: Iterable[Revi
     samples = [(spec, await _samples(store, spec)) for spec in known]
     vault.ready(make=not any(found for _, found in samples))
     for spec, found in samples:
-        for record in found:
-            try:
-                spec.opened(record.sound())
-            except (SealError, CorruptError) as error:
-                raise ConfigError(
-                    f"{spec.key} {record.id!r} was sealed with other keys: {error.detail}",
-                    hint="restore fields.key in the data directory, or set keys.fields as it was",
-                ) from error
+        _try(spec, found)
+
+
+def _try(spec: ModelSpec, records: Sequence[Record]) -> None:
+    """Open some records. One that is damaged keeps nobody from the others; another key does."""
+    failed: list[tuple[Record, SealError | CorruptError]] = []
+    for record in records:
+        try:
+            spec.opened(record.sound())
+        except (SealError, CorruptError) as error:
+            failed.append((record, error))
+    if len(failed) == len(records) or any("key" in error.fields for _, error in failed):
+        for record, error in failed:
+            raise ConfigError(
+                f"{spec.key} {record.id!r} was sealed with other keys: {error.detail}",
+                hint="restore fields.key in the data directory, or set keys.fields as it was",
+            ) from error
 
 
 async def _samples(store: Store, spec: ModelSpec) -> list[Record]:
