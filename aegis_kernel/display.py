@@ -19,6 +19,7 @@ from aegis.core.errors import AegisError
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
 from aegis.core.query import Found
+from aegis.core.rule import masked
 from aegis.engine.host import HostStatus
 from aegis_kernel.tables import BAD, DIM, ROWS, cell, codes, short, table
 
@@ -264,9 +265,9 @@ def _formatters(shell: InteractiveShell) -> tuple[Any, Any]:
 
 
 def _data(record: Any) -> dict[str, Any]:
-    """The fields of a record, values as they are."""
+    """The fields of a record, values as they are; what is sealed is only named."""
     if isinstance(record, msgspec.Struct):
-        return msgspec.structs.asdict(record)
+        return masked(record)
     return record if isinstance(record, dict) else {"value": record}
 
 

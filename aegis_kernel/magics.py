@@ -176,6 +176,13 @@ class AegisMagics(Magics):
         number = thread.call(thread.host.reset, name)
         print(f"{number} record{'' if number == 1 else 's'} of {name} dropped.")
 
+    def do_rotate_keys(self) -> None:
+        """-- seal private and encrypted fields with a new key, and all stored records anew"""
+        thread = self.notebook.thread
+        made = thread.call(thread.host.rotate_keys)
+        number = f"{made.records} record{'' if made.records == 1 else 's'}"
+        print(f"{number} sealed anew with the key {made.key}; older keys stay for the journal.")
+
     def do_resume(self) -> None:
         """-- load the code that open flows wait for, and go on with them"""
         thread = self.notebook.thread
@@ -271,7 +278,7 @@ class AegisMagics(Magics):
 
 # Each `do_` method is a word of `%aegis`; its docstring is `ARGUMENTS -- what it does`.
 WORDS: dict[str, Callable[..., Any]] = {
-    name.removeprefix("do_"): verb
+    name.removeprefix("do_").replace("_", "-"): verb
     for name, verb in vars(AegisMagics).items()
     if name.startswith("do_")
 }

@@ -10,10 +10,9 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from aegis.core.past import Past, PastFlow
 from aegis.core.replay import Pair, Replay, told
+from aegis.core.rule import masked
 from aegis.core.why import Line, Why, branches
 from aegis_kernel.flows import FlowView
 from aegis_kernel.tables import BAD, DIM, GOOD, cell, table
@@ -130,7 +129,7 @@ class PastView(Still):
         if past.record is None:
             fields = f'<div style="{DIM}">it was not there</div>'
         else:
-            values = msgspec.structs.asdict(past.record)
+            values = masked(past.record)
             fields = table([], [[cell(name), cell(value, 200)] for name, value in values.items()])
         flows = "".join(map(_flow, past.flows))
         return f"<div>{head}{fields}{flows}</div>"

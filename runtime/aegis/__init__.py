@@ -22,6 +22,15 @@ from aegis.core.port import (
     service,
     waiting,
 )
+from aegis.core.rule import (
+    derived,
+    encrypted,
+    frozen,
+    frozen_when,
+    private,
+    required_when,
+    unique,
+)
 from aegis.engine.context import emit, idempotency_key, log
 from aegis.engine.relation import relation
 
@@ -45,15 +54,22 @@ __all__ = [
     "blocking",
     "command",
     "config",
+    "derived",
     "emit",
+    "encrypted",
     "event",
+    "frozen",
+    "frozen_when",
     "idempotency_key",
     "log",
     "not_",
     "on",
     "port",
+    "private",
     "relation",
+    "required_when",
     "service",
+    "unique",
     "waiting",
 ]
 

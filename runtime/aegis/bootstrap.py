@@ -9,6 +9,7 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
 from aegis.core.port import Secret
+from aegis.core.sealing import Vault
 from aegis.engine.host import Host
 from aegis.protocols import Analyst, Cipher, Store
 
@@ -26,6 +27,7 @@ def build_host(config: Config) -> Host:
         lookup=config.lookup,
         bindings=config.bindings,
         cipher=_cipher(config),
+        vault=_vault(config),
         keep=config.keep,
         scratch=_scratch,
         analyst=_analyst,
@@ -55,6 +57,15 @@ def _cipher(config: Config) -> Cipher | None:
     if config.recordings_key is not None:
         return AesCipher(given_key(config.recordings_key))
     return AesCipher(random_key() if config.data is None else kept_key(config.data))
+
+
+def _vault(config: Config) -> Vault:
+    """What seals fields. Raises ConfigError."""
+    from aegis.adapters.cipher import given_key
+    from aegis.adapters.vault import KEY, AesVault, FileKeeper, MemoryKeeper
+
+    lock = None if config.fields_key is None else given_key(config.fields_key, KEY)
+    return AesVault(MemoryKeeper() if config.data is None else FileKeeper(config.data, lock))
 
 
 def _store(config: Config) -> Store:

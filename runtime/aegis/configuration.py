@@ -21,6 +21,7 @@ from aegis.engine.resident import defaults_of
 FILE = "aegis.toml"
 RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
+FIELDS = "keys.fields"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +63,26 @@ class Config:
     @property
     def recordings_key(self) -> str | None:
         """The key that recordings are sealed with; None leaves it to a file beside the data."""
-        said = self._find(KEY)
+        return self._key(KEY)
+
+    @property
+    def fields_key(self) -> str | None:
+        """The key that the keys of sealed fields are locked with; None leaves them unlocked."""
+        return self._key(FIELDS)
+
+    def _key(self, name: str) -> str | None:
+        said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
-            raise ConfigError(f"configuration value {KEY!r} is text, 32 bytes in base64 or hex")
+            raise ConfigError(f"configuration value {name!r} is text, 32 bytes in base64 or hex")
         return None if said is REQUIRED else said
 
     def lookup(self, key: str) -> Any:
         """The value of a component's `config(key)`; REQUIRED itself when nothing says it.
 
         The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
-        and that before the file. The host's own key is no component's business.
+        and that before the file. The host's own keys are no component's business.
         """
-        return REQUIRED if key == KEY else self._find(key)
+        return REQUIRED if key in (KEY, FIELDS) else self._find(key)
 
     def _find(self, key: str) -> Any:
         if key in self.overrides:
@@ -95,7 +104,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names) and `[keep]` (see Keep) are the host's own, and so are `replay.recordings`
-    (true or false) and `keys.recordings` (see adapters/cipher.py); every other table is for
+    (true or false), `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see
+    adapters/vault.py); every other table is for
     components.
     """
     path = (directory or Path.cwd()) / FILE
@@ -133,6 +143,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.defaults,
         config.recordings,
         config.recordings_key,
+        config.fields_key,
     )  # a value that is wrong is told now
     return config
 

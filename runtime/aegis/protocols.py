@@ -156,6 +156,31 @@ class Cleared(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """A value of a unique field, by its `key`, and the record `id` that has it alone."""
+
+    model: str
+    field: str
+    key: str
+    id: str
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """A value that its record has no more; without `key` all of a field that is unique no more."""
+
+    model: str
+    field: str
+    key: str | None = None
+    id: str = ""
+
+
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """What an event changed in sealed fields, which it does not tell itself."""
+
+    event: str
+    doc: bytes
+
+
 class Schema(msgspec.Struct, frozen=True):
     """The stored schema of a model's records, as canonical JSON."""
 
@@ -178,7 +203,8 @@ class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
     `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`), `failed`
-    by theirs (`subscriber, seq`); what is `cleared` leaves the failed list.
+    by theirs (`subscriber, seq`); what is `cleared` leaves the failed list. What is `released` is
+    so before anything is `held`.
     """
 
     puts: list[Put] = []
@@ -198,6 +224,9 @@ class Commit(msgspec.Struct, kw_only=True):
     unclaimed: list[Unclaimed] = []
     claimed: list[Claimed] = []
     recordings: list[Recording] = []
+    released: list[Release] = []
+    held: list[Holding] = []
+    sealed: list[Sealed] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.
@@ -226,6 +255,10 @@ class Sight(Protocol):
 
     def entries(self, after: int) -> Iterator[Entry]:
         """The journal after a seq, in order."""
+        ...
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
         ...
 
     def record(self, model: str, id: str) -> Record | None:
@@ -273,7 +306,8 @@ class Store(Protocol):
 
         Events get contiguous, rising seqs in their order. Raises ConflictError when a record's
         stored revision is not the expected one (nothing of this commit is stored then, and
-        commits that shared its group are unaffected), StoreError when it cannot be stored.
+        commits that shared its group are unaffected), its kind DuplicateError when another record
+        holds a value that one of this commit is to hold, StoreError when it cannot be stored.
         """
         ...
 
@@ -308,7 +342,8 @@ class Store(Protocol):
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        Of the failed list its flows go too, its listeners' events stay.
+        What its records held is free again. Of the failed list its flows go too, its listeners'
+        events stay.
         """
         ...
 
@@ -334,6 +369,14 @@ class Store(Protocol):
 
     def taken(self, key: str) -> str | None:
         """The id that an outside event got, None when none of that key was taken."""
+        ...
+
+    def holder(self, model: str, field: str, key: str) -> str | None:
+        """The id of the record that holds a value of a unique field, None when none does."""
+        ...
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event; it is forgotten with that."""
         ...
 
     async def unclaimed(self) -> Sequence[Unclaimed]:

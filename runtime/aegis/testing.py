@@ -12,6 +12,7 @@ from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
 from aegis.core.component import Revision, Source
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy
@@ -51,11 +52,13 @@ async def memory_host(
     defaults: Policy | None = None,
     recordings: bool = True,
     keep: Keep | None = None,
+    keeper: Keeper | None = None,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
     `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
-    something. With `recordings` what adapters answer is kept, for `host.replay`.
+    something. `keeper` has the keys of sealed fields. With `recordings` what adapters answer is
+    kept, for `host.replay`.
     """
     known = values or {}
     host = Host(
@@ -66,6 +69,7 @@ async def memory_host(
         bindings=bindings,
         scratch=MemoryStore,
         cipher=AesCipher(random_key()) if recordings else None,
+        vault=AesVault(keeper or MemoryKeeper()),
         defaults=defaults,
         keep=keep,
         analyst=_analyst,

@@ -19,9 +19,11 @@ from aegis.protocols import (
     Drop,
     Failed,
     Fill,
+    Holding,
     Put,
     Recording,
     Schema,
+    Sealed,
     Taken,
     Unclaimed,
 )
@@ -54,6 +56,8 @@ def everything():
     commit.schemas.append(Schema("m.M", b"{}"))
     commit.taken.append(Taken("k", "e", NOW))
     commit.unclaimed.append(Unclaimed("e", "m.made", NOW))
+    commit.held.append(Holding("m.M", "email", "x", "r"))
+    commit.sealed.append(Sealed("event-r", b"{}"))
     commit.recordings.append(Recording("f", 1, 1, NOW, b"sealed"))
     return commit
 
@@ -69,6 +73,14 @@ async def listed(store):
 
 async def taken(store):
     return store.taken("k")
+
+
+async def holder(store):
+    return store.holder("m.M", "email", "x")
+
+
+async def sealed(store):
+    return store.sealed("event-r")
 
 
 FLOWS = [
@@ -97,6 +109,8 @@ READINGS = {
     "taken": [taken],
     "unclaimed": [lambda store: store.unclaimed()],
     "recordings": [lambda store: store.recordings("f")],
+    "uniques": [holder],
+    "sealed": [sealed],
 }
 COLUMNS = [
     (table, column)

@@ -13,7 +13,7 @@ from aegis.core.errors import CorruptError, NewerFormatError, StoreError
 from aegis.core.event import Event
 from aegis.core.flow import FlowState
 from aegis.core.query import Query
-from aegis.protocols import Cleared, Commit, Cursor, Entry, Failed, Fill, Put, Schema
+from aegis.protocols import Cleared, Commit, Cursor, Entry, Failed, Fill, Holding, Put, Schema
 from tests.adapters.test_sqlite import NOW, filled, opened, purchase, record
 
 # As release 2 made them.
@@ -223,7 +223,7 @@ async def test_a_newer_format_is_left_alone(tmp_path):
         db.execute("PRAGMA user_version = 99")
     db.close()
     before = (tmp_path / sqlite.NAME).read_bytes()
-    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 3"):
+    with pytest.raises(NewerFormatError, match=rf"format 99, .* up to {tables.FORMAT}"):
         await opened(tmp_path)
     assert (tmp_path / sqlite.NAME).read_bytes() == before
 
@@ -236,3 +236,15 @@ async def test_a_database_of_another_program_is_left_alone(tmp_path):
     with pytest.raises(StoreError, match="not one of Aegis"):
         await opened(tmp_path)
     assert (tmp_path / sqlite.NAME).read_bytes() == before
+
+
+async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp_path):
+    await (await filled(tmp_path, 3)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
+        db.executescript("DROP TABLE uniques; DROP TABLE sealed; PRAGMA user_version = 3;")
+    store = await opened(tmp_path)
+    assert await store.count("m.M") == 3
+    await store.commit(Commit(held=[Holding("m.M", "email", "x", "r")]))
+    assert store.holder("m.M", "email", "x") == "r"
+    assert store.sealed("e1") is None
+    await store.close()

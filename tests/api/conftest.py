@@ -10,6 +10,7 @@ from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.adapters.vault import AesVault, MemoryKeeper
 from aegis.api.request import Request
 from aegis.api.router import Router
 from aegis.engine.deploys import Limits
@@ -136,6 +137,7 @@ def shop_text():
 async def host():
     parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
     parts |= {"cipher": AesCipher(random_key()), "scratch": MemoryStore}
+    parts.setdefault("vault", AesVault(MemoryKeeper()))
     async with Host(**parts, limits=Limits(grace=0.1)) as host:
         await host.deploy("shop", "1.0.0", SHOP)
         yield host

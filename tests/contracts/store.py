@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import ConflictError, StoreError
+from aegis.core.errors import ConflictError, DuplicateError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.query import Every, Not, Query, Term, decode_cursor
 from aegis.core.reading import Reading
@@ -28,11 +28,14 @@ from aegis.protocols import (
     Entry,
     Failed,
     Fill,
+    Holding,
     Kept,
     Old,
     Put,
     Recording,
+    Release,
     Schema,
+    Sealed,
     Taken,
     Unclaimed,
 )
@@ -101,6 +104,83 @@ async def pages(store, query, *, model="shop.Item"):
 
 class StoreContract:
     """Tests of protocols.Store; a subclass has an async fixture `store` that gives an open one."""
+
+    # --- unique fields, and what is sealed beside events
+
+    async def test_a_unique_value_has_one_record_until_that_lets_it_go(self, store):
+        def held(key, id):
+            return Holding("shop.Item", "sku", key, id)
+
+        def free(key, id):
+            return Release("shop.Item", "sku", key, id)
+
+        await store.commit(Commit(held=[held("x", "a")]))
+        assert store.holder("shop.Item", "sku", "x") == "a"
+        assert store.holder("shop.Item", "other", "x") is None
+        await store.commit(Commit(held=[held("x", "a")]))  # it may say so again
+        bad = Commit(puts=[Put(record("b"), 0)], held=[held("y", "b"), held("x", "b")])
+        with pytest.raises(DuplicateError) as told:
+            await store.commit(bad)
+        assert told.value.fields == {"model": "shop.Item", "field": "sku"}
+        assert "Item" in str(told.value)
+        assert store.get("shop.Item", "b") is None
+        assert store.holder("shop.Item", "sku", "y") is None
+        await store.commit(Commit(released=[free("x", "b")]))  # it is not b's to release
+        assert store.holder("shop.Item", "sku", "x") == "a"
+        with pytest.raises(DuplicateError):
+            await store.commit(Commit(released=[free("x", "b")], held=[held("x", "b")]))
+        with pytest.raises(DuplicateError):
+            await store.commit(Commit(held=[held("z", "a"), held("z", "b")]))
+        # What is released is so first: two records may change places.
+        await store.commit(Commit(held=[held("y", "b")]))
+        places = Commit(
+            released=[free("x", "a"), free("y", "b")], held=[held("y", "a"), held("x", "b")]
+        )
+        await store.commit(places)
+        assert [store.holder("shop.Item", "sku", key) for key in "xyz"] == ["b", "a", None]
+        await store.commit(Commit(released=[Release("shop.Item", "sku")]))
+        assert [store.holder("shop.Item", "sku", key) for key in "xyz"] == [None, None, None]
+
+    async def test_unique_values_come_and_go_in_the_order_of_their_commits(self, store):
+        def held(id):
+            return Commit(puts=[Put(record(id), 0)], held=[Holding("shop.Item", "sku", "x", id)])
+
+        def gone(id):
+            free = Release("shop.Item", "sku", "x", id)
+            return Commit(drops=[Drop("shop.Item", id, 1)], released=[free])
+
+        works = [held("a"), gone("a"), held("b"), gone("b"), held("c"), held("d")]
+        found = await asyncio.gather(*map(store.commit, works), return_exceptions=True)
+        assert [type(one).__name__ for one in found] == ["int"] * 5 + ["DuplicateError"]
+        assert store.holder("shop.Item", "sku", "x") == "c"
+        await store.commit(gone("c"))
+        assert store.holder("shop.Item", "sku", "x") is None
+
+    async def test_one_of_many_that_want_a_value_gets_it(self, store):
+        works = [
+            Commit(puts=[Put(record(f"r{n}"), 0)], held=[Holding("shop.Item", "sku", "x", f"r{n}")])
+            for n in range(20)
+        ]
+        found = await asyncio.gather(*map(store.commit, works), return_exceptions=True)
+        assert sum(isinstance(one, DuplicateError) for one in found) == 19
+        assert await store.count("shop.Item") == 1
+        (one,) = (await store.list("shop.Item", Query())).items
+        assert store.holder("shop.Item", "sku", "x") == one.id
+
+    async def test_clear_frees_the_values_of_a_component_and_no_others(self, store):
+        mail = Holding("mail.Box", "name", "x", "a")
+        await store.commit(Commit(held=[Holding("shop.Item", "sku", "x", "a"), mail]))
+        await store.clear("shop")
+        assert store.holder("shop.Item", "sku", "x") is None
+        assert store.holder("mail.Box", "name", "x") == "a"
+
+    async def test_what_is_sealed_beside_an_event_goes_with_it(self, store):
+        events = [entry("e1"), entry("e2"), entry("e3")]
+        sealed = [Sealed("e1", b"\x00one"), Sealed("e2", b"two")]
+        await store.commit(Commit(events=events, sealed=sealed))
+        assert [store.sealed(id) for id in ("e1", "e2", "e3")] == [b"\x00one", b"two", None]
+        await store.forget_events(0, 1, Kept(frozenset(), frozenset()), 9)
+        assert [store.sealed(id) for id in ("e1", "e2")] == [None, b"two"]
 
     # --- records
 

@@ -80,7 +80,7 @@ def random_key() -> Callable[[], bytes]:
     return lambda: key
 
 
-def given_key(text: str) -> Callable[[], bytes]:
+def given_key(text: str, name: str = "keys.recordings") -> Callable[[], bytes]:
     """The key that a configuration says: 32 bytes in base64 or hex. Raises ConfigError."""
     key = b""
     try:
@@ -90,7 +90,7 @@ def given_key(text: str) -> Callable[[], bytes]:
         pass
     if len(key) != BYTES:
         raise ConfigError(
-            "keys.recordings is no key of 32 bytes in base64 or hex",
+            f"{name} is no key of 32 bytes in base64 or hex",
             hint="make one: openssl rand -base64 32",
         )
     return lambda: key

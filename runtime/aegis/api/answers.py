@@ -18,7 +18,10 @@ from aegis.core.errors import InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
+from aegis.core.record import Record
 from aegis.core.replay import Pair
+from aegis.core.rule import ruled_before
+from aegis.core.sealing import unsealed
 from aegis.core.wire import (
     ContinueAsk,
     Description,
@@ -137,12 +140,22 @@ async def _flow(host: Host, ask: FlowAsk) -> FlowDetail:
     record = host.store.get(flow.model, flow.record)
     return FlowDetail(
         flow=host.monitor.flow_line(flow, steps),
-        record=None if record is None else msgspec.json.decode(record.sound().representation()),
+        record=None if record is None else await _shown(host, record.sound()),
         events=tuple(
             event_line(entry, entry.seq)
             for entry in await _entries(host, flow.id, flow.root, [step.cause for step in steps])
         ),
     )
+
+
+async def _shown(host: Host, record: Record) -> Any:
+    """A record as it may leave; one whose model is not loaded without its sealed fields."""
+    spec = host.engine.registry.models.get(record.model)
+    if spec is not None:
+        return msgspec.json.decode(spec.shown(record))
+    sealed = ruled_before(await host.store.schema(record.model), "sealed")
+    doc = unsealed(record.doc, sealed) if sealed else record.doc
+    return msgspec.json.decode(msgspec.structs.replace(record, doc=doc).representation())
 
 
 async def _description(host: Host, _: DescriptionAsk) -> Description:
@@ -209,8 +222,11 @@ async def input_of(host: Host, failed: Failed) -> dict[str, Any] | None:
     record = host.store.get(stored[0].model, stored[0].record)
     if record is None:
         return None
-    given: dict[str, Any] = msgspec.json.decode(record.sound().doc)
-    return given
+    shown: dict[str, Any] = await _shown(host, record.sound())
+    del shown["_meta"]
+    spec = host.engine.registry.models.get(record.model)
+    derived = () if spec is None or spec.rules is None else spec.rules.derived
+    return {name: value for name, value in shown.items() if name not in derived}
 
 
 async def _groups(host: Host, _: GroupsAsk) -> Groups:

@@ -11,6 +11,7 @@ import msgspec
 
 from aegis.api.request import Request
 from aegis.core.errors import BadRequestError, InvalidError, UnsupportedTypeError, closest
+from aegis.core.rule import Rules
 
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^+-]+\+json)\s*(?:;|$)", re.IGNORECASE)
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
@@ -19,14 +20,20 @@ _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]")
 _NOT_FINITE = re.compile(rb"nan|inf", re.IGNORECASE)
 
 
-def decode(request: Request, decoder: msgspec.json.Decoder[Any], fields: Iterable[str]) -> Any:
+def decode(
+    request: Request,
+    decoder: msgspec.json.Decoder[Any],
+    fields: Iterable[str],
+    rules: Rules | None = None,
+) -> Any:
     """The body as what `decoder` says; `fields` are the names to suggest for an unknown one.
 
+    By the `rules` of its model an error tells no value of a sealed field.
     Raises UnsupportedTypeError, BadRequestError when it is no JSON, InvalidError with the JSON
     pointer of what breaks the schema.
     """
     check_type(request)
-    return decode_text(request.body, decoder, fields)
+    return decode_text(request.body, decoder, fields, rules)
 
 
 def check_type(request: Request) -> None:
@@ -39,13 +46,19 @@ def check_type(request: Request) -> None:
         )
 
 
-def decode_text(text: bytes, decoder: msgspec.json.Decoder[Any], fields: Iterable[str] = ()) -> Any:
+def decode_text(
+    text: bytes,
+    decoder: msgspec.json.Decoder[Any],
+    fields: Iterable[str] = (),
+    rules: Rules | None = None,
+) -> Any:
     """As `decode`, of the text alone."""
     try:
         value = decoder.decode(text)
     except msgspec.ValidationError as error:
         # Without a path it is the body itself that is wrong.
-        invalid = located(InvalidError(str(error)), fields)
+        said = str(error) if rules is None else rules.unsaid(str(error))
+        invalid = located(InvalidError(said), fields)
         invalid.fields.setdefault("pointer", "")
         raise invalid from error
     except (ValueError, RecursionError) as error:

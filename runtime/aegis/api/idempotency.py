@@ -11,6 +11,7 @@ import msgspec
 from aegis.api.request import Request
 from aegis.api.response import REPLAYED, Response
 from aegis.core.errors import BadRequestError, ClosedError, ConflictError, InvalidError
+from aegis.core.sealing import Sealing
 from aegis.engine.engine import Engine
 from aegis.engine.ledger import Answering, Outcome
 from aegis.protocols import Answer, Clock
@@ -38,9 +39,11 @@ class Once:
         engine: Engine,
         run: Callable[[Answering | None], Awaitable[Outcome]],
         respond: Callable[[Outcome], Response],
+        sealing: Sealing | None = None,
     ) -> Response:
         """The answer of `run`, or the one it had before under the same key.
 
+        With `sealing` what is stored of request and answer is sealed: a record may be in them.
         Raises ConflictError when another request holds the key now, InvalidError when one had it
         before, and whatever `run` raises, to all who wait for it. A failure is not stored: the
         same key may try again.
@@ -54,6 +57,8 @@ class Once:
                 header="Idempotency-Key",
             )
         fingerprint = _fingerprint(request)
+        if sealing is not None:
+            fingerprint = sealing.mark(fingerprint.encode())
         underway = self._underway.get(key)
         if underway is not None:
             if underway.fingerprint != fingerprint:
@@ -65,7 +70,7 @@ class Once:
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._underway[key] = _Underway(fingerprint, answer)
         try:
-            response = await self._first(key, fingerprint, engine, run, respond)
+            response = await self._first(key, fingerprint, engine, run, respond, sealing)
         except Exception as error:
             answer.set_exception(error)
             raise
@@ -85,7 +90,9 @@ class Once:
         engine: Engine,
         run: Callable[[Answering | None], Awaitable[Outcome]],
         respond: Callable[[Outcome], Response],
+        sealing: Sealing | None,
     ) -> Response:
+        what = f"answer {key}"
         stored = await engine.answer(key)
         if stored is not None:
             if stored.fingerprint != fingerprint:
@@ -93,7 +100,8 @@ class Once:
                     "this Idempotency-Key was used for another request",
                     hint="a key stands for one method, path and body; take a new one",
                 )
-            return _replayed(Response(stored.status, stored.headers, stored.body))
+            body = stored.body if sealing is None else sealing.given(what, stored.body)
+            return _replayed(Response(stored.status, stored.headers, body))
 
         def build(outcome: Outcome) -> Answer:
             response = respond(outcome)
@@ -102,7 +110,7 @@ class Once:
                 fingerprint=fingerprint,
                 status=response.status,
                 headers=response.headers,
-                body=response.body,
+                body=response.body if sealing is None else sealing.kept(what, response.body),
                 created=self._clock.stamp(),
             )
 

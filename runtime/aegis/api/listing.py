@@ -49,7 +49,7 @@ def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: boo
     given.pop("token", None)
     most = LAST if whole else MAX_LIMIT
     limit = _limit(given.pop("limit", None), most if whole else DEFAULT_LIMIT, most)
-    sort = spec.columns.sort(given.pop("sort", None))
+    sort = spec.public_columns.sort(given.pop("sort", None))
     after = read_cursor(given.pop("cursor", None), sort)
     fields = given.pop("fields", None)
     count = _flag(spec, given.pop("count", "false"))
@@ -58,14 +58,14 @@ def read_query(spec: ModelSpec, parameters: list[tuple[str, str]], *, whole: boo
     clauses = () if clause is None else (_clause(clause),)
     return Asked(
         Query(
-            where=Reading(spec.columns, joint=".", words=RESERVED).where(
+            where=Reading(spec.public_columns, joint=".", words=RESERVED).where(
                 clauses, given, as_text=True
             ),
             sort=sort,
             limit=limit,
             after=after,
         ),
-        None if fields is None else spec.columns.names(fields),
+        None if fields is None else spec.public_columns.names(fields),
         count,
         expand,
     )

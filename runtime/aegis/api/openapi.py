@@ -18,6 +18,7 @@ from aegis.core.query import MAX_LIMIT
 from aegis.core.reading import OPERATORS
 from aegis.core.registry import Registry
 from aegis.core.relation import RelationSpec
+from aegis.core.rule import Rules
 
 PREFIX = "/aegis/api"
 _SCHEMAS = "#/components/schemas/"
@@ -51,7 +52,7 @@ def _document(registry: Registry) -> Json:
     for spec in specs:
         paths.update(_model_paths(spec))
         schemas.update(_model_schemas(spec))
-        for relation in spec.relations.values():
+        for relation in spec.public_relations.values():
             target = registry.models.get(relation.target)
             if target is not None:
                 paths.update(_relation_paths(spec, relation, target))
@@ -91,8 +92,15 @@ def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
     """The schemas of a model: its record, what creates and changes one, arguments, nested types."""
     record = _moved(spec, dict(spec.schema))
     record["title"] = spec.name
-    record["properties"] = {**record.get("properties", {}), "_meta": _ref("Meta")}
-    record["required"] = [*record.get("required", ()), "_meta"]
+    properties = dict(record.get("properties", {}))
+    rules = spec.rules or Rules(model=spec.name)
+    for name in rules.private:
+        properties.pop(name, None)
+    for name in rules.derived:
+        properties[name] = {**properties[name], "readOnly": True}
+    record["properties"] = {**properties, "_meta": _ref("Meta")}
+    record["required"] = [n for n in record.get("required", ()) if n not in rules.private]
+    record["required"].append("_meta")
     if "id" not in record["required"]:
         record["required"].insert(0, "id")
     if spec.doc:
@@ -103,12 +111,23 @@ def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
     yield f"{spec.key}.List", listed
     for name, schema in spec.definitions.items():
         yield _nested(spec, name), _moved(spec, schema)
-    yield from _struct_schemas(spec, f"{spec.key}.Create", spec.create)
-    yield from _struct_schemas(spec, f"{spec.key}.Patch", spec.patch)
+    for kind, struct in (("Create", spec.create), ("Patch", spec.patch)):
+        for name, schema in _struct_schemas(spec, f"{spec.key}.{kind}", struct):
+            own = name == f"{spec.key}.{kind}"
+            yield name, _writing(schema, rules) if own else schema
     for kind, calls in (("commands", spec.commands), ("ports", spec.ports)):
         for name, marked in calls.items():
             if marked.call.arguments is not None:
                 yield from _struct_schemas(spec, f"{spec.key}.{kind}.{name}", marked.call.arguments)
+
+
+def _writing(schema: Json, rules: Rules) -> Json:
+    """The schema of what a caller sends: what is private is only ever sent."""
+    properties = {
+        name: {**one, "writeOnly": True} if name in rules.private else one
+        for name, one in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties} if rules.private else schema
 
 
 def _struct_schemas(
@@ -361,14 +380,16 @@ def _list_parameters(spec: ModelSpec) -> list[Json]:
     """A filter for each field that can be asked, the order and the page."""
     properties = spec.schema.get("properties", {})
     filters: list[Json] = []
-    for path, column in spec.columns.known.items():
-        if column.shape == "other":
+    for path, column in spec.public_columns.known.items():
+        if column.shape == "other" or (column.sealed and column.shape != "one"):
             continue
         schema = properties.get(path) if column.shape == "one" else None
         schema = _inline(column) if schema is None else _moved(spec, _bare(schema))
         name = f"{path}.eq" if path in RESERVED else path
         said = f"Only records whose {path} is this; `null` where it may be null."
         others = [op for op in OPERATORS if column.text or op not in {"prefix", "contains"}]
+        if column.sealed:
+            others = ["ne", "in", "exists"]
         if column.shape == "list":
             name, said = f"{path}.contains", f"Only records that have this among their {path}."
             others = ["exists"]
@@ -381,7 +402,7 @@ def _list_parameters(spec: ModelSpec) -> list[Json]:
 
 
 def _expand(spec: ModelSpec) -> list[Json]:
-    names = ", ".join(f"`{name}`" for name in spec.relations)
+    names = ", ".join(f"`{name}`" for name in spec.public_relations)
     said = f"Relations to put into each record, with commas between them: {names}."
     return [_query("expand", said, _TEXT)] if names else []
 

@@ -83,7 +83,7 @@ class Records:
         """What a record relates to: one record, or a page of them."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.relations, name, f"relation of {spec.name}")
+        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
         value = spec.value(engine.get(spec, id))
         target = engine.reach.target(relation)
         parameters = request.parameters()
@@ -106,7 +106,7 @@ class Records:
         """A new record that this one relates to: 201 once both are durable as they are then."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.relations, name, f"relation of {spec.name}")
+        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
         target = engine.reach.target(relation)
         check_type(request)
         data = decode_text(request.body, _OBJECT)
@@ -192,7 +192,7 @@ class Records:
         """A new record: 201 once it and its first event are durable."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        data = decode(request, spec.create_decoder, _fields(spec.create))
+        data = decode(request, spec.create_decoder, _fields(spec.create), spec.rules)
 
         def respond(outcome: Outcome) -> Response:
             id = "" if outcome.record is None else outcome.record.id
@@ -211,7 +211,7 @@ class Records:
         """The record with the given fields changed; the others stay."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        changes = decode(request, spec.patch_decoder, _fields(spec.patch))
+        changes = decode(request, spec.patch_decoder, _fields(spec.patch), spec.rules)
         revision = expected(request.headers, spec, engine.get(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
         return await self._settled(request, engine, spec, _changed(spec, outcome))
@@ -273,7 +273,7 @@ class Records:
         resident = engine.resident(spec)
         resident.enter()
         try:
-            response = await self._once.do(request, engine, run, respond)
+            response = await self._once.do(request, engine, run, respond, spec.sealing)
         finally:
             resident.leave()
         return await self._settled(request, engine, spec, response)

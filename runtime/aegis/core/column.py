@@ -6,7 +6,7 @@ import datetime
 import decimal
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, Literal
@@ -43,7 +43,8 @@ class Column(msgspec.Struct, frozen=True):
     """A field: the type of a value that it is compared with, without bounds, and what kind.
 
     `shape` is `one` value, a `list` of such, or `other`, of which can only be asked whether it is
-    there. `text` says that parts of it can be looked for.
+    there. `text` says that parts of it can be looked for, `sealed` that it can only be asked for
+    equal values.
     """
 
     type: Any
@@ -51,17 +52,37 @@ class Column(msgspec.Struct, frozen=True):
     nullable: bool = False
     shape: Literal["one", "list", "other"] = "one"
     text: bool = False
+    sealed: bool = False
 
 
 class Columns(msgspec.Struct, frozen=True):
     """What can be asked of the records of `model`: columns by path, and the fields it has itself.
 
-    Whatever is wrong is a BadRequestError that names it.
+    `token` gives what stands for a value of a sealed field where it is stored. Whatever is wrong is
+    a BadRequestError that names it.
     """
 
     model: str
     known: Mapping[str, Column]
     fields: tuple[str, ...]
+    token: Callable[[str, Any], str] | None = None
+
+    def sealing(self, names: Collection[str], token: Callable[[str, Any], str] | None) -> Columns:
+        """The same where the fields `names` are sealed."""
+        known = {
+            path: msgspec.structs.replace(column, text=False, sealed=True)
+            if path in names
+            else column
+            for path, column in self.known.items()
+            if path in names or path.partition(".")[0] not in names
+        }
+        return Columns(self.model, known, self.fields, token)
+
+    def without(self, names: Collection[str]) -> Columns:
+        """The same without the fields `names`."""
+        known = {path: column for path, column in self.known.items() if path not in names}
+        fields = tuple(name for name in self.fields if name not in names)
+        return Columns(self.model, known, fields, self.token)
 
     def sort(self, spelled: str | None) -> tuple[Term, ...]:
         """The order that `"-total,id"` means."""
@@ -77,6 +98,11 @@ class Columns(msgspec.Struct, frozen=True):
             raise BadRequestError(
                 f"{self.model} has no field {name[:80]!r} to sort by",
                 hint=closest(name, self.known),
+                parameter=name,
+            )
+        if column.sealed:
+            raise BadRequestError(
+                f"{self.model}.{name} is sealed where it is stored, so nothing can sort by it",
                 parameter=name,
             )
         if column.shape != "one":

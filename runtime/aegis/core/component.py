@@ -14,13 +14,16 @@ import msgspec
 
 from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
+from aegis.core.errors import InvalidError
 from aegis.core.event import Event, matches
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
 from aegis.core.record import Record, damaged
 from aegis.core.relation import RelationSpec
+from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
+from aegis.core.sealing import Sealing
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
@@ -228,6 +231,8 @@ class ModelSpec:
     relations: Mapping[str, RelationSpec] = field(default_factory=lambda: MappingProxyType({}))
     last_wins: bool = False
     indexes: tuple[Index, ...] = ()
+    rules: Rules | None = None
+    sealing: Sealing | None = None
     doc: str = ""
 
     @cached_property
@@ -270,6 +275,12 @@ class ModelSpec:
         """The event that follows a flow whose undo stopped."""
         return f"{self.noun}.compensation_failed"
 
+    def document(self) -> dict[str, Any]:
+        """What stored records fit: schema, definitions, and which fields have rules of storage."""
+        known = {"schema": self.schema, "definitions": self.definitions}
+        rules = None if self.rules is None else self.rules.document()
+        return {**known, "rules": rules} if rules else known
+
     def port(self, name: str) -> PortSpec | None:
         """The port that is called `name`, or was."""
         found = self.ports.get(name)
@@ -287,10 +298,34 @@ class ModelSpec:
         """The relations whose ids are in a field of its own."""
         return tuple(one for one in self.relations.values() if one.via is not None)
 
+    def is_sealed(self, path: str) -> bool:
+        """Whether what a path leads to is kept from sight: no message may tell it."""
+        return self.rules is not None and path.partition(".")[0] in self.rules.sealed
+
+    @cached_property
+    def public_relations(self) -> Mapping[str, RelationSpec]:
+        """The relations that callers can follow: by no id that is private."""
+        private = () if self.rules is None else self.rules.private
+        return {
+            name: one
+            for name, one in self.relations.items()
+            if one.via is None or one.via.partition(".")[0] not in private
+        }
+
     @cached_property
     def columns(self) -> Columns:
-        """What can be asked of its records."""
-        return columns_of(self.cls)
+        """What component code can ask of its records."""
+        columns = columns_of(self.cls)
+        if self.rules is None or not self.rules.sealed:
+            return columns
+        return columns.sealing(
+            self.rules.sealed, None if self.sealing is None else self.sealing.token
+        )
+
+    @cached_property
+    def public_columns(self) -> Columns:
+        """What callers can ask of its records."""
+        return self.columns if self.rules is None else self.columns.without(self.rules.private)
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[Any]:
@@ -300,13 +335,42 @@ class ModelSpec:
     def value(self, record: Record) -> Any:
         """The author's value of a stored record. Raises CorruptError when it does not decode."""
         try:
-            return self.decoder.decode(record.doc)
+            return self.decoder.decode(self.opened(record))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise damaged(record, error) from error
 
+    def opened(self, record: Record) -> bytes:
+        """The document of a stored record in the clear. Raises SealError, CorruptError."""
+        return record.doc if self.sealing is None else self.sealing.opened(record.id, record.doc)
+
     def shown(self, record: Record, names: tuple[str, ...] | None = None) -> bytes:
-        """A record as JSON that leaves the host: whole with `_meta`, or only `names` of it."""
+        """A record as JSON that leaves the host: whole with `_meta`, or only `names` of it.
+
+        What is private does not.
+        """
+        if self.sealing is not None:
+            doc = self.sealing.shown(record.id, record.doc)
+            record = msgspec.structs.replace(record, doc=doc)
         return record.representation() if names is None else record.only(names)
+
+    def invalid(self, error: Exception, *, hint: str | None = None) -> InvalidError:
+        """What to raise of data that does not fit; what a sealed field would hold is not told."""
+        said = str(error) if self.rules is None else self.rules.unsaid(str(error))
+        return InvalidError(f"{self.name}: {said}", hint=hint)
+
+    def told(self, changed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of changed fields those that an event tells, and those that are sealed beside it."""
+        hidden = {} if self.rules is None else self.rules.sealed
+        told = {name: value for name, value in changed.items() if name not in hidden}
+        return told, {name: value for name, value in changed.items() if name in hidden}
+
+    def whole(self, event: Event, beside: bytes | None) -> Event:
+        """An event of a record's change with what is sealed beside it. Raises SealError."""
+        changed = event.data.get("changed")
+        if self.sealing is None or beside is None or not isinstance(changed, dict):
+            return event
+        fields = {**changed, **self.sealing.whole(event.id, beside)}
+        return msgspec.structs.replace(event, data={**event.data, "changed": fields})
 
     @cached_property
     def check(self) -> Check | None:
@@ -370,9 +434,7 @@ class Revision:
         """The JSON Schema of each model's records, by model key, as canonical JSON."""
         return MappingProxyType(
             {
-                spec.key: msgspec.json.encode(
-                    {"schema": spec.schema, "definitions": spec.definitions}, order="deterministic"
-                )
+                spec.key: msgspec.json.encode(spec.document(), order="deterministic")
                 for spec in self.models
             }
         )

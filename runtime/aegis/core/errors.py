@@ -81,6 +81,12 @@ class ConflictError(AegisError):
     title = "Conflict"
 
 
+class DuplicateError(ConflictError):
+    """A value that another record has in a unique field; `fields` have the name as `field`."""
+
+    title = "Duplicate value"
+
+
 class StaleError(AegisError):
     """The revision named by If-Match is not the current one."""
 
@@ -107,6 +113,12 @@ class InvalidError(AegisError):
 
     status = 422
     title = "Invalid data"
+
+
+class FrozenError(InvalidError):
+    """A field that must stay as it is would be changed; `fields` have its name as `field`."""
+
+    title = "Frozen field"
 
 
 class UnconditionalError(AegisError):
@@ -238,6 +250,12 @@ class RecordingError(AegisError):
 
     status = 409
     title = "No recording"
+
+
+class SealError(StoreError):
+    """A sealed field cannot be opened: another key, damage, or it was sealed for another place."""
+
+    title = "Sealed data"
 
 
 class NewerFormatError(StoreError):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, dataclass_transform
 
 import msgspec
 
+from aegis.core.rule import masked
+
 if TYPE_CHECKING:
 
     @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -73,6 +75,14 @@ else:
         def update(self, **changes):
             """A copy with `changes`; nothing is written until a port or command returns it."""
             return msgspec.structs.replace(self, **changes)
+
+        def __repr__(self):
+            # It ends in logs and saved notebooks.
+            shown = (f"{name}={value!r}" for name, value in masked(self).items())
+            return f"{type(self).__name__}({', '.join(shown)})"
+
+        def __rich_repr__(self):
+            yield from masked(self).items()
 
 
 RESERVED = frozenset({"update"})

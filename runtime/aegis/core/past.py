@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.rule import masked
 from aegis.core.why import SIGNS
 
 # A step that had not ended at that time; which of waiting, ready and asked it was is not kept.
@@ -64,7 +65,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
         if self.record is None:
             rows.append("  it was not there")
         else:
-            fields = msgspec.structs.asdict(self.record)
+            fields = masked(self.record)
             rows.append(f"  revision {self.revision}")
             rows += [f"  {name} = {value!r}" for name, value in fields.items() if name != "id"]
         for flow in self.flows:

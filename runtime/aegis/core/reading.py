@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from aegis.core.canonical import HASH
 from aegis.core.clause import Clause
 from aegis.core.column import STAMPS, Column, Columns
 from aegis.core.component import ENCODER
@@ -71,6 +72,8 @@ class Reading:
             raise BadRequestError(f"a query takes up to {MAX_TERMS} conditions", parameter=spelled)
         path, column, op = self._find(spelled)
         value = _Value(spelled, path, column, as_text=as_text)
+        if column.sealed:
+            return self._sealed(path, column, op, value, given, spelled)
         if op == "exists":
             return Term(path, value.flag(given), column.kind, op="exists")
         if column.shape == "list" and op == "contains":
@@ -87,6 +90,27 @@ class Reading:
             return Term(path, value.several(given), column.kind, op="in")
         null = value.is_null(given) and op in ("eq", "ne")
         return Term(path, None if null else value.one(given), column.kind, op=op)
+
+    def _sealed(
+        self, path: str, column: Column, op: Op, value: _Value, given: Any, spelled: str
+    ) -> Term:
+        """What asks for a value of a sealed field, by what stands for it where it is stored."""
+        if op == "exists":
+            return Term(path, value.flag(given), op="exists")
+        token = self._columns.token
+        if op not in ("eq", "ne", "in") or column.shape != "one" or token is None:
+            raise BadRequestError(
+                f"{self._columns.model}.{path} is sealed where it is stored: it can be asked for "
+                "equal values (eq, ne, in) and whether it is there, nothing else",
+                parameter=spelled,
+            )
+        if op == "in":
+            values = value.several(given)
+            tokens = tuple(None if one is None else token(path, one) for one in values)
+            return Term(f"{path}.{HASH}", tokens, op="in")
+        if value.is_null(given):
+            return Term(path, None, op=op)
+        return Term(f"{path}.{HASH}", token(path, value.one(given)), op=op)
 
     def _find(self, spelled: str) -> tuple[str, Column, Op]:
         """The field that is meant and the operator; a field of the whole name goes first."""
@@ -200,5 +224,8 @@ class _Value:
         return text
 
     def _wrong(self, given: Any, why: str) -> BadRequestError:
+        if self._column.sealed:
+            text = f"{self._spelled}: that is no value of {self._path}"
+            return BadRequestError(text, parameter=self._spelled)
         said = given if isinstance(given, str) else repr(given)
         return BadRequestError(f"{self._spelled}={said[:80]!r}: {why}", parameter=self._spelled)

@@ -20,6 +20,7 @@ from aegis.core.keep import Keep
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.registry import Registry
+from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
@@ -34,8 +35,10 @@ from aegis.engine.plan import Change, Plan, plan, rebound
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
+from aegis.engine.rotation import Rotation
 from aegis.engine.run import Located
 from aegis.engine.script import Script
+from aegis.engine.sealing import check_keys, sealing
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
 
@@ -71,12 +74,14 @@ class Deploys:
         limits: Limits,
         keep: Keep,
         cipher: Cipher | None = None,
+        vault: Vault | None = None,
         stage: Stage = stage,
     ) -> None:
         self._limits = limits
         self._store = store
         self._clock = clock
         self._loader = loader
+        self.vault = vault
         self._fallback = lookup or _nothing
         self._open_parts = stage
         self._values: dict[str, Any] = {}
@@ -93,6 +98,7 @@ class Deploys:
         if cipher is not None:
             self.flows.recorder = Recorder(cipher, store)
         self.broker = Broker(self._ledger, lambda: self.engine)
+        self.rotation = Rotation(store, self._ledger, vault)
         self.intake = Intake(store, self._ledger, lambda: self.engine)
         registry = Registry(
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
@@ -278,7 +284,7 @@ class Deploys:
         with self._pinned(source.name):
             loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
         try:
-            return await asyncio.shield(loading)
+            return sealing(await asyncio.shield(loading), self.vault)
         except asyncio.CancelledError:
 
             def unload(loaded: asyncio.Future[Revision]) -> None:
@@ -311,6 +317,7 @@ class Deploys:
             locate=self.locate,
             back=loaded.keys(),
         )
+        await check_keys(self.vault, self._store, revisions)
         values = self._values if change.values is None else change.values
         lookup = self._lookup_in(values)
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
@@ -333,9 +340,15 @@ class Deploys:
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
             await self._index(revisions)
+            released = await self._ledger.uniques.prepare(self._ledger, revisions)
             if deployments or change.gone:
-                await self._store.commit(self._commit(planned, revisions, deployments, change.gone))
+                commit = self._commit(planned, revisions, deployments, change.gone)
+                commit.released = released
+                await self._store.commit(commit)
+            self._ledger.uniques.settle(revisions)
         except BaseException:
+            still = [before.live[one.name] for one in revisions if one.name in before.live]
+            self._ledger.uniques.settle(still)
             for resident in opened.values():
                 await resident.close()
             raise

@@ -13,6 +13,7 @@ from aegis.core.errors import (
     BreakerOpenError,
     ClosedError,
     ConflictError,
+    DuplicateError,
     InvalidError,
     NotFoundError,
     PortError,
@@ -205,7 +206,7 @@ class Engine:
                 id=id, **{name: getattr(data, name) for name in data.__struct_fields__}
             )
         except (TypeError, ValueError) as error:
-            raise InvalidError(f"{spec.name}: {error}") from error
+            raise spec.invalid(error) from error
         work = self._work(resident, spec, id)
         work.key = id
         work.changes[(spec.key, id)] = Change(
@@ -259,7 +260,7 @@ class Engine:
             )
             try:
                 return await self._settle(resident, work, "update", answering)
-            except StaleError:
+            except (StaleError, DuplicateError):
                 raise
             except ConflictError:
                 # Where the last write wins, this one is later than the one that came between.

@@ -285,6 +285,6 @@ def _patch(spec: ModelSpec, data: dict[str, Any]) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
-        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None
+        raise spec.invalid(error, hint=hint) from None
     given = {name: getattr(changes, name) for name in changes.__struct_fields__}
     return {name: value for name, value in given.items() if value is not msgspec.UNSET}

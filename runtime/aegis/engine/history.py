@@ -43,6 +43,7 @@ async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
         known = True
         entries.append(entry)
         if entry.seq <= seq:
+            event = spec.whole(event, store.sealed(event.id))
             record = folded(spec, record, event, entry)
     if not known:
         raise NotFoundError(f"the journal has no event of {spec.name} {id!r}")
@@ -67,13 +68,14 @@ def record_of(past: Past, spec: ModelSpec) -> Record:
     """The stored form of a record as it was. Raises NotFoundError when there was none."""
     if past.record is None or past.created is None or past.updated is None:
         raise NotFoundError(f"there was no {spec.name} {past.id!r} at event {past.seq}")
+    doc = ENCODER.encode(past.record)
     return Record(
         model=past.model,
         id=past.id,
         revision=past.revision,
         created=past.created,
         updated=past.updated,
-        doc=ENCODER.encode(past.record),
+        doc=doc if spec.sealing is None else spec.sealing.sealed(past.id, doc),
     )
 
 
@@ -86,7 +88,10 @@ def _too_old(spec: ModelSpec, id: str, first: Entry) -> NotFoundError:
 
 
 def folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -> Record | None:
-    """The record after one more event. Raises NotFoundError when one before it is missing."""
+    """The record after one more event, all of it in the clear, as `spec.whole` gives it.
+
+    Raises NotFoundError when one before it is missing.
+    """
     data = event.data
     if data.keys() == {"id", "revision"} and event.type == spec.deleted:
         return None

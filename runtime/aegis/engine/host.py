@@ -35,6 +35,7 @@ from aegis.core.query import Found, Query, read_cursor
 from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.core.replay import Replay
+from aegis.core.sealing import Vault
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
@@ -47,6 +48,7 @@ from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
 from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
+from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
 from aegis.engine.work import Work, checked
@@ -106,6 +108,7 @@ class Host:
         defaults: Policy | None = None,
         limits: Limits | None = None,
         cipher: Cipher | None = None,
+        vault: Vault | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
         analyst: Callable[[Store], Analyst] | None = None,
@@ -121,6 +124,7 @@ class Host:
             defaults=defaults,
             limits=limits or Limits(),
             cipher=cipher,
+            vault=vault,
             keep=keep or Keep(),
         )
         self._replays = Replays(
@@ -426,9 +430,9 @@ class Host:
     ) -> Header:
         """Write the records of `models`, all when none is named, to the new file `path`.
 
-        A line of JSON each, private fields too, all as of one point of the journal, while the host
-        goes on. `told(done, of)` hears of records, in another thread. Raises ConflictError when the
-        file exists, NotFoundError for a model without records here, CorruptError, StoreError.
+        A line of JSON each, what is sealed as it is stored, all as of one point of the journal,
+        while the host goes on. `told(done, of)` hears of records, in another thread. Raises
+        ConflictError when the file exists, NotFoundError for a model without records here, CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
         return await self.store.export(path, keys, told)
@@ -459,12 +463,24 @@ class Host:
     async def backup(self, path: str, *, told: Progress = lambda _done, _of: None) -> Manifest:
         """Copy all data to the new directory `path`, as of one point, while the host goes on.
 
-        With it goes the key of the recordings, where that is a file beside the data. What was
+        With it go the keys of recordings and of sealed fields, where they are files beside the
+        data. What was
         acknowledged before is in it. `told(done, of)` hears of bytes, in another thread. `aegis
         data restore` makes a data directory of it. Raises ConflictError when the directory exists
         or the host is in memory, CorruptError when the data is damaged, StoreError.
         """
         return await self.store.backup(path, told)
+
+    async def rotate_keys(self, *, told: Progress = lambda _done, _of: None) -> Rotated:
+        """Seal private and encrypted fields with a new key, and all records of live models anew.
+
+        Others go on meanwhile; no record has another revision for it. Older keys stay where they
+        are: what is sealed beside the journal opens with them, and whatever a crash has left.
+        `told(done, of)` hears of records. Raises ConflictError when nothing live is sealed or it is
+        done already, ConfigError when the new key cannot be kept, SealError.
+        """
+        self._deploys.check_open()
+        return await self._deploys.rotation.rotate(self.engine.registry, told)
 
     # Flows and events
 

@@ -17,6 +17,7 @@ from aegis.core.component import ModelSpec
 from aegis.core.errors import (
     AegisError,
     ConflictError,
+    DuplicateError,
     InvalidError,
     NotFoundError,
     StaleError,
@@ -113,6 +114,8 @@ class Intake:
                     return done
                 except TooLargeError as error:  # such a line is a batch of its own
                     raise _at(batch[0][0], error) from error
+                except DuplicateError:
+                    raise
                 except (ConflictError, StaleError, NotFoundError):
                     tries -= 1  # looked at anew: it may be another case now
                     if not tries:
@@ -161,7 +164,7 @@ class Intake:
         value, doc = _checked(spec, moved)
         current = self._ledger.records.get(spec.key, moved.id)
         if current is not None:
-            if current.doc == doc:
+            if spec.opened(current) == doc:
                 return None, "known"
             if terms.on_conflict == "skip":
                 return None, "skipped"
@@ -270,9 +273,12 @@ def _checked(spec: ModelSpec, moved: Moved) -> tuple[Any, bytes]:
         _check_time(name, time)
     try:
         fields = msgspec.json.decode(moved.data, type=dict[str, msgspec.Raw])
-        value = spec.decoder.decode(moved.data)
+        data = bytes(moved.data)
+        if spec.sealing is not None:
+            data = spec.sealing.opened(moved.id, data)
+        value = spec.decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidError(f"{spec.name}: {error}") from error
+        raise spec.invalid(error) from error
     unknown = [name for name in fields if name not in spec.fields]
     if unknown:
         raise InvalidError(

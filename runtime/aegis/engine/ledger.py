@@ -24,8 +24,9 @@ from aegis.core.registry import Consumer, Registry
 from aegis.engine.records import Records
 from aegis.engine.references import Reference, References
 from aegis.engine.resident import Resident
+from aegis.engine.uniques import Uniques
 from aegis.engine.work import Change, Key, Work, encode
-from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
+from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Sealed, Store
 
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
@@ -92,6 +93,7 @@ class Ledger:
         self.store = store
         self.clock = clock
         self.records = Records(store, cached)
+        self.uniques = Uniques(store)
         self.flows: Flows
         self.broker: Broker
         self.monitor: Monitor
@@ -196,6 +198,24 @@ class Ledger:
             self.references.follow(named, storing)
         return answer
 
+    async def rewrite(self, keys: Sequence[Key], build: Callable[[Draft, Record], None]) -> None:
+        """Commit what `build` adds for each of the records that are there, no other write between.
+
+        Nothing tells of it. Raises what the store does.
+        """
+        busy = self._busy
+        while (line := next((busy[key] for key in keys if key in busy), None)) is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.append(waiter)
+            await waiter
+        draft = Draft(self.clock.stamp())
+        for key in keys:
+            # Not through the cache, which is for records that somebody asks for.
+            record = self.store.get(*key)
+            if record is not None:
+                build(draft, record)
+        await self._hand_over(draft, list(keys), ())
+
     async def free(self, key: Any) -> None:
         """Return when no commit of `key` is under way."""
         while (line := self._busy.get(key)) is not None:
@@ -216,9 +236,9 @@ class Ledger:
         change = work.changes.get(reference.key)
         gone = change is not None and change.after is None
         if gone or (change is None and self.records.get(*reference.key) is None):
-            model, id = reference.key
             raise InvalidError(
-                f"{reference.where} names {id!r}, and there is no such {model}",
+                f"{reference.where} names {reference.said}, and there is no such "
+                f"{reference.key[0]}",
                 hint="create it first, or name one that there is",
                 field=reference.field,
             )
@@ -240,10 +260,14 @@ class Ledger:
             assert current is not None  # noqa: S101 -- a deletion was read before, see above
             draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
             draft.records[key] = None
+            if self.uniques:
+                self.uniques.follow(draft.commit, key, current, None)
             self._tell(draft, work, change, {"id": change.id, "revision": current.revision})
             return
         value = change.rebased(current)
         changed = change.changed()
+        if spec.rules is not None:
+            value = change.ruled(spec.rules, current, value, changed)
         if changed or current is None:
             revision = 0 if current is None else current.revision
             number, created, updated = revision + 1, draft.now, draft.now
@@ -254,6 +278,8 @@ class Ledger:
                 created, updated = change.was.created, change.was.updated
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
             doc, value = encode(spec, value, changed, keep)
+            if spec.sealing is not None:
+                doc = spec.sealing.sealed(change.id, doc)
             record = Record(
                 model=spec.key,
                 id=change.id,
@@ -263,26 +289,38 @@ class Ledger:
                 doc=doc,
             )
             draft.commit.puts.append(Put(record, revision))
+            if self.uniques:
+                self.uniques.follow(draft.commit, key, current, record)
         else:
             record = current
         draft.values[key] = value
         draft.records[key] = record
         if changed or change.always or current is None:
-            data = {
-                "id": change.id,
-                "revision": record.revision,
-                "changed": msgspec.to_builtins(changed),
-            }
-            if change.was is not None:
-                data |= {"created": record.created, "updated": record.updated}
-            self._tell(draft, work, change, data)
+            self._tell_changed(draft, work, change, record, changed)
 
-    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> None:
-        self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
+    def _tell_changed(
+        self, draft: Draft, work: Work, change: Change, record: Record, changed: dict[str, Any]
+    ) -> None:
+        sealing = change.spec.sealing
+        told, hidden = (changed, None) if sealing is None else change.spec.told(changed)
+        data = {
+            "id": change.id,
+            "revision": record.revision,
+            "changed": msgspec.to_builtins(told),
+        }
+        if change.was is not None:
+            data |= {"created": record.created, "updated": record.updated}
+        event = self._tell(draft, work, change, data)
+        if sealing is not None and hidden:
+            beside = sealing.beside(event.id, msgspec.to_builtins(hidden))
+            draft.commit.sealed.append(Sealed(event.id, beside))
+
+    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> Event:
+        return self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
 
     def _publish(
         self, draft: Draft, work: Work, emission: Emission, model: str | None = None
-    ) -> None:
+    ) -> Event:
         about = model or work.model
         event = Event(
             id=self.clock.id(),
@@ -298,6 +336,7 @@ class Ledger:
             origin=work.origin,
         )
         draft.events.append((event, about))
+        return event
 
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""

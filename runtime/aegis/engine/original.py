@@ -26,7 +26,7 @@ class Original:
 
     `began` is the event after which the flow began, `ended` the last one that counts. `inside` are
     the events that it made, `outside` the others about its records, in order. `records` are those
-    it is about, by `keys`, as they were at the end.
+    it is about, by `keys`, as they were at the end. `sealed` gives what is beside an event.
     """
 
     flow: Flow
@@ -38,6 +38,7 @@ class Original:
     outside: list[Event]
     keys: tuple[Key, ...]
     records: dict[Key, Any]
+    sealed: Callable[[str], bytes | None]
 
     def steps(self) -> Iterable[Step]:
         """The steps of all its flows, oldest flow first."""
@@ -97,6 +98,7 @@ class Originals:
             outside=[event for entry, event in outside if began < entry.seq <= ended],
             keys=tuple(keys),
             records={key: await self._data(key, ended) for key in keys},
+            sealed=self._store.sealed,
         )
 
     async def _data(self, key: Key, seq: int) -> Any:

@@ -14,6 +14,7 @@ from aegis.core.deployment import schema_problems
 from aegis.core.errors import ComponentError
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
 from aegis.core.registry import Registry
+from aegis.core.rule import ruled_before
 from aegis.engine.broker import subscriber
 from aegis.engine.run import Located, Run
 from aegis.engine.schedules import beginnings
@@ -145,9 +146,13 @@ class _Schemas:
                 continue
             records = await self._store.count(key)
             if stored is not None:
+                if records and (found := _resealed(key, stored, schema, records)):
+                    problems += found
+                    continue
                 if is_back and records and not schema_problems(key, schema, stored, records):
                     # Older code again: what it does not know stays in the records, unread.
                     self.newer.add(key)
+                    self.changed += _ruled(key, stored, schema)
                     continue
                 found = schema_problems(key, stored, schema, records)
                 problems += found
@@ -157,13 +162,42 @@ class _Schemas:
         return problems
 
 
+def _resealed(key: str, stored: bytes, schema: bytes, records: int) -> list[str]:
+    """Which fields of stored records are sealed and should not be, or the other way round."""
+    before, now = (set(ruled_before(doc, "sealed")) for doc in (stored, schema))
+    there = msgspec.json.decode(stored)["schema"].get("properties", {})
+    name = key.split(".", 1)[0]
+    count = f"{records} record{'s' if records != 1 else ''}"
+    ways = f"give the field another name, or drop the data with `%aegis reset {name}`"
+    return [
+        f"{key}.{field} is sealed in {count}, and their past: keep its marker, {ways}"
+        for field in sorted(before - now)
+    ] + [
+        f"{key}.{field} stands open in {count}, and in their past, which a marker does not seal "
+        f"any more: {ways}"
+        for field in sorted(now - before)
+        if field in there
+    ]
+
+
+def _ruled(key: str, stored: bytes, schema: bytes) -> list[Schema]:
+    """The stored schema with the rules of code that came back, when these are others."""
+    known, new = msgspec.json.decode(stored), msgspec.json.decode(schema).get("rules", {})
+    if known.get("rules", {}) == new:
+        return []
+    doc = {**known, "rules": new}
+    return [Schema(key, msgspec.json.encode(doc, order="deterministic"))]
+
+
 def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
     """The defaults of the fields that `revision` adds to the stored records of a model."""
     spec = revision.by_name[key.split(".", 1)[1]]
     known = msgspec.json.decode(stored)["schema"].get("properties", {})
     fills = []
+    sealed = () if spec.rules is None else spec.rules.sealed
     for item in msgspec.structs.fields(spec.cls):
-        if item.name in known:
+        # A value that is sealed is another one in each record: until it is set it is the default.
+        if item.name in known or item.name in sealed:
             continue
         if item.default is not msgspec.NODEFAULT:
             fills.append(Fill(key, item.name, ENCODER.encode(item.default)))

@@ -156,6 +156,8 @@ class Reach:
         fields = checked(spec, spec.create_decoder, given)
         id = self._engine.id()
         value = spec.cls(id=id, **{n: getattr(fields, n) for n in fields.__struct_fields__})
+        if spec.rules is not None:
+            value = spec.rules.settled(None, value)
         _, value = encode(spec, value, dict.fromkeys(spec.fields))
         return Change(spec=spec, id=id, base=None, before=None, after=value, event=spec.created)
 
@@ -270,6 +272,8 @@ def _json(value: Any) -> msgspec.Raw:
 def _record(change: Change) -> Record:
     """A record that is being created, as a query sees it."""
     doc, _ = encode(change.spec, change.after, dict.fromkeys(change.spec.fields))
+    if change.spec.sealing is not None:
+        doc = change.spec.sealing.sealed(change.id, doc)
     return Record(model=change.spec.key, id=change.id, revision=1, created="", updated="", doc=doc)
 
 

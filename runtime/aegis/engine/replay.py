@@ -88,6 +88,7 @@ class Replays:
                 defaults=self._defaults,
                 limits=Limits(grace=0.05),
                 keep=Keep(),
+                vault=self._deploys.vault,
                 stage=script.stage,
             )
             fork.perform(script)
@@ -255,7 +256,7 @@ class _Run:
         spec = None if model is None else fork.engine.registry.models.get(model)
         told = event.data.keys() in ({"id", "revision", "changed"}, {"id", "revision"})
         if spec is not None and told and event.data["id"] == event.subject:
-            change = self._change(spec, event)
+            change = self._change(spec, spec.whole(event, self._past.sealed(event.id)))
             if change is None:
                 return
             work.changes[change.key] = change
@@ -273,7 +274,7 @@ class _Run:
         before = None if record is None else spec.value(record)
         after = None
         if changed is not None:
-            fields = {"id": id} if record is None else msgspec.json.decode(record.doc)
+            fields = {"id": id} if record is None else msgspec.json.decode(spec.opened(record))
             after = spec.decoder.decode(ENCODER.encode({**fields, **changed}))
         elif record is None:
             return None
@@ -350,8 +351,15 @@ class _Run:
         pairs = [pair("flow", then, {"state": flow.state.value, "error": flow.error})]
         for key in self._past.keys:
             record = self._store.get(*key)
-            now = None if record is None else msgspec.json.decode(record.doc)
-            pairs.append(pair(" ".join(key), self._past.records.get(key), now))
+            spec = self._fork.engine.registry.models.get(key[0])
+            was = self._past.records.get(key)
+            doc = None if record is None else record.doc
+            if record is not None and spec is not None:
+                doc = spec.opened(record)
+            now = None if doc is None else msgspec.json.decode(doc)
+            if spec is not None and spec.rules is not None:
+                was, now = spec.rules.compared(was, now)
+            pairs.append(pair(" ".join(key), was, now))
         return tuple(pairs)
 
 

@@ -11,10 +11,11 @@ import msgspec
 from msgspec.structs import astuple
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import ConflictError, InvalidError, closest
+from aegis.core.errors import ConflictError, closest
 from aegis.core.event import Emission
 from aegis.core.port import Waiting
 from aegis.core.record import Record
+from aegis.core.rule import Rules
 
 if TYPE_CHECKING:
     from aegis.engine.reach import Reach
@@ -75,6 +76,23 @@ class Change:
                     field=name,
                 )
         return msgspec.structs.replace(now, **ours)
+
+    def ruled(
+        self, rules: Rules, current: Record | None, value: Any, changed: dict[str, Any]
+    ) -> Any:
+        """`value` as the rules of its model let it take the place of `current`.
+
+        What they derive goes into `changed`. Raises FrozenError, InvalidError.
+        """
+        old = None if current is None else self.spec.value(current)
+        value = rules.settled(old, value)
+        for name in rules.derived:
+            now = getattr(value, name)
+            if self.before is None or now != getattr(old, name):
+                changed[name] = now
+            else:
+                changed.pop(name, None)
+        return value
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +157,7 @@ def encode(
         ):
             doc = ENCODER.encode(again)
     except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
-        raise InvalidError(f"{spec.name}: {error}") from error
+        raise spec.invalid(error) from error
     if keep is None:
         return doc, again
     fields = msgspec.json.decode(keep, type=dict[str, msgspec.Raw])
@@ -158,4 +176,4 @@ def checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: Mapping[s
     except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
-        raise InvalidError(f"{spec.name}: {error}", hint=hint) from None
+        raise spec.invalid(error, hint=hint) from None

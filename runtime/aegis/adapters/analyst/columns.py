@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -78,11 +78,16 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def columns_of(spec: ModelSpec) -> tuple[Column, ...]:
-    """The columns of a model: the one place where it is chosen what an analyst sees of a record."""
+    """The columns of a model: the one place where it is chosen what an analyst sees of a record.
+
+    Nothing that is sealed: what is private nobody may see, and what is encrypted is not at rest.
+    """
     found: list[Column] = []
     shape = shapes.type_info(spec.cls)
     assert isinstance(shape, shapes.StructType)  # noqa: S101 -- a Model is one
     for field in shape.fields:
+        if spec.rules is not None and field.name in spec.rules.sealed:
+            continue
         name = field.encode_name
         while any(name.lower() == other.name.lower() for other in found):
             name += "_"  # SQL does not tell `Total` from `total`
@@ -203,8 +208,13 @@ def _numbers(value: Any) -> Iterator[Decimal | int]:
             yield from _numbers(one)
 
 
-def document(value: Any, columns: Iterable[Column]) -> str:
-    """A record's value as JSON, times in UTC: DuckDB passes over what zone they are of."""
+def document(value: Any, columns: Sequence[Column], sealed: Collection[str] = ()) -> str:
+    """A record's value as JSON, times in UTC: DuckDB passes over what zone they are of.
+
+    Without the fields that are `sealed`: none of them is in a column.
+    """
+    if sealed:
+        value = {column.field: getattr(value, column.attribute) for column in columns}
     if any(TIME in column.type for column in columns):
         value = _utc(msgspec.to_builtins(value, builtin_types=(datetime,)))
     return ENCODER.encode(value).decode()

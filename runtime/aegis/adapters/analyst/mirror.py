@@ -183,6 +183,7 @@ class Mirror:
             return
         columns = self._columns[spec.key]
         values = [spec.value(record) for record in records]
+        sealed = () if spec.rules is None else spec.rules.sealed
         fitting = tuple(
             column.holding([getattr(value, column.attribute) for value in values])
             for column in columns
@@ -190,7 +191,7 @@ class Mirror:
         if fitting != columns:
             raise Misfit(fitting)
         rows = {
-            "docs": [document(value, columns) for value in values],
+            "docs": [document(value, columns, sealed) for value in values],
             "revisions": [record.revision for record in records],
             "created": [record.created for record in records],
             "updated": [record.updated for record in records],

@@ -30,6 +30,10 @@ class PastSight:
         """The journal after a seq, in order."""
         return takewhile(lambda entry: entry.seq <= self.seq, self._sight.entries(after))
 
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
+        return self._sight.sealed(event)
+
     def record(self, model: str, id: str) -> Record | None:
         """One record, None when there was none."""
         return self._records[model].get(id)
@@ -69,6 +73,8 @@ def past(
         spec = specs.get(about(event) or "")
         if spec is None or entry.subject is None:
             continue
+        if spec.sealing is not None:
+            event = spec.whole(event, sight.sealed(event.id))
         record = folded(spec, now[spec.key].get(entry.subject), event, entry)
         now[spec.key][entry.subject] = record
         if entry.seq <= seq:

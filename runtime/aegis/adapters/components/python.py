@@ -46,6 +46,7 @@ from aegis.core.port import (
 )
 from aegis.core.query import Index
 from aegis.core.relation import RelationSpec, clearable, place
+from aegis.core.rule import Rules, rule_problems, rules_of
 from aegis.engine.relation import Relation
 
 _numbers = itertools.count(1)
@@ -221,6 +222,10 @@ class _Survey:
             for key, value in marks.items()
             if isinstance(value, Command)
         }
+        indexes = self._indexes(cls)
+        rules = self._rules(cls, indexes)
+        if rules is not None:
+            fields = [item for item in fields if item.name not in rules.derived]
         return ModelSpec(
             component=self.source.name,
             name=name,
@@ -240,7 +245,8 @@ class _Survey:
                     if isinstance(value, Relation)
                 }
             ),
-            indexes=self._indexes(cls),
+            indexes=indexes,
+            rules=rules,
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 
@@ -305,6 +311,14 @@ class _Survey:
             doc=inspect.cleandoc(mark.__doc__ or ""),
         )
         return mark.spec
+
+    def _rules(self, cls: type, indexes: tuple[Index, ...]) -> Rules | None:
+        """What the markers of the model's fields say."""
+        try:
+            self.problems += rule_problems(cls, indexes)
+            return rules_of(cls)
+        except TypeError:
+            return None  # a field has no type, which is told of that field
 
     def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
         try:

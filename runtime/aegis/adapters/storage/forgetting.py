@@ -42,8 +42,9 @@ def events(db: sqlite3.Connection, after: int, until: int, kept: Kept, limit: in
         "SELECT seq, id, flow FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
         (after, until, limit),
     ).fetchall()
-    gone = [(seq,) for seq, id, flow in rows if id not in kept.events and flow not in kept.flows]
-    db.executemany("DELETE FROM events WHERE seq = ?", gone)
+    gone = [(seq, id) for seq, id, flow in rows if id not in kept.events and flow not in kept.flows]
+    db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq, _ in gone])
+    db.executemany("DELETE FROM sealed WHERE event = ?", [(id,) for _, id in gone])
     return rows[-1][0] if len(rows) == limit else None
 
 

@@ -24,6 +24,7 @@ from aegis.core.matching import Position, compare, data_of, holds, position
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
 from aegis.core.record import Record
+from aegis.core.rule import duplicate
 from aegis.protocols import (
     Answer,
     Commit,
@@ -71,6 +72,8 @@ class MemoryStore:
         self._taken: dict[str, Taken] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
+        self._held: dict[tuple[str, str, str], str] = {}
+        self._sealed: dict[str, bytes] = {}
 
     async def open(self) -> None:
         """Make ready."""
@@ -98,6 +101,7 @@ class MemoryStore:
         for entry in commit.events:
             if entry.id in self._entries:
                 raise ConflictError(f"the event {entry.id} is in the journal already")
+        held = self._holdings(commit) if commit.held or commit.released else {}
         for (model, id), record in changes.items():
             if record is None:
                 self._records.get(model, {}).pop(id, None)
@@ -130,9 +134,32 @@ class MemoryStore:
             self._unclaimed.pop(claimed.event, None)
         for one in commit.recordings:
             self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
+        for place, holder in held.items():
+            if holder is None:
+                del self._held[place]
+            else:
+                self._held[place] = holder
+        self._sealed.update((one.event, one.doc) for one in commit.sealed)
         self.commits += 1
         self.batches += 1
         return self._last
+
+    def _holdings(self, commit: Commit) -> dict[tuple[str, str, str], str | None]:
+        """Who holds what after `commit`, where that changes. Raises DuplicateError."""
+        changes: dict[tuple[str, str, str], str | None] = {}
+        for gone in commit.released:
+            if gone.key is None:
+                of = (gone.model, gone.field)
+                changes.update((key, None) for key in self._held if key[:2] == of)
+            elif self._held.get(key := (gone.model, gone.field, gone.key)) == gone.id:
+                changes[key] = None
+        for one in commit.held:
+            key = (one.model, one.field, one.key)
+            found = changes[key] if key in changes else self._held.get(key)
+            if found not in (None, one.id):
+                raise duplicate(one.model, one.field)
+            changes[key] = one.id
+        return changes
 
     def _fill(self, fill: Fill) -> None:
         self._rewritten += 1
@@ -208,7 +235,8 @@ class MemoryStore:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         self._require_open()
         self._rewritten += 1
-        known = {*self._records, *self._schemas, *(flow.model for flow in self._flows.values())}
+        known = {*self._records, *self._schemas, *(key[0] for key in self._held)}
+        known |= {*(flow.model for flow in self._flows.values())}
         models = [model for model in known if model.startswith(f"{component}.")]
         for flow in list(self._flows.values()):
             if flow.component == component or flow.model in models:
@@ -220,6 +248,7 @@ class MemoryStore:
                     del self._failed[key]
         for model in models:
             self._schemas.pop(model, None)
+        self._held = {key: id for key, id in self._held.items() if key[0] not in models}
         return sum(len(self._records.pop(model, {})) for model in models)
 
     def last_seq(self) -> int:
@@ -269,6 +298,16 @@ class MemoryStore:
         self._require_open()
         found = self._taken.get(key)
         return None if found is None else found.event
+
+    def holder(self, model: str, field: str, key: str) -> str | None:
+        """The id of the record that holds a value of a unique field."""
+        self._require_open()
+        return self._held.get((model, field, key))
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
+        self._require_open()
+        return self._sealed.get(event)
 
     async def unclaimed(self) -> Sequence[Unclaimed]:
         """The events that wait to be claimed as answers, oldest first."""
@@ -346,6 +385,7 @@ class MemoryStore:
         self._journal[begin : begin + len(looked)] = left
         for entry in set(looked) - set(left):
             del self._entries[entry.id]
+            self._sealed.pop(entry.id, None)
         return looked[-1].seq if len(looked) == limit else until
 
     async def forget_flows(self, after: str, before: str, kept: Kept, limit: int) -> str | None:
@@ -410,6 +450,7 @@ class MemoryStore:
             self._journal.copy(),
             {model: records.copy() for model, records in self._records.items()},
             {id: (flow, self._steps.get(id, {}).copy()) for id, flow in self._flows.items()},
+            self._sealed.copy(),
         )
         return await asyncio.to_thread(question, sight)
 

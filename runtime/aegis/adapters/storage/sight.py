@@ -36,6 +36,11 @@ class SqliteSight:
         sql = f"{tables.EVENTS.select} WHERE seq > ? ORDER BY seq"
         return map(values.entry, self._db.execute(sql, (after,)))
 
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
+        row = self._db.execute(f"{tables.SEALED.select} WHERE event = ?", (event,)).fetchone()
+        return None if row is None else tables.SEALED.checked(row)[-1]
+
     def record(self, model: str, id: str) -> Record | None:
         """One record, None when there is none."""
         row = self._db.execute(_RECORD, (model, id)).fetchone()
@@ -75,16 +80,22 @@ class MemorySight:
         journal: Sequence[Entry],
         records: Mapping[str, Mapping[str, Record]],
         flows: Mapping[str, tuple[Flow, Mapping[int, Step]]],
+        sealed: Mapping[str, bytes],
     ) -> None:
         self.seq = seq
         self.rewritten = rewritten
         self._journal = journal
         self._records = records
         self._flows = flows
+        self._sealed = sealed
 
     def entries(self, after: int) -> Iterator[Entry]:
         """The journal after a seq, in order."""
         return (entry for entry in self._journal if entry.seq > after)
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
+        return self._sealed.get(event)
 
     def record(self, model: str, id: str) -> Record | None:
         """One record, None when there is none."""

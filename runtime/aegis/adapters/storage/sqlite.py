@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aegis.adapters.storage import backup, forgetting, selection, tables, values
+from aegis.adapters.storage import backup, forgetting, holding, selection, tables, values
 from aegis.adapters.storage.audit import audit_rows, audit_steps, audit_structure
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
@@ -382,6 +382,8 @@ class SqliteStore:
         for work in works:
             if work.errand is not None:
                 raise sqlite3.IntegrityError("an errand runs apart")
+            if work.holdings is not None:  # in order: what one releases the next may hold
+                work.holdings.store(self._writer)
             for event in work.events:
                 self._seq += 1
                 events.append(tables.event(self._seq, event))
@@ -435,6 +437,7 @@ class SqliteStore:
         )
         self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, first, end))
         self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
+        self._writer.execute(f"DELETE FROM uniques WHERE {mine}", (first, end))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 
     def _explain(self, work: Work, error: Exception) -> AegisError:
@@ -448,6 +451,8 @@ class SqliteStore:
 
     def _conflict_of(self, work: Work) -> ConflictError | None:
         """What in `work` does not fit what is stored."""
+        if work.holdings and (duplicate := work.holdings.conflict(self._writer)):
+            return duplicate
         for key, (expected, _) in _folded([work]).items():
             row = self._writer.execute(tables.REVISION, key).fetchone()
             found = 0 if row is None else row[0]
@@ -510,6 +515,16 @@ class SqliteStore:
         """The id that an outside event got, None when none of that key was taken."""
         row = self._point(f"{tables.TAKEN.select} WHERE key = ?", key)
         return None if row is None else values.taken(row).event
+
+    def holder(self, model: str, field: str, key: str) -> str | None:
+        """The id of the record that holds a value of a unique field."""
+        row = self._point(holding.HOLDER, model, field, key)
+        return None if row is None else str(holding.UNIQUES.checked(row)[3])
+
+    def sealed(self, event: str) -> bytes | None:
+        """What is sealed beside an event."""
+        row = self._point(f"{tables.SEALED.select} WHERE event = ?", event)
+        return None if row is None else tables.SEALED.checked(row)[-1]
 
     async def unclaimed(self) -> Sequence[Unclaimed]:
         """The events that wait to be claimed as answers, oldest first."""

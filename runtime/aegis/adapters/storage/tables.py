@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
+from aegis.adapters.storage.holding import UNIQUES, Holdings
 from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
 from aegis.protocols import Commit, Entry
 
-FORMAT = 3
+FORMAT = 4
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Key = tuple[str, str]  # model, id
@@ -40,7 +41,8 @@ OF_FORMAT_2 = (
     *(RECORDS, EVENTS, FLOWS, STEPS, ANSWERS, CURSORS, FAILED),
     *(DEPLOYMENTS, SOURCES, SCHEMAS),
 )
-ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS)
+SEALED = Table("sealed", "event", blob=True)
+ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED)
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
 _NEW_IN_3 = f"""
@@ -54,6 +56,12 @@ CREATE TABLE recordings (
 CREATE INDEX taken_by_age ON taken (time);
 CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
 CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
+"""
+_NEW_IN_4 = f"""
+CREATE TABLE uniques (
+    model TEXT NOT NULL, field TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, {_SUM},
+    PRIMARY KEY (model, field, key)) WITHOUT ROWID;
+CREATE TABLE sealed (event TEXT PRIMARY KEY, doc BLOB NOT NULL, {_SUM}) WITHOUT ROWID;
 """
 TABLES = f"""
 CREATE TABLE records (
@@ -83,6 +91,7 @@ CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL, {_SUM})
 CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 {_NEW_IN_3}
+{_NEW_IN_4}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -119,6 +128,7 @@ PRAGMA user_version = 2;
         for table in OF_FORMAT_2
     )
     + f"{_NEW_IN_3} PRAGMA user_version = 3;",
+    3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
 }
 
 REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
@@ -232,6 +242,11 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         RECORDINGS.upsert,
         lambda one: RECORDINGS.row(one.flow, one.n, one.attempt, one.time, doc=one.doc),
     ),
+    (
+        attrgetter("sealed"),
+        SEALED.upsert,
+        lambda one: SEALED.row(one.event, doc=one.doc),
+    ),
 )
 
 
@@ -247,7 +262,7 @@ class Work:
     value that cannot be stored is told to its own caller.
     """
 
-    __slots__ = ("changes", "errand", "events", "future", "rewrites", "upserts")
+    __slots__ = ("changes", "errand", "events", "future", "holdings", "rewrites", "upserts")
 
     def __init__(
         self,
@@ -272,6 +287,7 @@ class Work:
         for drop in commit.drops:
             self.changes.append(((drop.model, drop.id), drop.expected, None))
         self.events = list(commit.events)
+        self.holdings = Holdings.of(commit)
         self.upserts = [
             (sql, [row(value) for value in values])
             for member, sql, row in UPSERTS
