@@ -55,13 +55,8 @@ class Reach:
                 hint=f"several have it as {relation.by!r}: say many=True, or mend the data",
             )
         if not found and not relation.optional:
-            named = (
-                ""
-                if relation.via is None
-                else "".join(map(" {!r}".format, ids(record, relation.via)))
-            )
             raise NotFoundError(
-                f"there is no {relation.target}{named}, the {relation.name} of {record.id!r}"
+                f"there is no {relation.target}, the {relation.name} of {record.id!r}"
             )
         return found[0] if found else None
 
