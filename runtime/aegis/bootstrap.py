@@ -9,6 +9,7 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
 from aegis.core.port import Secret
+from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
 from aegis.protocols import Analyst, Cipher, Store
 
@@ -29,7 +30,16 @@ def build_host(config: Config) -> Host:
         keep=config.keep,
         scratch=_scratch,
         analyst=_analyst,
+        datasources=_datasources(config),
+        stores=config.stores,
     )
+
+
+def _datasources(config: Config) -> Datasources:
+    """What makes each datasource that a model can name."""
+    from aegis.adapters.storage.datasources.kinds import making
+
+    return making(config.datasources, config.data)
 
 
 def _scratch() -> Store:

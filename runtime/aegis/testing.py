@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.component import Revision, Source
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Store
+from aegis.protocols import Analyst, Datasource, Store
 
 
 class EagerClock(SystemClock):
@@ -51,11 +52,15 @@ async def memory_host(
     defaults: Policy | None = None,
     recordings: bool = True,
     keep: Keep | None = None,
+    datasources: Mapping[str, Callable[[], Datasource]] | None = None,
+    stores: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
     `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
-    something. With `recordings` what adapters answer is kept, for `host.replay`.
+    something. Models that say `store=` are kept in datasources that forget, `datasources` makes
+    others, by name; `stores` chooses one by model. With `recordings` what adapters answer is kept,
+    for `host.replay`.
     """
     known = values or {}
     host = Host(
@@ -69,6 +74,8 @@ async def memory_host(
         defaults=defaults,
         keep=keep,
         analyst=_analyst,
+        datasources={**making({}, None), **(datasources or {})},
+        stores=stores,
     )
     async with host:
         yield host

@@ -64,7 +64,16 @@ class Records:
         spec = self._model(engine, endpoint)
         if "at=" in request.query and "at" in (given := dict(request.parameters())):
             return self._past(spec, id, given)
-        record = engine.get(spec, id)
+        if not engine.is_here(spec):
+            return self._fetched(request, engine, spec, id)
+        return self._shown(request, spec, engine.get(spec, id))
+
+    async def _fetched(
+        self, request: Request, engine: Engine, spec: ModelSpec, id: str
+    ) -> Response:
+        return self._shown(request, spec, await engine.fetch(spec, id))
+
+    def _shown(self, request: Request, spec: ModelSpec, record: Record) -> Response:
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         if "expand=" in request.query and "expand" in (given := dict(request.parameters())):
@@ -84,7 +93,7 @@ class Records:
         engine = self._host.engine
         spec = self._model(engine, endpoint)
         relation = _named(spec.relations, name, f"relation of {spec.name}")
-        value = spec.value(engine.get(spec, id))
+        value = spec.value(await engine.fetch(spec, id))
         target = engine.reach.target(relation)
         parameters = request.parameters()
         asked = read_query(target, parameters)
@@ -212,7 +221,7 @@ class Records:
         engine = self._host.engine
         spec = self._model(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch))
-        revision = expected(request.headers, spec, engine.get(spec, id))
+        revision = expected(request.headers, spec, await engine.fetch(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
         return await self._settled(request, engine, spec, _changed(spec, outcome))
 
@@ -220,7 +229,7 @@ class Records:
         """The end of a record: 204."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        revision = expected(request.headers, spec, engine.stored(spec, id))
+        revision = expected(request.headers, spec, await engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
 
@@ -258,7 +267,9 @@ class Records:
         spec = self._model(engine, endpoint)
         found = await self._host.store.flows(spec.key, id)
         if not found:
-            engine.get(spec, id)  # a record that never was is 404; one deleted keeps its flows
+            await engine.fetch(
+                spec, id
+            )  # a record that never was is 404; one deleted keeps its flows
         return json_response({"items": [flow_document(flow, steps) for flow, steps in found]})
 
     async def _do(
@@ -304,7 +315,7 @@ class Records:
         kept = tuple(h for h in response.headers if h != JSON and h[0] != "ETag")
         kept += ((FLOW_STATE, flow.state.value), applied)
         try:
-            record = engine.get(spec, flow.record)
+            record = await engine.fetch(spec, flow.record)
         except NotFoundError:
             return response.adding(*kept[-2:])
         return record_response(spec, record, *kept, status=response.status)

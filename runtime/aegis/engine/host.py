@@ -39,6 +39,7 @@ from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
+from aegis.engine.elsewhere import Datasources, Elsewhere
 from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
@@ -109,6 +110,8 @@ class Host:
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
         analyst: Callable[[Store], Analyst] | None = None,
+        datasources: Datasources | None = None,
+        stores: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -122,6 +125,7 @@ class Host:
             limits=limits or Limits(),
             cipher=cipher,
             keep=keep or Keep(),
+            elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._replays = Replays(
             deploys=self._deploys,
@@ -303,7 +307,7 @@ class Host:
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
         spec = self.spec(model)
-        return spec.value(self.engine.get(spec, id))
+        return spec.value(await self.engine.fetch(spec, id))
 
     async def query(
         self,
@@ -388,7 +392,7 @@ class Host:
         self._deploys.check_open()
         spec = self.spec(record)
         given = checked(spec, spec.patch_decoder, changes)
-        now = spec.value(self.engine.get(spec, record.id))
+        now = spec.value(await self.engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -431,6 +435,7 @@ class Host:
         file exists, NotFoundError for a model without records here, CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
+        self._deploys.elsewhere.refuse(keys, "exported")
         return await self.store.export(path, keys, told)
 
     async def import_(
@@ -759,6 +764,7 @@ class Host:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
             self._analyst = self._make_analyst(self.store)
+        self._deploys.elsewhere.refuse_text(text, self.engine.registry)
         return await self._analyst.ask(
             self.engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at
         )

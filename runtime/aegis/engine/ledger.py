@@ -21,11 +21,12 @@ from aegis.core.errors import (
 from aegis.core.event import Emission, Event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
+from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.records import Records
 from aegis.engine.references import Reference, References
 from aegis.engine.resident import Resident
 from aegis.engine.work import Change, Key, Work, encode
-from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Store
+from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Outgoing, Put, Store
 
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
@@ -88,10 +89,11 @@ class Ledger:
     With a `script` it is that of a replay, which has the records of its flow and no others.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, cached: int) -> None:
+    def __init__(self, store: Store, clock: Clock, elsewhere: Elsewhere, *, cached: int) -> None:
         self.store = store
         self.clock = clock
-        self.records = Records(store, cached)
+        self.elsewhere = elsewhere
+        self.records = Records(store, cached, elsewhere)
         self.flows: Flows
         self.broker: Broker
         self.monitor: Monitor
@@ -113,8 +115,60 @@ class Ledger:
 
         `mark` adds to the draft what else must be stored with it, and may publish further events;
         nothing is awaited between it and handing the commit over. Raises
-        ConflictError, StaleError, InvalidError or StoreError; then nothing was stored.
+        ConflictError, StaleError, InvalidError, BusyError or StoreError; then nothing was stored.
         """
+        if self.elsewhere.places and (found := await self._reach(work)):
+            try:
+                return await self._settle(
+                    registry,
+                    work,
+                    resident=resident,
+                    locks=locks,
+                    mark=mark,
+                    answering=answering,
+                )
+            finally:
+                self.elsewhere.unpin(found)
+        return await self._settle(
+            registry, work, resident=resident, locks=locks, mark=mark, answering=answering
+        )
+
+    async def _reach(self, work: Work) -> list[Key]:
+        """Have at hand what `work` changes of what is kept elsewhere, to `unpin`."""
+        lanes = {
+            lane for key in work.changes if (lane := self.elsewhere.places.get(key[0])) is not None
+        }
+        for lane in lanes:
+            if work.flow is None:
+                lane.admit()
+            else:
+                await lane.room()
+        return await self.elsewhere.pin(work.changes) if lanes else []
+
+    async def fetch(self, model: str, id: str) -> Record | None:
+        """The record as last committed, from wherever it is kept."""
+        if self.elsewhere.places and model in self.elsewhere.places:
+            return await self.elsewhere.fetch((model, id))
+        return self.records.get(model, id)
+
+    async def note(self, registry: Registry, commit: Commit) -> None:
+        """Store `commit`, which has no events, and let the views know."""
+
+        def mark(draft: Draft) -> None:
+            draft.commit = commit
+
+        await self.settle(registry, Work(key="", label="host"), mark=mark)
+
+    async def _settle(
+        self,
+        registry: Registry,
+        work: Work,
+        *,
+        resident: Resident | None,
+        locks: Iterable[Any],
+        mark: Callable[[Draft], None] | None,
+        answering: Answering | None,
+    ) -> tuple[Outcome, Draft]:
         busy = self._busy
         named = self.references.named(registry, work)
         while True:
@@ -205,6 +259,8 @@ class Ledger:
 
     def _follow_up(self, draft: Draft, last: int) -> None:
         self.records.apply(draft.commit)
+        if draft.commit.outgoing:
+            self.elsewhere.take(draft.commit.outgoing)
         if draft.commit.events:
             self.broker.publish(draft.commit.events, last, draft.events)
         for action in draft.after:
@@ -238,9 +294,13 @@ class Ledger:
             )
         if change.after is None:
             assert current is not None  # noqa: S101 -- a deletion was read before, see above
-            draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
             draft.records[key] = None
-            self._tell(draft, work, change, {"id": change.id, "revision": current.revision})
+            told = {"id": change.id, "revision": current.revision}
+            event = self._tell(draft, work, change, told)
+            if spec.key in self.elsewhere.places:
+                draft.commit.outgoing.append(self._outgoing(event, change, current, None))
+            else:
+                draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
             return
         value = change.rebased(current)
         changed = change.changed()
@@ -262,7 +322,8 @@ class Ledger:
                 updated=updated,
                 doc=doc,
             )
-            draft.commit.puts.append(Put(record, revision))
+            if spec.key not in self.elsewhere.places:
+                draft.commit.puts.append(Put(record, revision))
         else:
             record = current
         draft.values[key] = value
@@ -275,14 +336,29 @@ class Ledger:
             }
             if change.was is not None:
                 data |= {"created": record.created, "updated": record.updated}
-            self._tell(draft, work, change, data)
+            event = self._tell(draft, work, change, data)
+            if record is not current and spec.key in self.elsewhere.places:
+                draft.commit.outgoing.append(self._outgoing(event, change, current, record))
 
-    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> None:
-        self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
+    def _outgoing(
+        self, event: Event, change: Change, current: Record | None, record: Record | None
+    ) -> Outgoing:
+        return Outgoing(
+            key=event.id,
+            datasource=self.elsewhere.places[change.spec.key].name,
+            model=change.spec.key,
+            id=change.id,
+            expected=0 if current is None else current.revision,
+            record=record,
+            base=b"" if current is None else current.doc,
+        )
+
+    def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> Event:
+        return self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
 
     def _publish(
         self, draft: Draft, work: Work, emission: Emission, model: str | None = None
-    ) -> None:
+    ) -> Event:
         about = model or work.model
         event = Event(
             id=self.clock.id(),
@@ -298,6 +374,7 @@ class Ledger:
             origin=work.origin,
         )
         draft.events.append((event, about))
+        return event
 
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""

@@ -241,6 +241,7 @@ class _Survey:
                 }
             ),
             indexes=self._indexes(cls),
+            store=vars(cls).get("__aegis_store__"),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 

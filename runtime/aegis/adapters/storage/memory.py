@@ -7,10 +7,9 @@ import bisect
 import copy
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cmp_to_key
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -20,9 +19,9 @@ from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
-from aegis.core.matching import Position, compare, data_of, holds, position
+from aegis.core.matching import counted, gathered
 from aegis.core.moving import Header, Manifest, Progress
-from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
+from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
     Answer,
@@ -37,6 +36,7 @@ from aegis.protocols import (
     FlowSteps,
     Kept,
     Old,
+    Outgoing,
     Put,
     Recording,
     Sight,
@@ -71,6 +71,8 @@ class MemoryStore:
         self._taken: dict[str, Taken] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
+        self._outgoing: dict[str, Outgoing] = {}
+        self._places: dict[str, str] = {}
 
     async def open(self) -> None:
         """Make ready."""
@@ -130,6 +132,10 @@ class MemoryStore:
             self._unclaimed.pop(claimed.event, None)
         for one in commit.recordings:
             self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
+        self._outgoing.update((row.key, row) for row in commit.outgoing)
+        for sent in commit.sent:
+            self._outgoing.pop(sent.key, None)
+        self._places.update((place.model, place.datasource) for place in commit.places)
         self.commits += 1
         self.batches += 1
         return self._last
@@ -168,37 +174,14 @@ class MemoryStore:
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means."""
         self._require_open()
-        sort, after = query.sort, query.after
-        found: list[tuple[Position, Record]] = []
-        for record, data in self._meant(model, query.where, sort):
-            place = position(record, data, sort)
-            if after is None or compare(place, after, sort) > 0:
-                found.append((place, record))
-
-        def order(one: tuple[Position, Record], other: tuple[Position, Record]) -> int:
-            return compare(one[0], other[0], sort)
-
-        found.sort(key=cmp_to_key(order))
-        kept = found[: query.limit]
-        more = kept and len(found) > query.limit
-        return Page(
-            items=[record for _, record in kept], next=encode_cursor(kept[-1][0]) if more else None
-        )
+        return gathered(self._records.get(model, {}).values(), query)
 
     async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
         """How many records of `model` there are for which all of `where` holds."""
         self._require_open()
         if not where:
             return len(self._records.get(model, {}))
-        return sum(1 for _ in self._meant(model, where))
-
-    def _meant(
-        self, model: str, where: tuple[Condition, ...], sort: tuple[Term, ...] = ()
-    ) -> Iterator[tuple[Record, dict[str, Any]]]:
-        for record in self._records.get(model, {}).values():
-            data = data_of(record) if where or sort else {}
-            if all(holds(condition, data) for condition in where):
-                yield record, data
+        return counted(self._records.get(model, {}).values(), where)
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
         """Nothing to do: every query looks at all records of its model."""
@@ -220,6 +203,9 @@ class MemoryStore:
                     del self._failed[key]
         for model in models:
             self._schemas.pop(model, None)
+        for row in [*self._outgoing.values()]:
+            if row.model.startswith(f"{component}."):
+                del self._outgoing[row.key]
         return sum(len(self._records.pop(model, {})) for model in models)
 
     def last_seq(self) -> int:
@@ -279,6 +265,16 @@ class MemoryStore:
         """What the adapters of a flow's steps answered, by step and attempt."""
         self._require_open()
         return [one for _, one in sorted(self._recordings.get(flow, {}).items())]
+
+    async def outgoing(self) -> Sequence[Outgoing]:
+        """What is on its way to datasources, in the order of its commits."""
+        self._require_open()
+        return [*self._outgoing.values()]
+
+    async def places(self) -> Mapping[str, str]:
+        """Where the records of models are, as commits said: datasources by model."""
+        self._require_open()
+        return dict(self._places)
 
     def _drop_flow(self, flow: Flow) -> None:
         del self._flows[flow.id]

@@ -50,6 +50,7 @@ from aegis.protocols import (
     FlowSteps,
     Kept,
     Old,
+    Outgoing,
     Recording,
     Sight,
     Unclaimed,
@@ -435,6 +436,7 @@ class SqliteStore:
         )
         self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, first, end))
         self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
+        self._writer.execute(f"DELETE FROM outbox WHERE {mine}", (first, end))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 
     def _explain(self, work: Work, error: Exception) -> AegisError:
@@ -522,6 +524,17 @@ class SqliteStore:
         return await self._scan(
             lambda db: [values.recording(row) for row in db.execute(sql, (flow,))]
         )
+
+    async def outgoing(self) -> Sequence[Outgoing]:
+        """What is on its way to datasources, in the order of its commits."""
+        sql = f"{tables.OUTBOX.select} ORDER BY rowid"
+        return await self._documents(tables.OUTBOX, Outgoing, sql)
+
+    async def places(self) -> Mapping[str, str]:
+        """Where the records of models are, as commits said: datasources by model."""
+        table = tables.PLACES
+        rows = await self._scan(lambda db: [table.checked(row) for row in db.execute(table.select)])
+        return {model: datasource for model, datasource, _ in rows}
 
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""

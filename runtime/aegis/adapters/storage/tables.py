@@ -15,7 +15,7 @@ from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
 from aegis.protocols import Commit, Entry
 
-FORMAT = 3
+FORMAT = 4
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Key = tuple[str, str]  # model, id
@@ -36,11 +36,13 @@ SCHEMAS = Table("schemas", "model")
 TAKEN = Table("taken", "key", "event time", doc=None)
 UNCLAIMED = Table("unclaimed", "event", "type time", doc=None)
 RECORDINGS = Table("recordings", "flow n attempt", "time", blob=True)
+OUTBOX = Table("outbox", "key", "model")
+PLACES = Table("places", "model", "datasource", doc=None)
 OF_FORMAT_2 = (
     *(RECORDS, EVENTS, FLOWS, STEPS, ANSWERS, CURSORS, FAILED),
     *(DEPLOYMENTS, SOURCES, SCHEMAS),
 )
-ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS)
+ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, OUTBOX, PLACES)
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
 _NEW_IN_3 = f"""
@@ -54,6 +56,13 @@ CREATE TABLE recordings (
 CREATE INDEX taken_by_age ON taken (time);
 CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
 CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
+"""
+# The order of the outbox is that of its commits: a row gets a number above all that are there.
+_NEW_IN_4 = f"""
+CREATE TABLE IF NOT EXISTS outbox (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, doc TEXT NOT NULL, {_SUM});
+CREATE TABLE IF NOT EXISTS places (
+    model TEXT PRIMARY KEY, datasource TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 """
 TABLES = f"""
 CREATE TABLE records (
@@ -83,6 +92,7 @@ CREATE TABLE deployments (number INTEGER PRIMARY KEY, doc TEXT NOT NULL, {_SUM})
 CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 {_NEW_IN_3}
+{_NEW_IN_4}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -119,6 +129,7 @@ PRAGMA user_version = 2;
         for table in OF_FORMAT_2
     )
     + f"{_NEW_IN_3} PRAGMA user_version = 3;",
+    3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
 }
 
 REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
@@ -231,6 +242,21 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         attrgetter("recordings"),
         RECORDINGS.upsert,
         lambda one: RECORDINGS.row(one.flow, one.n, one.attempt, one.time, doc=one.doc),
+    ),
+    (
+        attrgetter("outgoing"),
+        OUTBOX.upsert,
+        lambda row: OUTBOX.row(row.key, row.model, doc=_json(row)),
+    ),
+    (
+        attrgetter("sent"),
+        "DELETE FROM outbox WHERE key = ?",
+        lambda sent: (sent.key,),
+    ),
+    (
+        attrgetter("places"),
+        PLACES.upsert,
+        lambda place: PLACES.row(place.model, place.datasource),
     ),
 )
 
