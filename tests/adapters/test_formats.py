@@ -223,7 +223,7 @@ async def test_a_newer_format_is_left_alone(tmp_path):
         db.execute("PRAGMA user_version = 99")
     db.close()
     before = (tmp_path / sqlite.NAME).read_bytes()
-    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 3"):
+    with pytest.raises(NewerFormatError, match=r"format 99, .* up to 4"):
         await opened(tmp_path)
     assert (tmp_path / sqlite.NAME).read_bytes() == before
 

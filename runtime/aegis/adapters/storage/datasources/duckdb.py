@@ -69,6 +69,10 @@ class DuckDatasource(Datasource):
         """The record as last written."""
 
         def get(db: duckdb.DuckDBPyConnection) -> Record | None:
+            try:
+                id.encode()
+            except UnicodeEncodeError:  # half a surrogate pair: nothing stored has such an id
+                return None
             found = _get(db, model, id)
             return None if found is None else found[0]
 

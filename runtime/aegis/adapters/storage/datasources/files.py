@@ -141,6 +141,8 @@ class FilesDatasource(Datasource):
             name = quote(id, safe="")
         except UnicodeEncodeError:  # half a surrogate pair: nothing stored has such an id
             name = "%~"
+        if name.startswith("."):  # which are not records
+            name = f"%2E{name[1:]}"
         if len(name) > LONGEST:
             name = f"%~{hashlib.sha256(id.encode()).hexdigest()}"
         return self._folder(model) / f"{name}.json"
@@ -195,10 +197,10 @@ class FilesDatasource(Datasource):
 
     def _write(self, write: Write) -> Written:
         file = self._file(write.model, write.id)
-        if not file.parent.is_dir():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync(file.parent.parent)
-            _sync(self._directory)
+        for folder in (file.parent.parent, file.parent):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                _sync(folder.parent)
         n = crc32(str(file).encode()) % LOCKS
         with _locked(self._directory / ".locks" / str(n)):
             try:

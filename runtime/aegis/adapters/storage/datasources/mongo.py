@@ -325,8 +325,9 @@ def _term(term: Term) -> Filter:
         return {path: {"$regex": re.escape(term.value)}}
     value = scalar(term.value, term.kind) if term.op in _SIGNS else None
     if isinstance(value, str) and _is_sure(value):
-        # Numbers are below all text, whatever MongoDB thinks of comparing them.
-        return {"$or": [{path: {_SIGNS[term.op]: value}}, {path: {"$not": {"$type": "string"}}}]}
+        # What follows a NUL makes no difference, and numbers are below all text.
+        sign, value = ("$lt", f"{value}\x01") if term.op == "le" else (_SIGNS[term.op], value)
+        return {"$or": [{path: {sign: value}}, {path: {"$not": {"$type": "string"}}}]}
     return _ALL
 
 
