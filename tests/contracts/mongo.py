@@ -50,3 +50,6 @@ class MongoServer:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def is_up(self):
+        return self._process is not None

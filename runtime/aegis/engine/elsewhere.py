@@ -431,9 +431,11 @@ class Elsewhere:
     # Writing
 
     def take(self, outgoing: Sequence[Outgoing]) -> None:
-        """Write what a commit stored."""
+        """Write what a commit stored, but for what waits for a decision."""
         for row in outgoing:
-            self.places[row.model].add(row)
+            lane = self.lanes[row.datasource]
+            if row.key not in lane.parked:
+                lane.add(row)
 
     async def note(self, commit: Commit) -> None:
         """Store what concerns no record, and let the views know."""

@@ -59,6 +59,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._room = asyncio.Event()
+        self._stuck = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     # What waits
@@ -178,12 +179,13 @@ class Lane:
     async def close(self, grace: float) -> None:
         """Write what can be written within `grace` seconds; the rest stays stored."""
         if self._task is not None:
-            if self.rows and self.trouble is None:
-                try:
-                    async with asyncio.timeout(grace):
-                        await self.written()
-                except (TimeoutError, StoreError):
-                    _log.warning("%d changes stay on their way to %s", self.rows, self.name)
+            ends = [asyncio.ensure_future(end) for end in (self.written(), self._stuck.wait())]
+            await asyncio.wait(ends, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+            await asyncio.wait(ends)
+            if self.rows:
+                _log.warning("%d changes stay on their way to %s", self.rows, self.name)
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._end(self.datasource)
@@ -212,6 +214,10 @@ class Lane:
         if trouble is None and self.trouble is not None:
             _log.info("datasource %s answers again", self.name)
         self.trouble = trouble
+        if trouble is None:
+            self._stuck.clear()
+        else:
+            self._stuck.set()
         self._elsewhere.tell(self)
 
     async def _batch(self, chains: Sequence[list[Outgoing]]) -> None:
@@ -272,8 +278,12 @@ class Lane:
         )
         _log.error("a change was not written: %s", failed.error)
         sent = [Sent(one.key) for one in rows[:-1]]
-        await self._elsewhere.note(Commit(outgoing=[row], sent=sent, failed=[failed]))
         self.parked[row.key] = row
+        try:
+            await self._elsewhere.note(Commit(outgoing=[row], sent=sent, failed=[failed]))
+        except BaseException:
+            del self.parked[row.key]
+            raise
         for one in rows:
             self._gone(one)
 
@@ -316,7 +326,8 @@ def _again(rows: Sequence[Outgoing], held: Held) -> Write | str:
     before, after, now = map(_FIELDS.decode, (rows[0].base, last.record.doc, there.doc))
     ours = _changed(before, after)
     theirs = _changed(before, now)
-    both = sorted((ours & theirs) & _changed(now, after))
+    # Also where both say the same: two that counted from 1 to 2 have counted to 3.
+    both = sorted(ours & theirs)
     if both:
         return f"others changed {', '.join(both)} meanwhile"
     return _merged(last, last.record, there, {name: after[name] for name in ours})
