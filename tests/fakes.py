@@ -137,6 +137,11 @@ class ShelfDatasource(MemoryDatasource):
         self._reach()
         return await super().count(model, where)
 
+    async def scan(self, model):
+        self._reach()
+        async for record in super().scan(model):
+            yield record
+
     async def write(self, writes):
         self._reach()
         await self.gate.wait()

@@ -11,7 +11,7 @@ from aegis.configuration import Config
 from aegis.core.port import Secret
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Store
+from aegis.protocols import Analyst, Cipher, Sighted, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -49,7 +49,7 @@ def _scratch() -> Store:
     return MemoryStore()
 
 
-def _analyst(store: Store) -> Analyst:
+def _analyst(store: Sighted) -> Analyst:
     """What answers questions in SQL; few hosts are asked any."""
     from aegis.adapters.analyst.duckdb import DuckAnalyst
 

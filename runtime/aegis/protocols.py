@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ from aegis.core.record import Record
 from aegis.core.registry import Registry
 
 T = TypeVar("T")
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -283,7 +286,19 @@ class Sight(Protocol):
         ...
 
 
-class Store(Protocol):
+class Sighted(Protocol):
+    """What can be looked at as a whole."""
+
+    async def look(self, question: Callable[[Sight], T]) -> T:
+        """What `question` answers of all that is stored as of one moment, off the loop.
+
+        The sight is good until it returns. Commits go on meanwhile, so it should take seconds at
+        most: a store may have to keep what they replace for as long.
+        """
+        ...
+
+
+class Store(Sighted, Protocol):
     """What commits: records, events, flows, answers and deployments together.
 
     All methods are called on the host's loop. Point reads are synchronous because they are
@@ -459,10 +474,17 @@ class Store(Protocol):
         """The schema that the stored records of `model` have."""
         ...
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write the records of `models`, all when none is named, to the new file `target`.
 
-        All of it is as of one point, and commits go on meanwhile. Raises ConflictError when
+        All of it is as of one point, and commits go on meanwhile. `more` are records from
+        elsewhere, by model, which are written as if they were here. Raises ConflictError when
         `target` exists, NotFoundError for a model that has no records here.
         """
         ...
@@ -471,14 +493,6 @@ class Store(Protocol):
         """Copy all that is stored to the new directory `target`, as of one point.
 
         Commits go on meanwhile. Raises ConflictError when `target` exists or nothing is on disk.
-        """
-        ...
-
-    async def look(self, question: Callable[[Sight], T]) -> T:
-        """What `question` answers of all that is stored as of one moment, off the loop.
-
-        The sight is good until it returns. Commits go on meanwhile, so it should take seconds at
-        most: a store may have to keep what they replace for as long.
         """
         ...
 

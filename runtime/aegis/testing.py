@@ -23,7 +23,7 @@ from aegis.core.port import REQUIRED
 from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Datasource, Held, Store, Write
+from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Write
 
 
 class EagerClock(SystemClock):
@@ -86,7 +86,7 @@ async def memory_host(
         yield host
 
 
-def _analyst(store: Store) -> Analyst:
+def _analyst(store: Sighted) -> Analyst:
     from aegis.adapters.analyst.duckdb import DuckAnalyst
 
     return DuckAnalyst(store)

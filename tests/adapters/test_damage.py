@@ -19,6 +19,8 @@ from aegis.protocols import (
     Drop,
     Failed,
     Fill,
+    Outgoing,
+    Place,
     Put,
     Recording,
     Schema,
@@ -55,6 +57,10 @@ def everything():
     commit.taken.append(Taken("k", "e", NOW))
     commit.unclaimed.append(Unclaimed("e", "m.made", NOW))
     commit.recordings.append(Recording("f", 1, 1, NOW, b"sealed"))
+    commit.outgoing.append(
+        Outgoing(key="k", datasource="d", model="m.N", id="n", expected=1, record=None)
+    )
+    commit.places.append(Place("m.N", "d"))
     return commit
 
 
@@ -97,6 +103,8 @@ READINGS = {
     "taken": [taken],
     "unclaimed": [lambda store: store.unclaimed()],
     "recordings": [lambda store: store.recordings("f")],
+    "outbox": [lambda store: store.outgoing()],
+    "places": [lambda store: store.places()],
 }
 COLUMNS = [
     (table, column)

@@ -266,7 +266,6 @@ class TestSqlite(Contract):
 
 class TestDuckdb(Contract):
     sampled = 5
-    tries = min(TRIES, 1000)  # a write takes some 3 ms
 
     @pytest_asyncio.fixture
     async def datasource(self, tmp_path):

@@ -66,14 +66,17 @@ class Records:
             return self._past(spec, id, given)
         if not engine.is_here(spec):
             return self._fetched(request, engine, spec, id)
-        return self._shown(request, spec, engine.get(spec, id))
+        return self._shown(request, engine, spec, engine.get(spec, id))
 
     async def _fetched(
         self, request: Request, engine: Engine, spec: ModelSpec, id: str
     ) -> Response:
-        return self._shown(request, spec, await engine.fetch(spec, id))
+        shown = self._shown(request, engine, spec, await engine.fetch(spec, id))
+        return shown if isinstance(shown, Response) else await shown
 
-    def _shown(self, request: Request, spec: ModelSpec, record: Record) -> Response:
+    def _shown(
+        self, request: Request, engine: Engine, spec: ModelSpec, record: Record
+    ) -> Response | Awaitable[Response]:
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         if "expand=" in request.query and "expand" in (given := dict(request.parameters())):

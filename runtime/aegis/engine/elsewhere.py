@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aegis.core.component import ModelSpec, Revision
-from aegis.core.errors import AegisError, ComponentError, ConfigError, InvalidError, closest
+from aegis.core.errors import AegisError, ComponentError, ConfigError, closest
 from aegis.core.query import Condition, Page, Query
 from aegis.core.record import Record
-from aegis.core.registry import Registry
 from aegis.engine.outbox import PREFIX, Lane
 from aegis.engine.work import Key
 from aegis.protocols import Clock, Commit, Datasource, Fill, Outgoing, Place, Store, Write
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 
 HERE = ""  # the host's own store, where others are named
 LONG = 1_000  # changes on their way to one datasource that are worth a word
+SCANNED = 600.0  # seconds that reading all records of a model may take
 FILLED = 500  # records that get a new field at once
 
 Make = Callable[[], Datasource]
 Datasources = Mapping[str, Make]
 
-_WORD = re.compile(r"[\w-]+")
 _log = logging.getLogger("aegis.host")
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -232,7 +230,7 @@ class Elsewhere:
         if count:
             raise ConfigError(
                 f"{count:,} records are {_place(before)}, and it says they are {_place(name)}",
-                hint="`aegis data export` them, `%aegis reset` the component, deploy it anew and "
+                hint="`host.export` them, `%aegis reset` the component, deploy it anew and "
                 "`aegis data import`; or leave them where they are",
             )
 
@@ -410,23 +408,15 @@ class Elsewhere:
         await lane.written(model)
         return await lane.ask(lane.datasource.count(model, where))
 
-    def refuse(self, models: Collection[str], what: str) -> None:
-        """Raise InvalidError when one of `models`, of all when none is named, is not here."""
-        found = sorted(set(models or self.places) & self.places.keys())
-        if found:
-            lane = self.places[found[0]]
-            raise InvalidError(
-                f"{', '.join(found)} cannot be {what}: kept in datasource {lane.name!r}",
-                hint="ask the datasource itself, or name only models of the host's own store",
-            )
+    async def scan(self, model: str) -> Sequence[Record]:
+        """All records of a model, with all that was written before."""
+        lane = self.places[model]
+        await lane.written(model)
 
-    def refuse_text(self, text: str, registry: Registry) -> None:
-        """Raise InvalidError when a question in SQL may be about a model that is not here."""
-        words = set(_WORD.findall(text.lower())) if self.places else set()
-        for key in sorted(self.places):
-            spec = registry.models.get(key)
-            if spec is not None and words & {spec.name.lower(), (spec.endpoint or "").lower()}:
-                self.refuse([key], "asked for in SQL")
+        async def scan() -> Sequence[Record]:
+            return [record.sound() async for record in lane.datasource.scan(model)]
+
+        return await lane.ask(scan(), patience=SCANNED)
 
     # Writing
 

@@ -41,6 +41,7 @@ from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.elsewhere import Datasources, Elsewhere
 from aegis.engine.engine import OUTSIDE, Engine, named
+from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
@@ -51,7 +52,7 @@ from aegis.engine.resident import Lookup
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
 from aegis.engine.work import Work, checked
-from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Store
+from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Sighted, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -109,7 +110,7 @@ class Host:
         cipher: Cipher | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
-        analyst: Callable[[Store], Analyst] | None = None,
+        analyst: Callable[[Sighted], Analyst] | None = None,
         datasources: Datasources | None = None,
         stores: Mapping[str, str] | None = None,
     ) -> None:
@@ -138,6 +139,7 @@ class Host:
         )
         self._starting: set[str] = set()
         self._make_analyst = analyst
+        self._everywhere = Everywhere(store, self._deploys.elsewhere)
         self._analyst: Analyst | None = None
 
     @property
@@ -431,12 +433,13 @@ class Host:
         """Write the records of `models`, all when none is named, to the new file `path`.
 
         A line of JSON each, private fields too, all as of one point of the journal, while the host
-        goes on. `told(done, of)` hears of records, in another thread. Raises ConflictError when the
+        goes on; what is kept elsewhere is as it was a moment before. `told(done, of)` hears of
+        records, in another thread. Raises ConflictError when the
         file exists, NotFoundError for a model without records here, CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
-        self._deploys.elsewhere.refuse(keys, "exported")
-        return await self.store.export(path, keys, told)
+        more = await found(self._deploys.elsewhere, keys)
+        return await self.store.export(path, keys, told, more)
 
     async def import_(
         self,
@@ -763,10 +766,11 @@ class Host:
         if self._analyst is None:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
-            self._analyst = self._make_analyst(self.store)
-        self._deploys.elsewhere.refuse_text(text, self.engine.registry)
+            self._analyst = self._make_analyst(self._everywhere)
+        registry = self.engine.registry
+        await self._everywhere.prepare(text, registry, whole=at is not None)
         return await self._analyst.ask(
-            self.engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at
+            registry, text, params, max_rows=max_rows, timeout=timeout, at=at
         )
 
     # What it looks like

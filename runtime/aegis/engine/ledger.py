@@ -117,7 +117,7 @@ class Ledger:
         nothing is awaited between it and handing the commit over. Raises
         ConflictError, StaleError, InvalidError, BusyError or StoreError; then nothing was stored.
         """
-        if self.elsewhere.places and (found := await self._reach(work)):
+        if self.elsewhere.places and (found := await self._reach(registry, work)):
             try:
                 return await self._settle(
                     registry,
@@ -133,8 +133,8 @@ class Ledger:
             registry, work, resident=resident, locks=locks, mark=mark, answering=answering
         )
 
-    async def _reach(self, work: Work) -> list[Key]:
-        """Have at hand what `work` changes of what is kept elsewhere, to `unpin`."""
+    async def _reach(self, registry: Registry, work: Work) -> list[Key]:
+        """Have at hand what `work` changes and names of what is kept elsewhere, to `unpin`."""
         lanes = {
             lane for key in work.changes if (lane := self.elsewhere.places.get(key[0])) is not None
         }
@@ -143,7 +143,8 @@ class Ledger:
                 lane.admit()
             else:
                 await lane.room()
-        return await self.elsewhere.pin(work.changes) if lanes else []
+        named = (one.key for one in self.references.named(registry, work))
+        return await self.elsewhere.pin({*work.changes, *named})
 
     async def fetch(self, model: str, id: str) -> Record | None:
         """The record as last committed, from wherever it is kept."""

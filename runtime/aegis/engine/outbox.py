@@ -144,16 +144,16 @@ class Lane:
 
     # Asking
 
-    async def ask(self, question: Awaitable[T]) -> T:
+    async def ask(self, question: Awaitable[T], *, patience: float = PATIENCE) -> T:
         """What the datasource answers. Raises DatasourceError, CorruptError, StoreError."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await question
         except AegisError:
             raise
         except TimeoutError:
             raise DatasourceError(
-                f"datasource {self.name!r} did not answer within {PATIENCE:g} s"
+                f"datasource {self.name!r} did not answer within {patience:g} s"
             ) from None
         except Exception as error:
             _log.exception("datasource %s failed", self.name)

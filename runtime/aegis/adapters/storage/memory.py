@@ -24,6 +24,7 @@ from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
+    NOTHING,
     Answer,
     Commit,
     Cursor,
@@ -414,15 +415,26 @@ class MemoryStore:
         self._require_open()
         return self._schemas.get(model)
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write records to a new file, all as of one point (see protocols.Store)."""
         self._require_open()
         counts = {model: len(records) for model, records in self._records.items()}
+        counts |= {model: len(records) for model, records in more.items()}
         found = header(counts, self._schemas, models, self._last)
         records = [
             record
             for model in found.models
-            for _, record in sorted(self._records.get(model, {}).items())
+            for record in (
+                more[model]
+                if model in more
+                else [one for _, one in sorted(self._records.get(model, {}).items())]
+            )
         ]
         await asyncio.to_thread(write, Path(target), found, records, told)
         return found

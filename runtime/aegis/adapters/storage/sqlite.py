@@ -40,6 +40,7 @@ from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
+    NOTHING,
     Answer,
     Commit,
     Cursor,
@@ -202,9 +203,15 @@ class SqliteStore:
         found: T = await self._submit(Commit(), errand, rewrites=rewrites)
         return found
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write records to a new file, all as of one point (see protocols.Store)."""
-        return await self._aside(export, target, models, told)
+        return await self._aside(export, target, models, told, more)
 
     async def backup(self, target: str, told: Progress) -> Manifest:
         """Copy all data, as of one point, to a new directory (see protocols.Store)."""
