@@ -188,6 +188,7 @@ class Knowledge:
             ("Ports", _table(ports)),
             ("Commands", _table(commands)),
             ("Relations", _table(relations)),
+            ("Kept in", spec.store or ""),
             ("API", address if spec.endpoint is not None else ""),
             ("Events", f"{spec.created}, {spec.updated}, {spec.deleted}"),
             ("Defined in", _place(revision, spec.name)),

@@ -20,6 +20,8 @@ from aegis.protocols import (
     Failed,
     Fill,
     Holding,
+    Outgoing,
+    Place,
     Put,
     Recording,
     Schema,
@@ -59,6 +61,10 @@ def everything():
     commit.held.append(Holding("m.M", "email", "x", "r"))
     commit.sealed.append(Sealed("event-r", b"{}"))
     commit.recordings.append(Recording("f", 1, 1, NOW, b"sealed"))
+    commit.outgoing.append(
+        Outgoing(key="k", datasource="d", model="m.N", id="n", expected=1, record=None)
+    )
+    commit.places.append(Place("m.N", "d"))
     return commit
 
 
@@ -111,6 +117,8 @@ READINGS = {
     "recordings": [lambda store: store.recordings("f")],
     "uniques": [holder],
     "sealed": [sealed],
+    "outbox": [lambda store: store.outgoing()],
+    "places": [lambda store: store.places()],
 }
 COLUMNS = [
     (table, column)

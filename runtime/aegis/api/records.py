@@ -64,7 +64,19 @@ class Records:
         spec = self._model(engine, endpoint)
         if "at=" in request.query and "at" in (given := dict(request.parameters())):
             return self._past(spec, id, given)
-        record = engine.get(spec, id)
+        if not engine.is_here(spec):
+            return self._fetched(request, engine, spec, id)
+        return self._shown(request, engine, spec, engine.get(spec, id))
+
+    async def _fetched(
+        self, request: Request, engine: Engine, spec: ModelSpec, id: str
+    ) -> Response:
+        shown = self._shown(request, engine, spec, await engine.fetch(spec, id))
+        return shown if isinstance(shown, Response) else await shown
+
+    def _shown(
+        self, request: Request, engine: Engine, spec: ModelSpec, record: Record
+    ) -> Response | Awaitable[Response]:
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         if "expand=" in request.query and "expand" in (given := dict(request.parameters())):
@@ -84,7 +96,7 @@ class Records:
         engine = self._host.engine
         spec = self._model(engine, endpoint)
         relation = _named(spec.public_relations, name, f"relation of {spec.name}")
-        value = spec.value(engine.get(spec, id))
+        value = spec.value(await engine.fetch(spec, id))
         target = engine.reach.target(relation)
         parameters = request.parameters()
         asked = read_query(target, parameters)
@@ -212,7 +224,7 @@ class Records:
         engine = self._host.engine
         spec = self._model(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch), spec.rules)
-        revision = expected(request.headers, spec, engine.get(spec, id))
+        revision = expected(request.headers, spec, await engine.fetch(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
         return await self._settled(request, engine, spec, _changed(spec, outcome))
 
@@ -220,7 +232,7 @@ class Records:
         """The end of a record: 204."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        revision = expected(request.headers, spec, engine.stored(spec, id))
+        revision = expected(request.headers, spec, await engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
 
@@ -258,7 +270,9 @@ class Records:
         spec = self._model(engine, endpoint)
         found = await self._host.store.flows(spec.key, id)
         if not found:
-            engine.get(spec, id)  # a record that never was is 404; one deleted keeps its flows
+            await engine.fetch(
+                spec, id
+            )  # a record that never was is 404; one deleted keeps its flows
         return json_response({"items": [flow_document(flow, steps) for flow, steps in found]})
 
     async def _do(
@@ -304,7 +318,7 @@ class Records:
         kept = tuple(h for h in response.headers if h != JSON and h[0] != "ETag")
         kept += ((FLOW_STATE, flow.state.value), applied)
         try:
-            record = engine.get(spec, flow.record)
+            record = await engine.fetch(spec, flow.record)
         except NotFoundError:
             return response.adding(*kept[-2:])
         return record_response(spec, record, *kept, status=response.status)

@@ -29,7 +29,9 @@ NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
 
 # What begins the names of the host's own cursors and failures, where a component's name may stand.
-TAKEN = frozenset({"absent", "answer", "flow", "group", "journal", "listener", "once", "schedule"})
+TAKEN = frozenset(
+    {"absent", "answer", "flow", "group", "journal", "listener", "once", "outbox", "schedule"}
+)
 
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
@@ -216,6 +218,7 @@ class ModelSpec:
     """What the host knows of a model, whatever it was written in.
 
     `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
+    `store` is the datasource that its author wants it kept in, None for the host's own store.
     """
 
     component: str
@@ -233,6 +236,7 @@ class ModelSpec:
     indexes: tuple[Index, ...] = ()
     rules: Rules | None = None
     sealing: Sealing | None = None
+    store: str | None = None
     doc: str = ""
 
     @cached_property

@@ -40,7 +40,9 @@ from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
+from aegis.engine.elsewhere import Datasources, Elsewhere
 from aegis.engine.engine import OUTSIDE, Engine, named
+from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
@@ -52,7 +54,7 @@ from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
 from aegis.engine.work import Work, checked
-from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Store
+from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Sighted, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -111,7 +113,9 @@ class Host:
         vault: Vault | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
-        analyst: Callable[[Store], Analyst] | None = None,
+        analyst: Callable[[Sighted], Analyst] | None = None,
+        datasources: Datasources | None = None,
+        stores: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -126,6 +130,7 @@ class Host:
             cipher=cipher,
             vault=vault,
             keep=keep or Keep(),
+            elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._replays = Replays(
             deploys=self._deploys,
@@ -138,6 +143,7 @@ class Host:
         )
         self._starting: set[str] = set()
         self._make_analyst = analyst
+        self._everywhere = Everywhere(store, self._deploys.elsewhere)
         self._analyst: Analyst | None = None
 
     @property
@@ -307,7 +313,7 @@ class Host:
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
         spec = self.spec(model)
-        return spec.value(self.engine.get(spec, id))
+        return spec.value(await self.engine.fetch(spec, id))
 
     async def query(
         self,
@@ -392,7 +398,7 @@ class Host:
         self._deploys.check_open()
         spec = self.spec(record)
         given = checked(spec, spec.patch_decoder, changes)
-        now = spec.value(self.engine.get(spec, record.id))
+        now = spec.value(await self.engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -431,11 +437,13 @@ class Host:
         """Write the records of `models`, all when none is named, to the new file `path`.
 
         A line of JSON each, what is sealed as it is stored, all as of one point of the journal,
-        while the host goes on. `told(done, of)` hears of records, in another thread. Raises
-        ConflictError when the file exists, NotFoundError for a model without records here, CorruptError, StoreError.
+        while the host goes on; what is kept elsewhere is as it was a moment before. `told(done,
+        of)` hears of records, in another thread. Raises ConflictError when the file exists,
+        NotFoundError for a model without records here, CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
-        return await self.store.export(path, keys, told)
+        more = await found(self._deploys.elsewhere, keys)
+        return await self.store.export(path, keys, told, more)
 
     async def import_(
         self,
@@ -774,9 +782,11 @@ class Host:
         if self._analyst is None:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
-            self._analyst = self._make_analyst(self.store)
+            self._analyst = self._make_analyst(self._everywhere)
+        registry = self.engine.registry
+        await self._everywhere.prepare(text, registry, whole=at is not None)
         return await self._analyst.ask(
-            self.engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at
+            registry, text, params, max_rows=max_rows, timeout=timeout, at=at
         )
 
     # What it looks like

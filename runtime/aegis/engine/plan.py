@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,7 @@ async def plan(
     change: Change,
     *,
     store: Store,
+    count: Callable[[str], Awaitable[int]],
     now: datetime,
     runs: Iterable[Run],
     locate: Locate,
@@ -64,7 +65,8 @@ async def plan(
 ) -> Plan:
     """How `revisions`, the new ones of `change`, come to live in `before`.
 
-    Those in `back` were live before. Raises ComponentError naming every problem.
+    `count` counts the records of a model. Those in `back` were live before. Raises ComponentError
+    naming every problem.
     """
     registry = before
     if change.bindings is not None:
@@ -79,7 +81,7 @@ async def plan(
         for name in sorted(new | rebound(before, registry))
         if name in registry.live
     }
-    schemas = _Schemas(store)
+    schemas = _Schemas(store, count)
     stranding = _Stranding(runs, locate)
     for revision in revisions:
         problems[revision.name] += stranding.problems(revision)
@@ -131,7 +133,8 @@ async def _cursors(revision: Revision, store: Store) -> list[Cursor]:
 class _Schemas:
     """Compares the models of revisions with the records that are stored of them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, count: Callable[[str], Awaitable[int]]) -> None:
+        self._count = count
         self.changed: list[Schema] = []
         self.fills: list[Fill] = []
         self.newer: set[str] = set()
@@ -144,7 +147,7 @@ class _Schemas:
             stored = await self._store.schema(key)
             if stored == schema:
                 continue
-            records = await self._store.count(key)
+            records = await self._count(key)
             if stored is not None:
                 if records and (found := _resealed(key, stored, schema, records)):
                     problems += found

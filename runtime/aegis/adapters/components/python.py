@@ -247,6 +247,7 @@ class _Survey:
             ),
             indexes=indexes,
             rules=rules,
+            store=vars(cls).get("__aegis_store__"),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 
