@@ -1,7 +1,6 @@
 """The datasources that come with Aegis keep the contract, and mean the same by a question."""
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ from aegis.core.record import Record
 from aegis.protocols import Held, Write
 from aegis.testing import DatasourceContract
 from tests.contracts import asked
-from tests.contracts.mongo import MongoServer
+from tests.contracts.mongo import MongoServer, alone
 
 TRIES = int(os.environ.get("AEGIS_TRIES", "500"))
 NOW = "2026-11-23T10:00:00.000Z"
@@ -316,20 +315,21 @@ class TestMongo(Contract):
         yield other
         await other.close()
 
-    @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMongo's
-    async def test_a_server_that_is_not_there_is_named_and_its_password_is_not(self):
-        datasource = MongoDatasource(
-            "mongodb://joe:sesame@127.0.0.1:9/?serverSelectionTimeoutMS=50", "db", name="far"
-        )
-        await datasource.open()
-        with pytest.raises(
-            DatasourceError, match=r"'far' at 127\.0\.0\.1:9 does not answer"
-        ) as told:
-            await datasource.get("shop.Item", "a")
-        assert "sesame" not in str(told.value)
-        assert told.value.status == 503
-        await datasource.close()
-        gc.collect()
+    def test_a_server_that_is_not_there_is_named_and_its_password_is_not(self):
+        async def story():
+            datasource = MongoDatasource(
+                "mongodb://joe:sesame@127.0.0.1:9/?serverSelectionTimeoutMS=50", "db", name="far"
+            )
+            await datasource.open()
+            with pytest.raises(
+                DatasourceError, match=r"'far' at 127\.0\.0\.1:9 does not answer"
+            ) as told:
+                await datasource.get("shop.Item", "a")
+            assert "sesame" not in str(told.value)
+            assert told.value.status == 503
+            await datasource.close()
+
+        alone(story())
 
     @pytest.mark.parametrize("url", ["http://x:sesame@y", "mongodb://a:sesame@:b:c", ""])
     def test_a_url_that_is_none_is_refused_without_its_password(self, url):

@@ -1,7 +1,6 @@
 """Models that are kept elsewhere: no write lost, none done twice, and readers see it at once."""
 
 import asyncio
-import gc
 import json
 import random
 import sys
@@ -27,7 +26,7 @@ from aegis.core.query import Query
 from aegis.engine import outbox
 from aegis.protocols import Write
 from aegis.testing import memory_host
-from tests.contracts.mongo import MongoServer
+from tests.contracts.mongo import MongoServer, alone
 from tests.disk import Disk
 from tests.engine.shop import quiet, until
 from tests.fakes import ShelfDatasource
@@ -686,37 +685,41 @@ async def test_files_keep_a_component_s_records(tmp_path):
 # --- MongoDB
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMongo's
-async def test_a_mongodb_that_goes_away_and_comes_back_has_all_that_was_acknowledged(
+def test_a_mongodb_that_goes_away_and_comes_back_has_all_that_was_acknowledged(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(outbox, "WAIT", 0.2)
-    server = MongoServer(tmp_path / "mongo")
-    server.start()
-    made = making({"shelf": {"kind": "mongodb", "url": server.url, "database": "shop"}}, None)
-    store = SqliteStore(tmp_path / "data")
-    async with memory_host(datasources=made, store=store) as host:
-        await host.deploy("notes", "1.0.0", NOTE)
-        notes = [await host.create("Note", id=f"a{n}") for n in range(20)]
-        assert await host.count("Note") == 20
-        server.kill()
-        # What is on its way can be changed, and seen; what is not is named.
-        with pytest.raises(DatasourceError, match=rf"127\.0\.0\.1:{server.port} does not answer"):
-            await host.get("Note", "a1")
-        assert host.status().problems == ()
+
+    async def story():
+        server = MongoServer(tmp_path / "mongo")
         server.start()
-        notes = [await host.update(note, n=1) for note in notes]
+        made = making({"shelf": {"kind": "mongodb", "url": server.url, "database": "shop"}}, None)
+        store = SqliteStore(tmp_path / "data")
+        async with memory_host(datasources=made, store=store) as host:
+            await host.deploy("notes", "1.0.0", NOTE)
+            notes = [await host.create("Note", id=f"a{n}") for n in range(20)]
+            assert await host.count("Note") == 20
+            server.kill()
+            # What is on its way can be changed, and seen; what is not is named.
+            with pytest.raises(
+                DatasourceError, match=rf"127\.0\.0\.1:{server.port} does not answer"
+            ):
+                await host.get("Note", "a1")
+            assert host.status().problems == ()
+            server.start()
+            notes = [await host.update(note, n=1) for note in notes]
+            server.kill()
+            with pytest.raises(DatasourceError, match="'shelf'"):
+                await host.get("Note", "unknown")
+        assert not server.is_up()
+        # The host may end meanwhile, too.
+        server.start()
+        store = SqliteStore(tmp_path / "data")
+        async with memory_host(datasources=made, store=store) as host:
+            await host.deploy("notes", "1.0.0", NOTE)
+            await landed(host)
+            assert await host.count("Note", n=1) == 20
+            assert await host.failed() == await host.store.outgoing() == []
         server.kill()
-        with pytest.raises(DatasourceError, match="'shelf'"):
-            await host.get("Note", "unknown")
-    assert not server.is_up()
-    # The host may end meanwhile, too.
-    server.start()
-    store = SqliteStore(tmp_path / "data")
-    async with memory_host(datasources=made, store=store) as host:
-        await host.deploy("notes", "1.0.0", NOTE)
-        await landed(host)
-        assert await host.count("Note", n=1) == 20
-        assert await host.failed() == await host.store.outgoing() == []
-    server.kill()
-    gc.collect()
+
+    alone(story())
