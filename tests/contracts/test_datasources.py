@@ -22,7 +22,7 @@ from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.datasources.mongo import MongoDatasource
 from aegis.adapters.storage.datasources.sqlite import SqliteDatasource
 from aegis.core.component import ENCODER
-from aegis.core.errors import ConfigError, CorruptError, DatasourceError, OwnedError
+from aegis.core.errors import ConfigError, CorruptError, DatasourceError, InvalidError, OwnedError
 from aegis.core.query import Query
 from aegis.core.reading import Reading
 from aegis.core.record import Record
@@ -336,6 +336,14 @@ class TestMongo(Contract):
         with pytest.raises(ConfigError, match="'mongo' is none of MongoDB") as told:
             MongoDatasource(url, "db")
         assert "sesame" not in str(told.value)
+
+    async def test_what_mongodb_cannot_hold_is_refused_and_nothing_else(self, datasource):
+        writes = [put(record("a", n=10**40 + 1)), put(record("b", n=1))]
+        refused, done = await datasource.write(writes)
+        assert isinstance(refused, InvalidError)
+        assert "more than 34 digits" in refused.detail
+        assert done is None
+        assert await datasource.get("shop.Item", "a") is None
 
     async def test_what_others_left_there_that_is_no_record_is_named(self, datasource):
         await datasource._collection("shop.Item").insert_one({"_id": "x", "n": 1})

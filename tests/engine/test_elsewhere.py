@@ -18,6 +18,7 @@ from aegis.core.errors import (
     ComponentError,
     ConflictError,
     DatasourceError,
+    InvalidError,
     NotFoundError,
     StaleError,
     StoreError,
@@ -680,6 +681,63 @@ async def test_files_keep_a_component_s_records(tmp_path):
         assert await host.count("Note", n=1) == 1
     (page,) = (await FilesDatasource(tmp_path).list("notes.Note", Query())).items
     assert there(page)["n"] == 1
+
+
+RELATED = """
+from aegis import Model, relation
+
+class Customer(Model, endpoint="customers", store="shelf"):
+    name: str = ""
+
+class Order(Model, endpoint="orders"):
+    customer_id: str = ""
+
+    customer = relation(Customer, via="customer_id")
+"""
+
+
+async def test_relations_lead_to_what_is_kept_elsewhere(shelf):
+    async with kept(shelf) as host:
+        await host.deploy("shop", "1.0.0", RELATED)
+        with pytest.raises(InvalidError, match=r"names 'c', and there is no such shop\.Customer"):
+            await host.create("Order", customer_id="c")
+        customer = await host.create("Customer", id="c", name="Zoë")
+        order = await host.create("Order", customer_id="c")
+        assert (await host.related(order, "customer")).name == "Zoë"
+        with pytest.raises(ConflictError, match="cannot be deleted"):
+            await host.delete(customer)
+        await host.delete(order)
+        await host.delete(customer)
+        assert await host.count("Customer") == 0
+
+
+async def test_what_goes_with_its_record_goes_elsewhere_too(shelf):
+    text = RELATED.replace(
+        'relation(Customer, via="customer_id")',
+        'relation(Customer, via="customer_id", on_delete="cascade")',
+    ).replace('endpoint="orders"', 'endpoint="orders", store="shelf"')
+    async with kept(shelf) as host:
+        await host.deploy("shop", "1.0.0", text)
+        customer = await host.create("Customer", id="c")
+        for _ in range(3):
+            await host.create("Order", customer_id="c")
+        await host.delete(customer)
+        await landed(host)
+        assert await shelf.count("shop.Order") == await shelf.count("shop.Customer") == 0
+
+
+async def test_a_write_that_a_datasource_can_never_do_is_on_the_failed_list(notes, shelf):
+    async def refuse(writes):
+        return [InvalidError("the shelf is too short for it") for _ in writes]
+
+    shelf.write = refuse
+    await notes.create("Note", id="a")
+    await until(lambda: notes.status().failed == 1)
+    (failed,) = await notes.failed()
+    assert "the shelf is too short for it" in failed.error
+    del shelf.write
+    await notes.retry(failed)
+    assert (await notes.get("Note", "a")).id == "a"
 
 
 # --- MongoDB
