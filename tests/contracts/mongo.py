@@ -1,15 +1,26 @@
 """A server that speaks MongoDB's wire protocol, as a process of its own."""
 
+import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sysconfig
 import time
+import warnings
 from pathlib import Path
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+
+
+def alone(story):
+    """Run a story in which a server is away: PyMongo leaves sockets to be collected then."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed", ResourceWarning)
+        asyncio.run(story)
+        gc.collect()
 
 
 def free_port():

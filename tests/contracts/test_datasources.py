@@ -1,7 +1,6 @@
 """The datasources that come with Aegis keep the contract, and mean the same by a question."""
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -23,14 +22,14 @@ from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.datasources.mongo import MongoDatasource
 from aegis.adapters.storage.datasources.sqlite import SqliteDatasource
 from aegis.core.component import ENCODER
-from aegis.core.errors import ConfigError, CorruptError, DatasourceError, OwnedError
+from aegis.core.errors import ConfigError, CorruptError, DatasourceError, InvalidError, OwnedError
 from aegis.core.query import Query
 from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.protocols import Held, Write
 from aegis.testing import DatasourceContract
 from tests.contracts import asked
-from tests.contracts.mongo import MongoServer
+from tests.contracts.mongo import MongoServer, alone
 
 TRIES = int(os.environ.get("AEGIS_TRIES", "500"))
 NOW = "2026-11-23T10:00:00.000Z"
@@ -316,26 +315,35 @@ class TestMongo(Contract):
         yield other
         await other.close()
 
-    @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMongo's
-    async def test_a_server_that_is_not_there_is_named_and_its_password_is_not(self):
-        datasource = MongoDatasource(
-            "mongodb://joe:sesame@127.0.0.1:9/?serverSelectionTimeoutMS=50", "db", name="far"
-        )
-        await datasource.open()
-        with pytest.raises(
-            DatasourceError, match=r"'far' at 127\.0\.0\.1:9 does not answer"
-        ) as told:
-            await datasource.get("shop.Item", "a")
-        assert "sesame" not in str(told.value)
-        assert told.value.status == 503
-        await datasource.close()
-        gc.collect()
+    def test_a_server_that_is_not_there_is_named_and_its_password_is_not(self):
+        async def story():
+            datasource = MongoDatasource(
+                "mongodb://joe:sesame@127.0.0.1:9/?serverSelectionTimeoutMS=50", "db", name="far"
+            )
+            await datasource.open()
+            with pytest.raises(
+                DatasourceError, match=r"'far' at 127\.0\.0\.1:9 does not answer"
+            ) as told:
+                await datasource.get("shop.Item", "a")
+            assert "sesame" not in str(told.value)
+            assert told.value.status == 503
+            await datasource.close()
+
+        alone(story())
 
     @pytest.mark.parametrize("url", ["http://x:sesame@y", "mongodb://a:sesame@:b:c", ""])
     def test_a_url_that_is_none_is_refused_without_its_password(self, url):
         with pytest.raises(ConfigError, match="'mongo' is none of MongoDB") as told:
             MongoDatasource(url, "db")
         assert "sesame" not in str(told.value)
+
+    async def test_what_mongodb_cannot_hold_is_refused_and_nothing_else(self, datasource):
+        writes = [put(record("a", n=10**40 + 1)), put(record("b", n=1))]
+        refused, done = await datasource.write(writes)
+        assert isinstance(refused, InvalidError)
+        assert "more than 34 digits" in refused.detail
+        assert done is None
+        assert await datasource.get("shop.Item", "a") is None
 
     async def test_what_others_left_there_that_is_no_record_is_named(self, datasource):
         await datasource._collection("shop.Item").insert_one({"_id": "x", "n": 1})

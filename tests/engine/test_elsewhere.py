@@ -1,7 +1,6 @@
 """Models that are kept elsewhere: no write lost, none done twice, and readers see it at once."""
 
 import asyncio
-import gc
 import json
 import random
 import sys
@@ -19,6 +18,7 @@ from aegis.core.errors import (
     ComponentError,
     ConflictError,
     DatasourceError,
+    InvalidError,
     NotFoundError,
     StaleError,
     StoreError,
@@ -27,7 +27,7 @@ from aegis.core.query import Query
 from aegis.engine import outbox
 from aegis.protocols import Write
 from aegis.testing import memory_host
-from tests.contracts.mongo import MongoServer
+from tests.contracts.mongo import MongoServer, alone
 from tests.disk import Disk
 from tests.engine.shop import quiet, until
 from tests.fakes import ShelfDatasource
@@ -683,40 +683,101 @@ async def test_files_keep_a_component_s_records(tmp_path):
     assert there(page)["n"] == 1
 
 
+RELATED = """
+from aegis import Model, relation
+
+class Customer(Model, endpoint="customers", store="shelf"):
+    name: str = ""
+
+class Order(Model, endpoint="orders"):
+    customer_id: str = ""
+
+    customer = relation(Customer, via="customer_id")
+"""
+
+
+async def test_relations_lead_to_what_is_kept_elsewhere(shelf):
+    async with kept(shelf) as host:
+        await host.deploy("shop", "1.0.0", RELATED)
+        with pytest.raises(InvalidError, match=r"names 'c', and there is no such shop\.Customer"):
+            await host.create("Order", customer_id="c")
+        customer = await host.create("Customer", id="c", name="Zoë")
+        order = await host.create("Order", customer_id="c")
+        assert (await host.related(order, "customer")).name == "Zoë"
+        with pytest.raises(ConflictError, match="cannot be deleted"):
+            await host.delete(customer)
+        await host.delete(order)
+        await host.delete(customer)
+        assert await host.count("Customer") == 0
+
+
+async def test_what_goes_with_its_record_goes_elsewhere_too(shelf):
+    text = RELATED.replace(
+        'relation(Customer, via="customer_id")',
+        'relation(Customer, via="customer_id", on_delete="cascade")',
+    ).replace('endpoint="orders"', 'endpoint="orders", store="shelf"')
+    async with kept(shelf) as host:
+        await host.deploy("shop", "1.0.0", text)
+        customer = await host.create("Customer", id="c")
+        for _ in range(3):
+            await host.create("Order", customer_id="c")
+        await host.delete(customer)
+        await landed(host)
+        assert await shelf.count("shop.Order") == await shelf.count("shop.Customer") == 0
+
+
+async def test_a_write_that_a_datasource_can_never_do_is_on_the_failed_list(notes, shelf):
+    async def refuse(writes):
+        return [InvalidError("the shelf is too short for it") for _ in writes]
+
+    shelf.write = refuse
+    await notes.create("Note", id="a")
+    await until(lambda: notes.status().failed == 1)
+    (failed,) = await notes.failed()
+    assert "the shelf is too short for it" in failed.error
+    del shelf.write
+    await notes.retry(failed)
+    assert (await notes.get("Note", "a")).id == "a"
+
+
 # --- MongoDB
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMongo's
-async def test_a_mongodb_that_goes_away_and_comes_back_has_all_that_was_acknowledged(
+def test_a_mongodb_that_goes_away_and_comes_back_has_all_that_was_acknowledged(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(outbox, "WAIT", 0.2)
-    server = MongoServer(tmp_path / "mongo")
-    server.start()
-    made = making({"shelf": {"kind": "mongodb", "url": server.url, "database": "shop"}}, None)
-    store = SqliteStore(tmp_path / "data")
-    async with memory_host(datasources=made, store=store) as host:
-        await host.deploy("notes", "1.0.0", NOTE)
-        notes = [await host.create("Note", id=f"a{n}") for n in range(20)]
-        assert await host.count("Note") == 20
-        server.kill()
-        # What is on its way can be changed, and seen; what is not is named.
-        with pytest.raises(DatasourceError, match=rf"127\.0\.0\.1:{server.port} does not answer"):
-            await host.get("Note", "a1")
-        assert host.status().problems == ()
+
+    async def story():
+        server = MongoServer(tmp_path / "mongo")
         server.start()
-        notes = [await host.update(note, n=1) for note in notes]
+        made = making({"shelf": {"kind": "mongodb", "url": server.url, "database": "shop"}}, None)
+        store = SqliteStore(tmp_path / "data")
+        async with memory_host(datasources=made, store=store) as host:
+            await host.deploy("notes", "1.0.0", NOTE)
+            notes = [await host.create("Note", id=f"a{n}") for n in range(20)]
+            assert await host.count("Note") == 20
+            server.kill()
+            # What is on its way can be changed, and seen; what is not is named.
+            with pytest.raises(
+                DatasourceError, match=rf"127\.0\.0\.1:{server.port} does not answer"
+            ):
+                await host.get("Note", "a1")
+            assert host.status().problems == ()
+            server.start()
+            notes = [await host.update(note, n=1) for note in notes]
+            server.kill()
+            with pytest.raises(DatasourceError, match="'shelf'"):
+                await host.get("Note", "unknown")
+        assert not server.is_up()
+        # The host may end meanwhile, too.
+        server.start()
+        store = SqliteStore(tmp_path / "data")
+        async with memory_host(datasources=made, store=store) as host:
+            await host.deploy("notes", "1.0.0", NOTE)
+            await landed(host)
+            assert await host.count("Note", n=1) == 20
+            assert await host.failed() == await host.store.outgoing() == []
         server.kill()
-        with pytest.raises(DatasourceError, match="'shelf'"):
-            await host.get("Note", "unknown")
-    assert not server.is_up()
-    # The host may end meanwhile, too.
-    server.start()
-    store = SqliteStore(tmp_path / "data")
-    async with memory_host(datasources=made, store=store) as host:
-        await host.deploy("notes", "1.0.0", NOTE)
-        await landed(host)
-        assert await host.count("Note", n=1) == 20
-        assert await host.failed() == await host.store.outgoing() == []
-    server.kill()
-    gc.collect()
+
+    alone(story())

@@ -471,12 +471,15 @@ class Host:
     async def backup(self, path: str, *, told: Progress = lambda _done, _of: None) -> Manifest:
         """Copy all data to the new directory `path`, as of one point, while the host goes on.
 
-        With it go the keys of recordings and of sealed fields, where they are files beside the
-        data. What was
+        Models that are kept elsewhere are not in it, and a line of the log names them. With it go
+        the keys of recordings and of sealed fields, where they are files beside the data. What was
         acknowledged before is in it. `told(done, of)` hears of bytes, in another thread. `aegis
         data restore` makes a data directory of it. Raises ConflictError when the directory exists
         or the host is in memory, CorruptError when the data is damaged, StoreError.
         """
+        left = sorted(self._deploys.elsewhere.places)
+        if left:
+            _log.warning("not in the backup, since kept elsewhere: %s", ", ".join(left))
         return await self.store.backup(path, told)
 
     async def rotate_keys(self, *, told: Progress = lambda _done, _of: None) -> Rotated:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -42,6 +42,7 @@ MAX_EVENT = 2 << 20
 _Line = list[asyncio.Future[None]]
 
 _log = logging.getLogger("aegis.host")
+T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ class Ledger:
         self.script: Script | None = None
         self._busy: dict[Any, _Line] = {}
 
-    async def settle(
+    def settle(
         self,
         registry: Registry,
         work: Work,
@@ -112,28 +113,29 @@ class Ledger:
         locks: Iterable[Any] = (),
         mark: Callable[[Draft], None] | None = None,
         answering: Answering | None = None,
-    ) -> tuple[Outcome, Draft]:
+    ) -> Coroutine[Any, Any, tuple[Outcome, Draft]]:
         """Commit everything of `work`: its changes, their events and the steps these set off.
 
         `mark` adds to the draft what else must be stored with it, and may publish further events;
         nothing is awaited between it and handing the commit over. Raises
         ConflictError, StaleError, InvalidError, BusyError or StoreError; then nothing was stored.
         """
-        if self.elsewhere.places and (found := await self._reach(registry, work)):
-            try:
-                return await self._settle(
-                    registry,
-                    work,
-                    resident=resident,
-                    locks=locks,
-                    mark=mark,
-                    answering=answering,
-                )
-            finally:
-                self.elsewhere.unpin(found)
-        return await self._settle(
-            registry, work, resident=resident, locks=locks, mark=mark, answering=answering
-        )
+        settling = self._settle(registry, work, resident, locks, mark, answering)
+        return self._reaching(registry, work, settling) if self.elsewhere.places else settling
+
+    async def _reaching(
+        self, registry: Registry, work: Work, settling: Coroutine[Any, Any, T]
+    ) -> T:
+        """What `settling` gives, with all at hand that it needs from elsewhere."""
+        try:
+            found = await self._reach(registry, work)
+        except BaseException:
+            settling.close()
+            raise
+        try:
+            return await settling
+        finally:
+            self.elsewhere.unpin(found)
 
     async def _reach(self, registry: Registry, work: Work) -> list[Key]:
         """Have at hand what `work` changes and names of what is kept elsewhere, to `unpin`."""
@@ -166,7 +168,6 @@ class Ledger:
         self,
         registry: Registry,
         work: Work,
-        *,
         resident: Resident | None,
         locks: Iterable[Any],
         mark: Callable[[Draft], None] | None,

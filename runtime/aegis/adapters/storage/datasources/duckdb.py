@@ -6,7 +6,6 @@ One process has the file at a time: DuckDB locks it.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,13 +128,13 @@ class DuckDatasource(Datasource):
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # DuckDB itself would ask the umask.
-        before = os.umask(0o077)
+        db = duckdb.connect(str(self._path))
         try:
-            db = duckdb.connect(str(self._path))
-        finally:
-            os.umask(before)
-        db.execute(_TABLES)
+            self._path.chmod(0o600)  # DuckDB itself asks the umask
+            db.execute(_TABLES)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _translated(self, error: Exception) -> StoreError:
