@@ -24,6 +24,7 @@ from aegis.core.errors import BusyError, ClosedError, InvalidError, NotFoundErro
 from aegis.core.flow import Flow, Step
 from aegis.core.query import MAX_LIMIT, read_cursor
 from aegis.core.record import Record
+from aegis.core.sealing import Sealing
 from aegis.engine.engine import Engine
 from aegis.engine.history import record_of
 from aegis.engine.host import Host
@@ -137,6 +138,7 @@ class Records:
             spec,
             lambda answering: engine.relate(spec, id, relation, data, answering=answering),
             respond,
+            spec.sealing or target.sealing,
         )
 
     async def _past(self, spec: ModelSpec, id: str, given: Mapping[str, str]) -> Response:
@@ -217,6 +219,7 @@ class Records:
             spec,
             lambda answering: engine.create(spec, data, answering=answering),
             respond,
+            spec.sealing,
         )
 
     async def patch(self, request: Request, endpoint: str, id: str) -> Response:
@@ -248,6 +251,7 @@ class Records:
             spec,
             lambda answering: engine.command(spec, id, command, arguments, answering=answering),
             partial(_changed, spec),
+            spec.sealing,
         )
 
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
@@ -262,6 +266,7 @@ class Records:
             spec,
             lambda answering: engine.run(spec, id, port, arguments, answering=answering),
             partial(_changed, spec),
+            spec.sealing,
         )
 
     async def flows(self, request: Request, endpoint: str, id: str) -> Response:
@@ -282,12 +287,13 @@ class Records:
         spec: ModelSpec,
         run: Callable[[Answering | None], Awaitable[Outcome]],
         respond: Callable[[Outcome], Response],
+        sealing: Sealing | None,
     ) -> Response:
         # Looking the key up takes a moment, in which a deploy may let go of this revision.
         resident = engine.resident(spec)
         resident.enter()
         try:
-            response = await self._once.do(request, engine, run, respond, spec.sealing)
+            response = await self._once.do(request, engine, run, respond, sealing)
         finally:
             resident.leave()
         return await self._settled(request, engine, spec, response)

@@ -357,10 +357,13 @@ class ModelSpec:
             record = msgspec.structs.replace(record, doc=doc)
         return record.representation() if names is None else record.only(names)
 
+    def said(self, error: Exception) -> str:
+        """What msgspec says of data that does not fit, but not what a sealed field would hold."""
+        return str(error) if self.rules is None else self.rules.unsaid(str(error))
+
     def invalid(self, error: Exception, *, hint: str | None = None) -> InvalidError:
-        """What to raise of data that does not fit; what a sealed field would hold is not told."""
-        said = str(error) if self.rules is None else self.rules.unsaid(str(error))
-        return InvalidError(f"{self.name}: {said}", hint=hint)
+        """What to raise of data that does not fit."""
+        return InvalidError(f"{self.name}: {self.said(error)}", hint=hint)
 
     def told(self, changed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of changed fields those that an event tells, and those that are sealed beside it."""
