@@ -96,7 +96,7 @@ class Records:
         """What a record relates to: one record, or a page of them."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
         value = spec.value(await engine.fetch(spec, id))
         target = engine.reach.target(relation)
         parameters = request.parameters()
@@ -119,7 +119,7 @@ class Records:
         """A new record that this one relates to: 201 once both are durable as they are then."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
         target = engine.reach.target(relation)
         check_type(request)
         data = decode_text(request.body, _OBJECT)

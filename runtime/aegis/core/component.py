@@ -302,20 +302,6 @@ class ModelSpec:
         """The relations whose ids are in a field of its own."""
         return tuple(one for one in self.relations.values() if one.via is not None)
 
-    def is_sealed(self, path: str) -> bool:
-        """Whether what a path leads to is kept from sight: no message may tell it."""
-        return self.rules is not None and path.partition(".")[0] in self.rules.sealed
-
-    @cached_property
-    def public_relations(self) -> Mapping[str, RelationSpec]:
-        """The relations that callers can follow: by no id that is private."""
-        private = () if self.rules is None else self.rules.private
-        return {
-            name: one
-            for name, one in self.relations.items()
-            if one.via is None or one.via.partition(".")[0] not in private
-        }
-
     @cached_property
     def columns(self) -> Columns:
         """What component code can ask of its records."""

@@ -346,8 +346,6 @@ class Registry:
         if one.by is not None and place(target.cls, one.by) is None:
             hint = closest(one.by, target.fields)
             yield f"{where}: {target.key} has no field {one.by!r} that could hold an id" + _so(hint)
-        if one.by is not None and target.is_sealed(one.by):
-            yield f"{where}: {target.key}.{one.by} is sealed, so nothing can be looked for by it"
         clears = one.on_delete == "clear"
         if clears and one.by is not None and not clearable(target.cls, one.by):
             yield f"{where}: on_delete='clear' needs {target.key}.{one.by} to be able to be None"

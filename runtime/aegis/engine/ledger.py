@@ -295,7 +295,7 @@ class Ledger:
         gone = change is not None and change.after is None
         if gone or (change is None and self.records.get(*reference.key) is None):
             raise InvalidError(
-                f"{reference.where} names {reference.said}, and there is no such "
+                f"{reference.where} names {reference.key[1]!r}, and there is no such "
                 f"{reference.key[0]}",
                 hint="create it first, or name one that there is",
                 field=reference.field,
