@@ -31,6 +31,7 @@ from aegis.core.policy import Policies, Policy
 from aegis.core.port import Command, Port
 from aegis.core.registry import Registry
 from aegis.core.relation import RelationSpec
+from aegis.core.rule import unmarked
 from aegis.core.wire import Figure
 from aegis_kernel.hosting import HostThread, NotebookHost
 
@@ -361,7 +362,8 @@ def _table(rows: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
 def _fields(cls: type) -> Iterator[tuple[str, str]]:
     for item in msgspec.structs.fields(cls):
         default = "" if item.default is msgspec.NODEFAULT else f" = {item.default!r}"
-        yield item.name, _type(item.type) + default
+        hint, marks = unmarked(item.type)
+        yield item.name, _type(hint) + default + "".join(f", {mark}" for mark in marks)
 
 
 def _type(hint: Any) -> str:

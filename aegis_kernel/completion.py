@@ -192,7 +192,7 @@ class _Completions:
                     (sign + name, "property")
                     for spec in self._specs(place)
                     for name, column in spec.columns.known.items()
-                    if column.shape == "one"
+                    if column.shape == "one" and not column.sealed
                 ]
             return None
         if verb == "configure":
@@ -236,7 +236,7 @@ class _Completions:
             if verb in ASKING:
                 names = (name.replace(".", "__") for name in spec.columns.known)
             elif verb in {"create", "update"}:
-                names = (name for name in spec.fields if name != "id")
+                names = spec.create.__struct_fields__
             elif verb in {"run", "call"} and len(place.arguments) > 1:
                 member = _unquoted(place.arguments[1]) or ""
                 found = spec.ports.get(member) if verb == "run" else spec.commands.get(member)

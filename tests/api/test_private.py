@@ -80,7 +80,7 @@ class User(Model, endpoint="users", concurrency="last-wins", index="name"):
         return self.update(ssn=ssn)
 
 class Visit(Model, endpoint="visits"):
-    user_id: str
+    user_id: str | None = None
     user = relation(User, via="user_id")
 
 @on("user.changed", retries=0)
@@ -178,11 +178,18 @@ async def answers(host, call, ids):
     visit = await ask("POST", "/aegis/api/models/visits", {"user_id": good})
     assert visit.status == 201, visit.body
     visits = f"/aegis/api/models/visits/{visit.json['id']}"
-    for path in (f"{visits}?expand=user", f"{visits}/user", "/aegis/api/models/visits?expand=user"):
+    for path in (
+        f"{visits}?expand=user",
+        f"{visits}/related/user",
+        "/aegis/api/models/visits?expand=user",
+    ):
         assert CARD.encode() in (await ask("GET", path)).body
     made = data(name="kin", ssn="S3CRET-kin")
+    empty = await ask("POST", "/aegis/api/models/visits", {})
+    visits = f"/aegis/api/models/visits/{empty.json['id']}"
     again = [
-        await ask("POST", f"{visits}/user", made, idempotency_key="kin", n=str(n)) for n in "12"
+        await ask("POST", f"{visits}/related/user", made, idempotency_key="kin", n=str(n))
+        for n in "12"
     ]
     assert [one.status for one in again] == [201, 201], again[0].body
     assert again[0].json == again[1].json

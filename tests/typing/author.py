@@ -16,14 +16,21 @@ from aegis import (
     blocking,
     command,
     config,
+    derived,
     emit,
+    encrypted,
     event,
+    frozen,
+    frozen_when,
     idempotency_key,
     log,
     on,
     port,
+    private,
     relation,
+    required_when,
     service,
+    unique,
     waiting,
 )
 
@@ -39,6 +46,15 @@ class Gateway(Protocol):
 
 class Draft(Model, endpoint="drafts", store="files"):
     text: str = ""
+
+
+class User(Model, endpoint="users"):
+    ssn: Annotated[str, private, unique]
+    number: Annotated[str, frozen]
+    email: Annotated[str, frozen_when(lambda user: user.number != ""), Meta(min_length=3)]
+    card: Annotated[str | None, encrypted] = None
+    phone: Annotated[str | None, required_when(lambda user: user.card is not None)] = None
+    digits: Annotated[int, derived(lambda user: len(user.ssn))] = 0
 
 
 class Order(Model, endpoint="orders"):
@@ -201,3 +217,9 @@ class Purchase(Model):
         assert_type(await self.dear(), list[Order])
         assert_type(await self.dear.count(), int)
         return self
+
+
+user = User(ssn="1", number="2", email="a@x")
+assert_type(user.ssn, str)
+assert_type(user.digits, int)
+assert_type(user.update(card="c").card, str | None)

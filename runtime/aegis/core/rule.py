@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -149,6 +149,20 @@ class Rules:
 def _differs(old: Any, new: Any, name: str) -> bool:
     before, after = getattr(old, name), getattr(new, name)
     return before is not after and bool(before != after)
+
+
+def unmarked(hint: Any) -> tuple[Any, list[str]]:
+    """A field's annotation without its markers, and what these are called."""
+    if get_origin(hint) is not Annotated:
+        return hint, []
+    bare, *metas = get_args(hint)
+    marks: list[str] = []
+    for meta in metas:
+        found = [name for name in getattr(meta, "extra", None) or () if name in _MARKERS]
+        marks += found
+        if not found:
+            bare = Annotated[bare, meta]
+    return bare, marks
 
 
 class Mask:
