@@ -358,6 +358,35 @@ def test_data_is_exported_imported_and_backed_up_from_a_cell(session, tmp_path, 
     assert (tmp_path / "backup" / "manifest.json").is_file()
 
 
+SEALED = """%%component users 1.0.0
+from typing import Annotated
+from aegis import Model, encrypted, private
+
+class User(Model, endpoint="users"):
+    ssn: Annotated[str, private]
+    card: Annotated[str | None, encrypted] = None
+"""
+
+
+def test_what_is_sealed_is_not_shown_and_its_keys_are_changed_from_a_cell(
+    session, tmp_path, capsys
+):
+    session.run(f"%aegis data {tmp_path}/data")
+    session.run(SEALED)
+    user = session.run("user = host.create(User, ssn='planted', card='c')\nuser")
+    assert (user.ssn, "planted" in repr(user), "<private>" in repr(user)) == (
+        "planted",
+        False,
+        True,
+    )
+    capsys.readouterr()
+    session.run("%aegis rotate-keys")
+    assert "1 record sealed anew with the key" in capsys.readouterr().out
+    assert session.run("host.get(User, user.id).ssn") == "planted"
+    about = str(session.run("%aegis about User"))
+    assert "ssn   str, private" in about
+
+
 def test_the_words_are_completed(session):
     with provisionalcompleter():
         found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}
