@@ -10,10 +10,11 @@ import sqlite3
 import msgspec
 import pytest
 
+from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import NAME, SqliteStore
 from aegis.adapters.storage.table import checksum
 from aegis.adapters.storage.tables import RECORDS
-from aegis.adapters.vault import FILE, FileKeeper
+from aegis.adapters.vault import FILE, FileKeeper, MemoryKeeper
 from aegis.bootstrap import build_host
 from aegis.configuration import Config
 from aegis.core.errors import (
@@ -24,7 +25,9 @@ from aegis.core.errors import (
     DuplicateError,
     SealError,
 )
+from aegis.core.query import Query
 from aegis.testing import memory_host
+from tests.fakes import ShelfDatasource
 
 TEXT = """
 from typing import Annotated
@@ -213,7 +216,9 @@ async def test_a_change_of_keys_that_is_cut_off_loses_nothing(tmp_path):
 
 async def test_there_must_be_something_to_seal_anew(tmp_path):
     async with opened(tmp_path, OPEN) as host:
-        with pytest.raises(ConflictError, match="no model that is live has sealed fields"):
+        with pytest.raises(
+            ConflictError, match="no model that is live and kept here has sealed fields"
+        ):
             await host.rotate_keys()
 
 
@@ -315,3 +320,23 @@ async def test_a_host_without_keys_refuses_models_with_sealed_fields():
         host._deploys.vault = None
         with pytest.raises(ComponentError, match="User has sealed fields, and this host has no"):
             await host.deploy("users", "1.0.0", TEXT)
+
+
+async def test_what_is_kept_elsewhere_is_sealed_there_and_needs_its_keys():
+    shelf, keeper, store = ShelfDatasource(), MemoryKeeper(), MemoryStore()
+    text = TEXT.replace('"users"', '"users", store="shelf"')
+    made = {"shelf": lambda: shelf}
+    async with memory_host(datasources=made, keeper=keeper, store=store) as host:
+        await host.deploy("users", "1.0.0", text)
+        await filled(host)
+        assert [user.id for user in await host.query("User", ssn="s1")] == ["u001"]
+        assert [user.ssn for user in await host.list("User", sort="id")] == ["s0", "s1", "s2"]
+        (page,) = [await shelf.list("users.User", Query(limit=9))]
+        assert len(page.items) == 3
+        assert not any(b'"s1"' in record.doc or b'"c1"' in record.doc for record in page.items)
+    with pytest.raises(ConfigError, match=r"fields\.key"):
+        async with memory_host(datasources=made, store=store) as host:
+            await host.deploy("users", "1.0.0", text)
+    async with memory_host(datasources=made, keeper=keeper, store=store) as host:
+        await host.deploy("users", "1.0.0", text)
+        assert (await host.get("User", "u001")).ssn == "s1"

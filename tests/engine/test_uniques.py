@@ -8,6 +8,7 @@ from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.errors import ComponentError, DuplicateError
 from aegis.testing import memory_host
+from tests.fakes import ShelfDatasource
 
 MARKED = """
 from datetime import datetime
@@ -166,3 +167,22 @@ async def test_what_is_held_outlives_the_process(tmp_path):
             else:
                 with pytest.raises(DuplicateError):
                     await host.create("User", email="a@x")
+
+
+async def test_what_is_kept_elsewhere_is_unique_from_its_first_record_on():
+    shelf = ShelfDatasource()
+    there, plain = (
+        text.replace('"last-wins"', '"last-wins", store="shelf"') for text in (MARKED, PLAIN)
+    )
+    async with memory_host(datasources={"shelf": lambda: shelf}) as host:
+        await host.deploy("users", "1.0.0", there)
+        user = await host.create("User", email="a@x")
+        with pytest.raises(DuplicateError):
+            await host.create("User", email="a@x")
+        await host.delete(user)
+        await host.create("User", email="a@x")
+        await host.reset("users")
+        await host.deploy("users", "1.0.0", plain)
+        await host.create("User", email="a@x")
+        with pytest.raises(ComponentError, match="kept elsewhere, where others write too"):
+            await host.deploy("users", "1.0.0", there)

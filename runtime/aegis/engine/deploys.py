@@ -19,6 +19,7 @@ from aegis.core.flow import Flow, Step
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.query import Page, Query
 from aegis.core.registry import Registry
 from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
@@ -329,7 +330,9 @@ class Deploys:
             locate=self.locate,
             back=loaded.keys(),
         )
-        await check_keys(self.vault, self._store, revisions)
+        await check_keys(
+            self.vault, self._store, revisions, lambda model, query: self._page(model, query, homes)
+        )
         values = self._values if change.values is None else change.values
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
         again = [
@@ -351,7 +354,9 @@ class Deploys:
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
             await self._index(revisions, planned, homes)
-            released = await self._ledger.uniques.prepare(self._ledger, revisions)
+            released = await self._ledger.uniques.prepare(
+                self._ledger, revisions, lambda model: self.elsewhere.counted(model, homes)
+            )
             if deployments or change.gone:
                 commit = self._commit(planned, revisions, deployments, change.gone, places)
                 commit.released = released
@@ -398,6 +403,11 @@ class Deploys:
         """How many records of a model there are, where it will be."""
         found = await self.elsewhere.counted(model, homes)
         return await self._store.count(model) if found is None else found
+
+    async def _page(self, model: str, query: Query, homes: Mapping[str, str]) -> Page:
+        """What a query of a model finds, where it will be."""
+        found = await self.elsewhere.asked(model, query, homes)
+        return await self._store.list(model, query) if found is None else found
 
     async def _index(
         self, revisions: Sequence[Revision], planned: Plan, homes: Mapping[str, str]

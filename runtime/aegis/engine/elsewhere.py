@@ -267,6 +267,15 @@ class Elsewhere:
         await lane.written(model)
         return await lane.ask(lane.datasource.count(model))
 
+    async def asked(self, model: str, query: Query, homes: Mapping[str, str]) -> Page | None:
+        """What a datasource answers of a model, None when that is in the host's store."""
+        name = homes.get(model, HERE)
+        if name == HERE:
+            return None
+        lane = self.lanes[name]
+        await lane.written(model)
+        return await lane.ask(lane.datasource.list(model, query))
+
     async def fill(self, fill: Fill, name: str) -> None:
         """Write the default of a new field into the records that a datasource has of a model."""
         lane = self.lanes[name]

@@ -486,7 +486,8 @@ class Host:
         """Seal private and encrypted fields with a new key, and all records of live models anew.
 
         Others go on meanwhile; no record has another revision for it. Older keys stay where they
-        are: what is sealed beside the journal opens with them, and whatever a crash has left.
+        are: what is sealed beside the journal opens with them, and what is kept elsewhere until it
+        is written again.
         `told(done, of)` hears of records. Raises ConflictError when nothing live is sealed or it is
         done already, ConfigError when the new key cannot be kept, SealError.
         """

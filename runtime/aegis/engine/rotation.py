@@ -42,9 +42,14 @@ class Rotation:
 
     async def rotate(self, registry: Registry, told: Progress) -> Rotated:
         """Seal with a new key from now on, and the records of live models anew. See Host."""
-        specs = [spec for spec in registry.models.values() if spec.sealing is not None]
+        places = self._ledger.elsewhere.places
+        specs = [
+            spec
+            for spec in registry.models.values()
+            if spec.sealing is not None and spec.key not in places
+        ]
         if self._vault is None or not specs:
-            raise ConflictError("no model that is live has sealed fields")
+            raise ConflictError("no model that is live and kept here has sealed fields")
         if self._running.locked():
             raise ConflictError("the keys are being changed", hint="wait for the end of that")
         async with self._running:

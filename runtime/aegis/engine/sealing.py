@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import ComponentError, ConfigError, CorruptError, SealError
-from aegis.core.query import Query, Term
+from aegis.core.query import Page, Query, Term
 from aegis.core.record import Record
 from aegis.core.rule import ruled_before
 from aegis.core.sealing import Sealing, Vault
 from aegis.protocols import Store
+
+Ask = Callable[[str, Query], Awaitable[Page]]
 
 
 def sealing(revision: Revision, vault: Vault | None) -> Revision:
@@ -33,16 +35,19 @@ def _bound(spec: ModelSpec, vault: Vault) -> ModelSpec:
     return replace(spec, sealing=Sealing(spec.key, spec.rules, vault))
 
 
-async def check_keys(vault: Vault | None, store: Store, revisions: Iterable[Revision]) -> None:
+async def check_keys(
+    vault: Vault | None, store: Store, revisions: Iterable[Revision], ask: Ask
+) -> None:
     """Have the keys ready, made when nothing is sealed yet, and open some of what is stored.
 
+    `ask` gives a page of a model's records, wherever they are kept.
     Raises ConfigError or SealError when the keys are not those that it was sealed with.
     """
     sealed = [spec for one in revisions for spec in one.models if spec.sealing is not None]
     if not sealed or vault is None:
         return
     known = [spec for spec in sealed if ruled_before(await store.schema(spec.key), "sealed")]
-    samples = [(spec, await _samples(store, spec)) for spec in known]
+    samples = [(spec, await _samples(ask, spec)) for spec in known]
     vault.ready(make=not any(found for _, found in samples))
     for spec, found in samples:
         _try(spec, found)
@@ -64,10 +69,10 @@ def _try(spec: ModelSpec, records: Sequence[Record]) -> None:
             ) from cause
 
 
-async def _samples(store: Store, spec: ModelSpec) -> list[Record]:
+async def _samples(ask: Ask, spec: ModelSpec) -> list[Record]:
     """The oldest and the newest record of a model."""
     found = []
     for descending in (False, True):
         sort = (Term("_created", descending=descending),)
-        found += (await store.list(spec.key, Query(sort=sort, limit=1))).items
+        found += (await ask(spec.key, Query(sort=sort, limit=1))).items
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from aegis.engine.ledger import Draft, Ledger
 
 BATCH = 250  # records whose values are held in one commit
+
+Away = Callable[[str], Awaitable[int | None]]
 
 _FIELDS = msgspec.json.Decoder()
 
@@ -50,19 +52,22 @@ class Uniques:
             Holding(model, name, value, id) for name, value in new.items() if old.get(name) != value
         ]
 
-    async def prepare(self, ledger: Ledger, revisions: Iterable[Revision]) -> list[Release]:
+    async def prepare(
+        self, ledger: Ledger, revisions: Iterable[Revision], away: Away
+    ) -> list[Release]:
         """Hold the values of stored records in fields that become unique with `revisions`.
 
         From then on every write holds its own, whatever code it comes from. What is to be released
         when the revisions are stored is returned. Raises ComponentError naming the field where two
-        records have one value; then all is as it was.
+        records have one value; then all is as it was. `away` counts the records of a model that
+        are kept elsewhere.
         """
         released: list[Release] = []
         before = dict(self._rules)
         try:
             for revision in revisions:
                 for spec in revision.models:
-                    released += await self._prepare(ledger, revision.name, spec)
+                    released += await self._prepare(ledger, revision.name, spec, away)
         except BaseException:
             self._rules = before
             raise
@@ -76,13 +81,25 @@ class Uniques:
             else:
                 self._rules.pop(spec.key, None)
 
-    async def _prepare(self, ledger: Ledger, component: str, spec: ModelSpec) -> list[Release]:
+    async def _prepare(
+        self, ledger: Ledger, component: str, spec: ModelSpec, away: Away
+    ) -> list[Release]:
         known = ruled_before(await self._store.schema(spec.key), "unique")
         wanted = () if spec.rules is None else tuple(spec.rules.unique)
         gone = [Release(spec.key, name) for name in known if name not in wanted]
         new = [name for name in wanted if name not in known]
         if spec.rules is None or not new:
             return gone
+        if await away(spec.key):
+            raise ComponentError(
+                component,
+                [
+                    f"{spec.key}.{name} cannot become unique: its records are kept elsewhere, "
+                    f"where others write too; drop them with `%aegis reset {component}`, or give "
+                    "the field another name"
+                    for name in new
+                ],
+            )
         # What an attempt that was cut off has left.
         await self._store.commit(Commit(released=[Release(spec.key, name) for name in new]))
         self._rules[spec.key] = spec.rules
