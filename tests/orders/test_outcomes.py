@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from aegis import Refused
-from aegis.core.errors import InvalidError
+from aegis.core.errors import ConflictError, InvalidError
 from aegis.core.flow import FlowState, StepState
 from tests.orders.sandbox import DOES, PORTS, TELLS, UNDOES, hasty
 
@@ -46,6 +46,15 @@ EVENTS = [
 
 async def place(host, *, auto_checkout=True):
     return await host.create("Order", items=ITEMS, auto_checkout=auto_checkout, **GUEST)
+
+
+CUSTOMER = {
+    "first_name": "Bea",
+    "last_name": "Lund",
+    "email": "bea@example.com",
+    "address": "12  quay road, springfield",
+    "card": "test-card-2",
+}
 
 
 async def until(condition):
@@ -304,3 +313,42 @@ async def test_an_order_that_makes_no_sense_is_refused_and_asks_nobody(host, san
         await host.create("Order", items=items, **GUEST)
     assert await host.list("Order") == []
     assert sandbox.summary()["orders"] == 0
+
+
+async def test_an_order_of_a_customer_has_the_details_from_there(host, sandbox):
+    customer = await host.create("Customer", **CUSTOMER)
+    placed = await host.create(
+        "Order", items=ITEMS, auto_checkout=True, customer_id=customer.id, email="other@example.com"
+    )
+    order = await settled(host, placed)
+    assert order.status == "COMPLETE"
+    assert order.shipping_address == "12 Quay Road, Springfield"
+    assert (order.first_name, order.last_name, order.card) == ("Bea", "Lund", "test-card-2")
+    assert order.email == "other@example.com"
+    with pytest.raises(ConflictError, match=f"Order '{order.id}' names it as its customer_id"):
+        await host.delete(customer)
+    assert sandbox.done(order.id) == list(DOES)
+
+
+async def test_a_guest_becomes_a_customer_in_one_commit_with_the_order_that_says_so(host):
+    paid = host.subscribe("payment.authorized")
+    order = await place(host, auto_checkout=False)
+    await anext(paid)
+    before = host.store.last_seq()
+    order = await host.call(order, "save_shipping_details")
+    told = [event.type for event in await host.events(after=before)]
+    assert told == ["order.claimed", "customer.created"]
+    customer = await host.related(order, "customer")
+    assert (customer.first_name, customer.card) == ("Ada", "test-card-1")
+    assert customer.address == "7 Mill Lane, Springfield"
+    with pytest.raises(Refused, match="has a customer already"):
+        await host.call(order, "save_shipping_details")
+    assert await host.count("Customer") == 1
+
+
+@pytest.mark.parametrize("missing", ["shipping_address", "card"])
+async def test_a_guest_says_where_to_and_who_pays(host, missing):
+    said = {name: value for name, value in GUEST.items() if name != missing}
+    with pytest.raises(InvalidError, match=f"Order.{missing} is required"):
+        await host.create("Order", items=ITEMS, **said)
+    assert await host.count("Order") == 0

@@ -77,7 +77,9 @@ class Reach:
         query = Query(where=where, sort=terms, limit=_limited(limit))
 
         async def ask() -> list[Record]:
-            return await self._all(spec, query)
+            if relation.via is None or clauses or filters:
+                return await self._all(spec, query)
+            return await self._named(spec, ids(record, relation.via)[:limit])
 
         said = await self._told(work, relation, query, ask)
         found = [one if isinstance(one, Record) else msgspec.convert(one, Record) for one in said]
@@ -224,6 +226,16 @@ class Reach:
         """The records of which a field names the record `id`, up to so many."""
         where = (naming(pointer.model.columns, pointer.path, (id,)),)
         return await self._all(pointer.model, Query(where=where, limit=most))
+
+    async def _named(self, spec: ModelSpec, named: Sequence[str]) -> list[Record]:
+        """Those of the records that are there: by id a cache may have them."""
+        found: list[Record] = []
+        for id in named:
+            try:
+                found.append(await self._engine.fetch(spec, id))
+            except NotFoundError:
+                continue
+        return found
 
     async def _bounded(
         self, relation: RelationSpec, spec: ModelSpec, where: tuple[Condition, ...]

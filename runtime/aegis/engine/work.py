@@ -84,7 +84,11 @@ class Change:
 
         What they derive goes into `changed`. Raises FrozenError, InvalidError.
         """
-        old = None if current is None else self.spec.value(current)
+        old = self.before
+        if current is None or self.base is None or current.revision != self.base.revision:
+            old = None if current is None else self.spec.value(current)
+        elif old is None:  # an import says nothing of what was
+            old = self.spec.value(current)
         value = rules.settled(old, value)
         for name in rules.derived:
             now = getattr(value, name)
