@@ -137,7 +137,7 @@ async def _flow(host: Host, ask: FlowAsk) -> FlowDetail:
     if found is None:
         raise NotFoundError(f"there is no flow {ask.id[:80]!r}")
     flow, steps = found
-    record = host.store.get(flow.model, flow.record)
+    record = await host.engine.find(flow.model, flow.record)
     return FlowDetail(
         flow=host.monitor.flow_line(flow, steps),
         record=None if record is None else await _shown(host, record.sound()),
@@ -219,7 +219,7 @@ async def input_of(host: Host, failed: Failed) -> dict[str, Any] | None:
     stored = await host.store.flow(failed.id.partition(":")[2])
     if stored is None or stored[0].state is not FlowState.COMPENSATED:
         return None
-    record = host.store.get(stored[0].model, stored[0].record)
+    record = await host.engine.find(stored[0].model, stored[0].record)
     if record is None:
         return None
     shown: dict[str, Any] = await _shown(host, record.sound())

@@ -126,6 +126,10 @@ class Engine:
         """A record that is in the host's store. Raises NotFoundError, CorruptError."""
         return _there(spec, id, self._ledger.records.get(spec.key, id)).sound()
 
+    async def find(self, model: str, id: str) -> Record | None:
+        """The record of a model by its key, loaded or not, None when there is none."""
+        return await self._ledger.fetch(model, id)
+
     async def fetch(self, spec: ModelSpec, id: str) -> Record:
         """The record, from wherever it is kept. Raises NotFoundError, CorruptError, StoreError."""
         return (await self.stored(spec, id)).sound()
