@@ -241,7 +241,10 @@ async def test_a_database_of_another_program_is_left_alone(tmp_path):
 async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp_path):
     await (await filled(tmp_path, 3)).close()
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
-        db.executescript("DROP TABLE uniques; DROP TABLE sealed; PRAGMA user_version = 3;")
+        db.executescript(
+            "DROP TABLE uniques; DROP TABLE sealed; DROP TABLE outbox;"
+            "DROP TABLE places; PRAGMA user_version = 3;"
+        )
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
     await store.commit(Commit(held=[Holding("m.M", "email", "x", "r")]))

@@ -229,9 +229,10 @@ async def test_there_must_be_something_to_seal_anew(tmp_path):
         (lambda a, b: a.update(card=a["ssn"]), SealError),  # of another field
         (lambda a, b: a["ssn"].update(h=b["ssn"]["h"]), CorruptError),
         (lambda a, b: a["ssn"].update(c=a["ssn"]["c"][:-8] + "AAAAAAA="), SealError),
+        (lambda a, b: a["ssn"].update(c="no base64"), CorruptError),
         (lambda a, b: a["ssn"].update(k="00000000"), SealError),
     ],
-    ids=["record", "field", "hash", "text", "key"],
+    ids=["record", "field", "hash", "text", "base64", "key"],
 )
 async def test_what_was_sealed_opens_in_its_place_only(tmp_path, change, error):
     async with opened(tmp_path) as host:

@@ -125,7 +125,11 @@ class Sealing:
         return _Seal(key, self.token(name, _decode(raw)), base64.b64encode(text).decode())
 
     def _open(self, id: str, name: str, seal: _Seal) -> bytes:
-        raw = self._vault.open(seal.k, base64.b64decode(seal.c), self._about(name, id))
+        try:
+            text = base64.b64decode(seal.c, validate=True)
+        except ValueError as error:
+            raise CorruptError(f"{self._key} {id!r}: {name} is damaged") from error
+        raw = self._vault.open(seal.k, text, self._about(name, id))
         if self.token(name, _decode(raw)) != seal.h:
             raise CorruptError(f"{self._key} {id!r}: {name} and its hash do not fit each other")
         return raw
