@@ -31,6 +31,7 @@ def build_host(config: Config) -> Host:
         keep=config.keep,
         scratch=_scratch,
         analyst=_analyst,
+        backups=None if config.data is None else str(config.data / "backups"),
     )
 
 

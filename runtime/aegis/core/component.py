@@ -216,6 +216,8 @@ class ModelSpec:
     """What the host knows of a model, whatever it was written in.
 
     `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
+    `migrate` makes its value of a record that older code stored, as plain JSON; `unmigrate` makes
+    such a record of one of its own.
     """
 
     component: str
@@ -233,6 +235,8 @@ class ModelSpec:
     indexes: tuple[Index, ...] = ()
     rules: Rules | None = None
     sealing: Sealing | None = None
+    migrate: Callable[[dict[str, Any]], Any] | None = None
+    unmigrate: Callable[[dict[str, Any]], Any] | None = None
     doc: str = ""
 
     @cached_property
@@ -264,6 +268,11 @@ class ModelSpec:
     def imported(self) -> str:
         """The event of a record that came from another host, new or in the place of one here."""
         return f"{self.noun}.imported"
+
+    @cached_property
+    def migrated(self) -> str:
+        """The event of a record that got the form of other code."""
+        return f"{self.noun}.migrated"
 
     @cached_property
     def compensated(self) -> str:

@@ -28,6 +28,7 @@ from aegis.core.rule import duplicate
 from aegis.protocols import (
     Answer,
     Commit,
+    Converted,
     Cursor,
     Drop,
     Entries,
@@ -36,6 +37,7 @@ from aegis.protocols import (
     Fill,
     Flows,
     FlowSteps,
+    Former,
     Kept,
     Old,
     Put,
@@ -69,6 +71,7 @@ class MemoryStore:
         self._deployments: dict[int, Deployment] = {}
         self._sources: dict[str, Source] = {}
         self._schemas: dict[str, bytes] = {}
+        self._formers: dict[str, dict[str, Former]] = {}
         self._taken: dict[str, Taken] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
@@ -108,10 +111,11 @@ class MemoryStore:
             else:
                 self._records.setdefault(model, {})[id] = record
         for entry in commit.events:
-            self._last += 1
-            stored = msgspec.structs.replace(entry, seq=self._last)
-            self._journal.append(stored)
-            self._entries[entry.id] = stored
+            self._enter(entry)
+        for model in commit.outdated:
+            self._formers.pop(model, None)
+        for converted in commit.converted:
+            self._convert(converted)
         # Flows and steps are the only values here that their owner may change afterwards.
         for flow in commit.flows:
             self._flows[flow.id] = copy.copy(flow)
@@ -161,6 +165,20 @@ class MemoryStore:
             changes[key] = one.id
         return changes
 
+    def _enter(self, entry: Entry) -> None:
+        self._last += 1
+        stored = msgspec.structs.replace(entry, seq=self._last)
+        self._journal.append(stored)
+        self._entries[entry.id] = stored
+
+    def _convert(self, one: Converted) -> None:
+        before, after = one.before, one.after
+        self._records[after.model][after.id] = after
+        self._enter(one.event)
+        if one.keep:
+            kept = Former(before.model, before.id, one.keep, after.revision, before.doc)
+            self._formers.setdefault(before.model, {})[before.id] = kept
+
     def _fill(self, fill: Fill) -> None:
         self._rewritten += 1
         records = self._records.get(fill.model, {})
@@ -172,6 +190,10 @@ class MemoryStore:
 
     def _changes(self, commit: Commit) -> dict[tuple[str, str], Record | None]:
         """What becomes of each record. Raises ConflictError, and nothing has changed then."""
+        for one in commit.converted:
+            known = self.get(one.before.model, one.before.id)
+            if known is None or known.revision != one.before.revision:
+                raise ConflictError("a record changed while it was migrated", hint="try again")
         changes: dict[tuple[str, str], Record | None] = {}
         todo: list[Put | Drop] = [*commit.puts, *commit.drops]
         for change in todo:
@@ -248,6 +270,7 @@ class MemoryStore:
                     del self._failed[key]
         for model in models:
             self._schemas.pop(model, None)
+            self._formers.pop(model, None)
         self._held = {key: id for key, id in self._held.items() if key[0] not in models}
         return sum(len(self._records.pop(model, {})) for model in models)
 
@@ -451,6 +474,7 @@ class MemoryStore:
             {model: records.copy() for model, records in self._records.items()},
             {id: (flow, self._steps.get(id, {}).copy()) for id, flow in self._flows.items()},
             self._sealed.copy(),
+            {model: formers.copy() for model, formers in self._formers.items()},
         )
         return await asyncio.to_thread(question, sight)
 
