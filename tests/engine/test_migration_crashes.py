@@ -4,8 +4,6 @@ import json
 import os
 import random
 
-import pytest
-
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.errors import AegisError, StoreError
 from aegis.testing import memory_host

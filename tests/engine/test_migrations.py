@@ -256,7 +256,7 @@ async def test_who_goes_away_during_the_commit_leaves_it_whole():
         writing = asyncio.create_task(host.create("Order", id="b", cents=3))
         moving.cancel()
         await asyncio.sleep(0.01)
-        assert not (reading.done() or writing.done() or listing.done())
+        assert not any(call.done() for call in (reading, writing, listing))
         store.gate.set()
         await moving
         assert (await reading).cents == 150
@@ -344,12 +344,13 @@ async def test_a_stopped_undo_moves_too_and_can_be_continued():
 
 async def test_a_step_that_pauses_between_attempts_goes_on_with_the_new_code():
     desk = Desk()
-    desk.replies["pay"] = lambda n: fail_once(n)
 
     async def fail_once(n):
         if n == 1:
             raise RuntimeError("busy")
         return "second"
+
+    desk.replies["pay"] = fail_once
 
     clock = EagerClock()
     pausing, go = asyncio.Event(), asyncio.Event()
