@@ -67,7 +67,7 @@ async def _measured(folder: Path) -> list[Figure]:
         found = await host.preview("orders", "2.0.0", V2)
         previewed = time.perf_counter() - begun
         assert found.fits, found.problems
-        waits: dict[str, float] = {}
+        waits = {"read": 0.0, "write": 0.0, "lag": 0.0, "calls": 0.0}
         failures: list[str] = []
         stop = asyncio.Event()
         callers = [
@@ -83,6 +83,7 @@ async def _measured(folder: Path) -> list[Figure]:
             begun = time.perf_counter()
             deployment = await move
             took[name] = time.perf_counter() - begun
+            await asyncio.sleep(0.3)  # who waited tells of it
             assert deployment.migrated is not None
             assert deployment.migrated.records >= RECORDS
             told(f"  {name}: {took[name]:.2f} s, calls waited {waits}")
@@ -133,7 +134,6 @@ async def _call(
     host: Host, n: int, waits: dict[str, float], failures: list[str], stop: asyncio.Event
 ) -> None:
     """Read, create and change until it is to stop; how long a call took at most."""
-    waits |= {"read": 0.0, "write": 0.0, "lag": 0.0, "calls": 0.0}
     turn = 0
     while not stop.is_set():
         turn += 1
@@ -149,7 +149,8 @@ async def _call(
                 await host.create("Bell", tone=f"{turn}")
         except Exception as error:
             failures.append(repr(error))
-        waits[kind] = max(waits[kind], time.perf_counter() - begun)
+        waited = time.perf_counter() - begun
+        waits[kind] = max(waits[kind], waited)
         waits["calls"] += 1
         await asyncio.sleep(BETWEEN)
 

@@ -9,7 +9,7 @@ import asyncio
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -96,7 +96,7 @@ class Way:
             raise Unconvertible(error.detail) from error
 
 
-class _Made(NamedTuple):
+class _Made(msgspec.Struct, frozen=True, gc=False):
     """What became of a record: `converted`, or why not."""
 
     record: Record
@@ -134,9 +134,8 @@ class Conversion:
         return len(changed) + len(gone)
 
     def converted(self) -> list[Converted]:
-        """What is to be stored, in the order of models and ids. Only when none fails."""
-        found = (made.converted for _, made in sorted(self._made.items()))
-        return [one for one in found if one is not None]
+        """What is to be stored. Only when none fails."""
+        return [made.converted for made in self._made.values() if made.converted is not None]
 
     def __len__(self) -> int:
         return len(self._made)
@@ -173,8 +172,9 @@ class Conversion:
 
     def _failing(self, model: str) -> list[Failing]:
         groups: dict[str, list[str]] = {}
-        for key, made in sorted(self._made.items()):
-            if key[0] == model and made.converted is None:
+        failed = [made for made in self._made.values() if made.converted is None]
+        for made in sorted(failed, key=lambda made: made.record.id):
+            if made.record.model == model:
                 groups.setdefault(made.error, []).append(made.record.id)
         found = [Failing(error, len(ids), tuple(ids[:IDS])) for error, ids in groups.items()]
         return sorted(found, key=lambda group: -group.records)

@@ -117,7 +117,6 @@ class Migrations:
         await conversion.catch_up()
         _refuse(conversion, names[0])
         check()
-
         draft = Draft(self._clock.stamp())
         draft.commit = commit
         commit.converted = conversion.converted()
