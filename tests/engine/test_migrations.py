@@ -1,12 +1,16 @@
 """Records and open flows move to new code together, or nothing does."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from aegis.adapters.storage.backup import restore
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
+from aegis.bootstrap import build_host
+from aegis.configuration import Config
 from aegis.core.errors import ComponentError, ConflictError, NotFoundError
 from aegis.core.flow import FlowState
 from aegis.engine.deploys import Limits
@@ -541,3 +545,78 @@ async def test_open_flows_of_code_that_is_not_loaded_move_after_a_restart(tmp_pa
         assert (await host.wait(await host.get("Order", "a"), 5)).state is FlowState.COMPLETED
         with pytest.raises(NotFoundError, match="no previous revision"):
             await host.rollback("orders")
+
+
+SEALED = """
+from typing import Any
+from aegis import Model, private, unique
+from typing import Annotated
+
+class User(Model, endpoint="users"):
+    email: Annotated[str, unique]
+    secret: Annotated[str, private] = ""
+    name: str = ""
+"""
+
+
+async def test_what_is_private_and_unique_stays_so():
+    new = SEALED.replace('    name: str = ""\n', "    words: list[str] = []\n") + (
+        "    @classmethod\n    def migrate(cls, old: dict[str, Any]) -> 'User':\n"
+        "        if old['name'] == 'bad':\n            raise KeyError(old['secret'])\n"
+        "        return cls(id=old['id'], email=old['email'] + '.org', secret=old['secret'] * 2,\n"
+        "            words=old['name'].split())\n"
+    )
+    async with memory_host() as host:
+        await host.deploy("users", "1.0.0", SEALED)
+        await host.create("User", id="a", email="a@x", secret="hush", name="Ada B")
+        await host.create("User", id="b", email="b@x", secret="shush", name="bad")
+        found = await host.preview("users", "2.0.0", new)
+        assert "hush" not in msgspec.json.encode(found).decode()
+        assert found.models[0].changed == {"email": 1, "secret": 1}
+        assert found.models[0].failing[0].error == "line 13: KeyError"
+        await host.update(await host.get("User", "b"), name="Bo")
+        await host.deploy("users", "2.0.0", new)
+        assert (await host.get("User", "a")).secret == "hushhush"
+        assert b"hush" not in host.store.get("users.User", "a").doc
+        events = await host.events("user.migrated")
+        assert "hush" not in str(events)
+        assert (await host.at(host.store.last_seq(), "a", "User")).record.secret == "hushhush"
+        # The value that it had is free again, the one that it got is taken.
+        await host.create("User", id="c", email="a@x")
+        with pytest.raises(ConflictError):
+            await host.create("User", email="a@x.org")
+        await host.delete(await host.get("User", "c"))
+        await host.rollback("users")
+        assert (await host.get("User", "a")).secret == "hush"
+        with pytest.raises(ConflictError):
+            await host.create("User", email="a@x")
+        await host.create("User", email="a@x.org")
+
+
+async def test_what_is_unique_does_not_change_in_a_migration():
+    new = SEALED.replace("Annotated[str, unique]", "Annotated[int, unique]") + (
+        "    @classmethod\n    def migrate(cls, old: dict[str, Any]) -> 'User':\n"
+        "        return cls(id=old['id'], email=len(old['email']))\n"
+    )
+    async with memory_host() as host:
+        await host.deploy("users", "1.0.0", SEALED)
+        await host.create("User", id="a", email="a@x")
+        with pytest.raises(ComponentError, match=r"users\.User\.email is unique"):
+            await host.deploy("users", "2.0.0", new)
+        assert (await host.get("User", "a")).email == "a@x"
+
+
+async def test_a_host_on_disk_keeps_a_backup_of_before(tmp_path):
+    data = tmp_path / "data"
+    async with build_host(Config(data=data)) as host:
+        await host.configure({"say": Desk()})
+        await host.deploy("orders", "1.0.0", V1)
+        await host.create("Order", id="a", total="4")
+        await still(host)
+        deployment = await host.deploy("orders", "2.0.0", V2)
+        kept = deployment.migrated.backup
+        assert kept.startswith(f"{data}/backups/orders-2.0.0-")
+    restore(Path(kept), tmp_path / "back", lambda _done, _of: None)
+    async with memory_host(values={"say": Desk()}, store=SqliteStore(tmp_path / "back")) as host:
+        await host.deploy("orders", "1.0.0", V1)
+        assert (await host.get("Order", "a")).total == "4"

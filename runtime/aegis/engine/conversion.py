@@ -14,12 +14,24 @@ from typing import Any
 import msgspec
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import AegisError, CorruptError, InvalidError
+from aegis.core.errors import AegisError, InvalidError
 from aegis.core.event import MIGRATION, Event
 from aegis.core.migration import Failing, ModelMigration, Sample
 from aegis.core.record import Record
+from aegis.engine.uniques import held
 from aegis.engine.work import Key, encode
-from aegis.protocols import Clock, Converted, Entry, Former, Sight, Store
+from aegis.protocols import (
+    Clock,
+    Commit,
+    Converted,
+    Entry,
+    Former,
+    Holding,
+    Release,
+    Sealed,
+    Sight,
+    Store,
+)
 
 IDS = 5  # of records that fail in one way
 SAMPLES = 5
@@ -47,19 +59,26 @@ class Way:
     back: bool = False
 
     def doc(self, record: Record, former: Former | None) -> bytes:
-        """The document of `record` in the form of `spec`. Raises Unconvertible."""
+        """The document of `record` in the form of `spec`, in the clear. Raises Unconvertible."""
         if not record.doc:
             raise Unconvertible("it is damaged: it is not what was written")
-        if not self.back:
-            return self._forward(record)
-        if former is not None and former.revision == record.revision:
-            return former.doc
-        return self._backward(record)
+        try:
+            if not self.back:
+                return self._forward(record)
+            if former is not None and former.revision == record.revision:
+                return self.spec.opened(msgspec.structs.replace(record, doc=former.doc))
+            return self._backward(record)
+        except AegisError as error:  # a key is missing, or it is damaged
+            raise Unconvertible(error.detail) from error
+
+    def opened(self, record: Record) -> bytes:
+        """The document, in the clear, of a record that has the form which is left."""
+        return (self.spec if self.live is None else self.live).opened(record)
 
     def _forward(self, record: Record) -> bytes:
         migrate = self.spec.migrate
         assert migrate is not None  # noqa: S101 -- the plan asks for one
-        value: Any = _called(migrate, record)
+        value: Any = _called(migrate, self.opened(record))
         if not isinstance(value, self.spec.cls):
             raise Unconvertible(
                 f"migrate returned {type(value).__name__}, and not a {self.spec.name}"
@@ -78,7 +97,7 @@ class Way:
                 "it was stored or changed since the migration: write `unmigrate` in "
                 f"{self.spec.name} of the version that serves, or delete it"
             )
-        old = _called(unmigrate, record)
+        old = _called(unmigrate, self.opened(record))
         if not isinstance(old, dict):
             raise Unconvertible(f"unmigrate returned {type(old).__name__}, and not a dict")
         if old.setdefault("id", record.id) != record.id:
@@ -86,7 +105,7 @@ class Way:
         try:
             value = self.spec.decoder.decode(ENCODER.encode(old))
         except (msgspec.DecodeError, TypeError) as error:
-            raise Unconvertible(f"{self.spec.name}: {error}") from error
+            raise Unconvertible(self.spec.invalid(error).detail) from error
         return self._encoded(value)
 
     def _encoded(self, value: Any) -> bytes:
@@ -97,11 +116,18 @@ class Way:
 
 
 class _Made(msgspec.Struct, frozen=True, gc=False):
-    """What became of a record: `converted`, or why not."""
+    """What became of a record: `converted`, or why not.
+
+    With it come the values of unique fields that it releases and holds, and what its event does not
+    tell itself.
+    """
 
     record: Record
-    converted: Converted | None
+    converted: Converted | None = None
     error: str = ""
+    released: tuple[Release, ...] = ()
+    held: tuple[Holding, ...] = ()
+    sealed: Sealed | None = None
 
 
 class Conversion:
@@ -133,9 +159,16 @@ class Conversion:
         await asyncio.to_thread(self._convert, changed)
         return len(changed) + len(gone)
 
-    def converted(self) -> list[Converted]:
-        """What is to be stored. Only when none fails."""
-        return [made.converted for made in self._made.values() if made.converted is not None]
+    def fill(self, commit: Commit) -> None:
+        """Have `commit` store what was made. Only when none fails."""
+        commit.outdated += self.ways
+        for made in self._made.values():
+            if made.converted is not None:
+                commit.converted.append(made.converted)
+                commit.released += made.released
+                commit.held += made.held
+                if made.sealed is not None:
+                    commit.sealed.append(made.sealed)
 
     def __len__(self) -> int:
         return len(self._made)
@@ -158,7 +191,8 @@ class Conversion:
             for made in mine:
                 if made.converted is None:
                     continue
-                for kind, name in _differences(made.converted):
+                after = way.spec.opened(made.converted.after)
+                for kind, name in _differences(way.opened(made.record), after):
                     fields[kind][name] = fields[kind].get(name, 0) + 1
                 if len(samples) < SAMPLES:
                     samples.append(_sample(way, made.converted))
@@ -211,42 +245,60 @@ class Conversion:
             try:
                 doc = way.doc(record, self._formers.get(key))
             except Unconvertible as error:
-                self._made[key] = _Made(record, None, str(error))
+                self._made[key] = _Made(record, error=str(error))
             else:
-                self._made[key] = _Made(record, self._converted(way, record, doc))
+                self._made[key] = self._converted(way, record, doc)
 
-    def _converted(self, way: Way, record: Record, doc: bytes) -> Converted:
+    def _converted(self, way: Way, record: Record, plain: bytes) -> _Made:
+        """What is to be stored of a record whose document becomes `plain`."""
+        spec, rules, sealing = way.spec, way.spec.rules, way.spec.sealing
+        doc = plain if sealing is None else sealing.sealed(record.id, plain)
+        told, hidden = spec.told(_FIELDS.decode(plain))
+        told.pop("id", None)
         now = self._clock.stamp()
         after = msgspec.structs.replace(record, revision=record.revision + 1, updated=now, doc=doc)
         event = Event(
             id=self._clock.id(),
-            source=f"/aegis/components/{way.spec.component}/models/{way.spec.name}",
-            type=way.spec.migrated,
+            source=f"/aegis/components/{spec.component}/models/{spec.name}",
+            type=spec.migrated,
             subject=record.id,
             time=now,
-            data=_told(after),
+            data={
+                "id": record.id,
+                "revision": after.revision,
+                "changed": told,
+                "created": after.created,
+                "updated": after.updated,
+            },
             revision=way.label,
             origin=MIGRATION,
         )
         entry = Entry(event.id, event.type, event.subject, None, now, ENCODER.encode(event))
-        return Converted(record, after, entry, self._keep.get(record.model, 0))
+        old = {} if rules is None else held(rules, record)
+        new = {} if rules is None else held(rules, after)
+        beside = None if sealing is None or not hidden else sealing.beside(event.id, hidden)
+        return _Made(
+            record,
+            Converted(record, after, entry, self._keep.get(record.model, 0)),
+            released=tuple(Release(spec.key, *one, record.id) for one in old.items()),
+            held=tuple(Holding(spec.key, *one, record.id) for one in new.items()),
+            sealed=None if beside is None else Sealed(event.id, beside),
+        )
 
 
-def _called(method: Callable[[dict[str, Any]], Any], record: Record) -> Any:
+def _called(method: Callable[[dict[str, Any]], Any], doc: bytes) -> Any:
     """What an author's method makes of a record. Raises Unconvertible, without a private value."""
     try:
-        data = msgspec.json.decode(record.doc, type=dict[str, Any])
+        data = msgspec.json.decode(doc, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unconvertible("it is damaged: it is no JSON") from error
     try:
         return method(data)
-    except CorruptError:
-        raise
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         said = type(error).__name__
         text = error.detail if isinstance(error, AegisError) else str(error)
-        if isinstance(error, (*_NAMING, AegisError)) and text and not _tells(text, record.doc):
+        if isinstance(error, (*_NAMING, AegisError)) and text and not _tells(text, doc):
             said = f"{said}: {text}"
         code = getattr(method, "__code__", None) or getattr(method, "__func__", method).__code__
         own = [frame.lineno for frame in frames if frame.filename == code.co_filename]
@@ -268,22 +320,9 @@ def _tells(text: str, doc: bytes) -> bool:
     return any(leaf in text for leaf in leaves(msgspec.json.decode(doc)))
 
 
-def _told(record: Record) -> dict[str, Any]:
-    """What the event of a migrated record tells: all of it, whatever was before."""
-    changed = _FIELDS.decode(record.doc)
-    changed.pop("id", None)
-    return {
-        "id": record.id,
-        "revision": record.revision,
-        "changed": changed,
-        "created": record.created,
-        "updated": record.updated,
-    }
-
-
-def _differences(one: Converted) -> Iterator[tuple[str, str]]:
-    """The fields that came, went or got another value."""
-    before, after = _FIELDS.decode(one.before.doc), _FIELDS.decode(one.after.doc)
+def _differences(old: bytes, new: bytes) -> Iterator[tuple[str, str]]:
+    """The fields that came, went or got another value between two documents."""
+    before, after = _FIELDS.decode(old), _FIELDS.decode(new)
     for name, raw in after.items():
         if name not in before:
             yield "added", name

@@ -42,7 +42,7 @@ from aegis.engine.run import Located
 from aegis.engine.script import Script
 from aegis.engine.sealing import check_keys, sealing
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Cipher, Clock, Commit, Loader, Schema, Store
+from aegis.protocols import Cipher, Clock, Commit, Loader, Release, Schema, Store
 
 _log = logging.getLogger("aegis.host")
 
@@ -417,6 +417,7 @@ class Deploys:
         deployments: list[Deployment],
         gone: Collection[str],
         boundary: AsyncExitStack,
+        released: list[Release],
         *,
         back: bool,
     ) -> tuple[list[Deployment], Finish | None]:
@@ -425,6 +426,7 @@ class Deploys:
         Of a migration also what ends it, when the new engine serves (see Migrations).
         """
         commit = self._commit(planned, revisions, deployments, gone)
+        commit.released = released
         if not planned.migrating:
             if deployments or gone:
                 await self._store.commit(commit)

@@ -499,7 +499,8 @@ class Host:
 
         A line of JSON each, what is sealed as it is stored, all as of one point of the journal,
         while the host goes on. `told(done, of)` hears of records, in another thread. Raises
-        ConflictError when the file exists, NotFoundError for a model without records here, CorruptError, StoreError.
+        ConflictError when the file exists, NotFoundError for a model without records here,
+        CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
         return await self.store.export(path, keys, told)

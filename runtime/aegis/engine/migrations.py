@@ -119,8 +119,7 @@ class Migrations:
         check()
         draft = Draft(self._clock.stamp())
         draft.commit = commit
-        commit.converted = conversion.converted()
-        commit.outdated = list(conversion.ways)
+        conversion.fill(commit)
         migrated = {}
         for revision in moving:
             flows = self._flows.move(draft, revision.name, revision.version, revision.digest)

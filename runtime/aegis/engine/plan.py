@@ -188,11 +188,14 @@ class _Schemas:
             if stored == schema:
                 continue
             records = await self._store.count(key)
-            if stored is not None and records and key in self._returned:
-                self.migrating.add(key)
-            elif stored is not None:
+            if stored is not None:
                 if records and (found := _resealed(key, stored, schema, records)):
                     problems += found
+                    continue
+                if records and key in self._returned:
+                    self.migrating.add(key)
+                    problems += _reheld(key, stored, schema)
+                    self.changed.append(Schema(key, schema))
                     continue
                 if is_back and records and not schema_problems(key, schema, stored, records):
                     # Older code again: what it does not know stays in the records, unread.
@@ -202,6 +205,7 @@ class _Schemas:
                 found = schema_problems(key, stored, schema, records)
                 if found and revision.by_name[key.split(".", 1)[1]].migrate is not None:
                     self.migrating.add(key)
+                    problems += _reheld(key, stored, schema)
                 else:
                     problems += found
                 if records and not found:
@@ -225,6 +229,18 @@ def _resealed(key: str, stored: bytes, schema: bytes, records: int) -> list[str]
         f"any more: {ways}"
         for field in sorted(now - before)
         if field in there
+    ]
+
+
+def _reheld(key: str, stored: bytes, schema: bytes) -> list[str]:
+    """Which fields become unique, or another thing that is unique, while records are migrated."""
+    before, now = (set(ruled_before(doc, "unique")) for doc in (stored, schema))
+    types = [msgspec.json.decode(doc)["schema"].get("properties", {}) for doc in (stored, schema)]
+    other = {name for name in before & now if types[0].get(name) != types[1].get(name)}
+    return [
+        f"{key}.{name} is unique, and what is unique cannot change in a migration yet: migrate "
+        "first, and change it with another deploy"
+        for name in sorted((before ^ now) | other)
     ]
 
 

@@ -12,6 +12,7 @@ from aegis.core.component import Call, PortSpec
 from aegis.core.errors import (
     BreakerOpenError,
     ConflictError,
+    MigratingError,
     PortError,
     PortTimeoutError,
     Refused,
@@ -235,6 +236,8 @@ class Steps:
             except ConflictError as error:
                 if not call.adapters and rereads < REREADS:
                     rereads += 1
+                    if isinstance(error, MigratingError):  # a record of others that it reads
+                        await self._flows.boundary.passed(error.component)
                     continue
                 await self._fail(run, step, StepState.UNKNOWN, error, located)
                 return

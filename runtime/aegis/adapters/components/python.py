@@ -269,7 +269,8 @@ class _Survey:
             )
         parameters = list(inspect.signature(method).parameters.values())
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        needed = [p for p in parameters if p.default is p.empty and p.kind in positional]
+        rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p for p in parameters if p.default is p.empty and p.kind not in rest]
         if not parameters or parameters[0].kind not in positional or len(needed) > 1:
             self.problems.append(
                 f"{where} takes {inspect.signature(method)}, and is given one record: write "

@@ -28,7 +28,6 @@ from aegis.core.rule import duplicate
 from aegis.protocols import (
     Answer,
     Commit,
-    Converted,
     Cursor,
     Drop,
     Entries,
@@ -112,10 +111,7 @@ class MemoryStore:
                 self._records.setdefault(model, {})[id] = record
         for entry in commit.events:
             self._enter(entry)
-        for model in commit.outdated:
-            self._formers.pop(model, None)
-        for converted in commit.converted:
-            self._convert(converted)
+        self._convert(commit)
         # Flows and steps are the only values here that their owner may change afterwards.
         for flow in commit.flows:
             self._flows[flow.id] = copy.copy(flow)
@@ -171,13 +167,16 @@ class MemoryStore:
         self._journal.append(stored)
         self._entries[entry.id] = stored
 
-    def _convert(self, one: Converted) -> None:
-        before, after = one.before, one.after
-        self._records[after.model][after.id] = after
-        self._enter(one.event)
-        if one.keep:
-            kept = Former(before.model, before.id, one.keep, after.revision, before.doc)
-            self._formers.setdefault(before.model, {})[before.id] = kept
+    def _convert(self, commit: Commit) -> None:
+        for model in commit.outdated:
+            self._formers.pop(model, None)
+        for one in commit.converted:
+            before, after = one.before, one.after
+            self._records[after.model][after.id] = after
+            self._enter(one.event)
+            if one.keep:
+                kept = Former(before.model, before.id, one.keep, after.revision, before.doc)
+                self._formers.setdefault(before.model, {})[before.id] = kept
 
     def _fill(self, fill: Fill) -> None:
         self._rewritten += 1
