@@ -189,6 +189,7 @@ class Knowledge:
             ("Commands", _table(commands)),
             ("Relations", _table(relations)),
             ("Migrates", _migrates(spec)),
+            ("Kept in", spec.store or ""),
             ("API", address if spec.endpoint is not None else ""),
             ("Events", f"{spec.created}, {spec.updated}, {spec.deleted}"),
             ("Defined in", _place(revision, spec.name)),

@@ -6,8 +6,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from aegis.adapters.clock import SystemClock
+from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import StoreError
+from aegis.core.errors import DatasourceError, StoreError
 
 
 class FailingStore(MemoryStore):
@@ -99,3 +100,59 @@ class SteppedClock(SystemClock):
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
                 future.set_result(None)
+
+
+class ShelfDatasource(MemoryDatasource):
+    """A datasource in memory that can be away, holds writes back, and counts what was done.
+
+    `done` has the key of each write that changed something, as often as it did. While `away` it
+    answers nothing; while `gate` is clear, writes wait. With `cut` it does once what it is told and
+    then raises: nobody knows whether it was done.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.away = False
+        self.cut = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.done = []
+        self.reads = 0
+
+    def _reach(self):
+        if self.away:
+            raise DatasourceError("datasource 'shelf' at nowhere:1 does not answer")
+
+    async def get(self, model, id):
+        self._reach()
+        self.reads += 1
+        await asyncio.sleep(0)
+        return await super().get(model, id)
+
+    async def list(self, model, query):
+        self._reach()
+        return await super().list(model, query)
+
+    async def count(self, model, where=()):
+        self._reach()
+        return await super().count(model, where)
+
+    async def scan(self, model):
+        self._reach()
+        async for record in super().scan(model):
+            yield record
+
+    async def write(self, writes):
+        self._reach()
+        await self.gate.wait()
+        self._reach()
+        before = {one.key: self._records.get(one.model, {}).get(one.id) for one in writes}
+        outcomes = await super().write(writes)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            after = self._records.get(write.model, {}).get(write.id)
+            if outcome is None and after != before[write.key]:
+                self.done.append(write.key)
+        if self.cut:
+            self.cut = False
+            raise DatasourceError("the line to datasource 'shelf' is cut")
+        return outcomes

@@ -2,6 +2,10 @@
 
 import pytest
 
+from aegis.adapters.storage.datasources.files import FilesDatasource
+from aegis.adapters.storage.datasources.kinds import making
+from aegis.adapters.storage.datasources.memory import MemoryDatasource
+from aegis.bootstrap import build_host
 from aegis.configuration import read
 from aegis.core.breaker import Breaking
 from aegis.core.errors import ConfigError
@@ -81,6 +85,39 @@ def test_a_mistake_on_the_command_line_is_refused_too(tmp_path):
         read(tmp_path, overrides={"ports.timout": "5"})
     with pytest.raises(ConfigError, match=r"ports\.timeout"):
         read(tmp_path, overrides={"ports.timeout": "soon"})
+
+
+def test_where_models_are_kept(tmp_path):
+    text = """
+        [datasources.archive]
+        kind = "files"
+        path = "archive"
+        [stores]
+        "orders.Note" = "archive"
+    """
+    config = read(toml(tmp_path, text))
+    assert config.datasources == {"archive": {"kind": "files", "path": "archive"}}
+    assert config.stores == {"orders.Note": "archive"}
+    assert "stores" not in config.values
+    made = making(config.datasources, None)
+    assert isinstance(made["archive"](), FilesDatasource)
+    assert isinstance(made["files"](), MemoryDatasource)  # a host in memory has no directory
+    assert isinstance(making({}, tmp_path)["files"](), FilesDatasource)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('kind = "mongo"\nurl = "x"\ndatabase = "d"', r"\[datasources.x\].*did you mean 'mongodb'"),
+        ('kind = "files"', r"\[datasources.x\].*`path`"),
+        ('kind = "files"\npath = "p"\nmode = 1', "mode"),
+        ('path = "p"', "kind"),
+    ],
+)
+def test_a_mistake_in_a_datasource_is_told(tmp_path, table, said):
+    config = read(toml(tmp_path, f"[datasources.x]\n{table}\n"))
+    with pytest.raises(ConfigError, match=said):
+        build_host(config)
 
 
 def test_the_table_of_what_is_kept(tmp_path):

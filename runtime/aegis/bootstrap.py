@@ -10,8 +10,9 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
 from aegis.core.port import Secret
 from aegis.core.sealing import Vault
+from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Store
+from aegis.protocols import Analyst, Cipher, Sighted, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -32,7 +33,16 @@ def build_host(config: Config) -> Host:
         scratch=_scratch,
         analyst=_analyst,
         backups=None if config.data is None else str(config.data / "backups"),
+        datasources=_datasources(config),
+        stores=config.stores,
     )
+
+
+def _datasources(config: Config) -> Datasources:
+    """What makes each datasource that a model can name."""
+    from aegis.adapters.storage.datasources.kinds import making
+
+    return making(config.datasources, config.data)
 
 
 def _scratch() -> Store:
@@ -42,7 +52,7 @@ def _scratch() -> Store:
     return MemoryStore()
 
 
-def _analyst(store: Store) -> Analyst:
+def _analyst(store: Sighted) -> Analyst:
     """What answers questions in SQL; few hosts are asked any."""
     from aegis.adapters.analyst.duckdb import DuckAnalyst
 

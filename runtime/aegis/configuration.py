@@ -32,7 +32,8 @@ class Config:
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
-    Protocol gets where several do it.
+    Protocol gets where several do it. `datasources` describe where models can be kept besides the
+    host's store, `stores` says of models (`orders.Note`) in which they are.
     """
 
     data: Path | None = None
@@ -43,6 +44,10 @@ class Config:
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     keep: Keep = field(default_factory=Keep)
+    datasources: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -103,10 +108,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
-    (host, port, names) and `[keep]` (see Keep) are the host's own, and so are `replay.recordings`
-    (true or false), `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see
-    adapters/vault.py); every other table is for
-    components.
+    (host, port, names), `[keep]` (see Keep), `[datasources.NAME]` (kind, and path or url and
+    database) and `[stores]` ("component.Model" = datasource) are the host's own, and so are
+    `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py) and
+    `keys.fields` (see adapters/vault.py); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -119,6 +124,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
         keep = msgspec.convert(content.pop("keep", {}), Keep)
+        datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
+        stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -132,6 +139,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     settings: dict[str, Any] = {
         "bindings": MappingProxyType(bindings),
         "keep": keep,
+        "datasources": MappingProxyType(datasources),
+        "stores": MappingProxyType(stores),
         "environment": MappingProxyType(environment),
         **server,
         **given,

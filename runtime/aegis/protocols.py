@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
+from aegis.core.errors import AegisError
 from aegis.core.flow import Flow, Step
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
@@ -17,6 +19,8 @@ from aegis.core.record import Record
 from aegis.core.registry import Registry
 
 T = TypeVar("T")
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -222,6 +226,36 @@ class Former(msgspec.Struct, frozen=True, gc=False):
     doc: bytes
 
 
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A change of a record that is kept elsewhere, on its way to `datasource`.
+
+    `key` is the id of the event that tells of the change, and names this write wherever it gets.
+    `record` is what the record becomes, None when it goes; `expected` the revision it had, 0 for
+    none, and `base` the document it had then.
+    """
+
+    key: str
+    datasource: str
+    model: str
+    id: str
+    expected: int
+    record: Record | None
+    base: bytes = b""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What was outgoing, by its key, and is where it belongs."""
+
+    key: str
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the records of a model are: the name of a datasource, empty for the store itself."""
+
+    model: str
+    datasource: str
+
+
 class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
@@ -254,6 +288,9 @@ class Commit(msgspec.Struct, kw_only=True):
     sealed: list[Sealed] = []
     converted: list[Converted] = []
     outdated: list[str] = []
+    outgoing: list[Outgoing] = []
+    sent: list[Sent] = []
+    places: list[Place] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.
@@ -313,7 +350,19 @@ class Sight(Protocol):
         ...
 
 
-class Store(Protocol):
+class Sighted(Protocol):
+    """What can be looked at as a whole."""
+
+    async def look(self, question: Callable[[Sight], T]) -> T:
+        """What `question` answers of all that is stored as of one moment, off the loop.
+
+        The sight is good until it returns. Commits go on meanwhile, so it should take seconds at
+        most: a store may have to keep what they replace for as long.
+        """
+        ...
+
+
+class Store(Sighted, Protocol):
     """What commits: records, events, flows, answers and deployments together.
 
     All methods are called on the host's loop. Point reads are synchronous because they are
@@ -374,7 +423,8 @@ class Store(Protocol):
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
         What its records held is free again, and what is kept of them from before a migration goes.
-        Of the failed list its flows go too, its listeners' events stay.
+        Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
+        as well.
         """
         ...
 
@@ -416,6 +466,14 @@ class Store(Protocol):
 
     async def recordings(self, flow: str) -> Sequence[Recording]:
         """What the adapters of a flow's steps answered, by step and attempt."""
+        ...
+
+    async def outgoing(self) -> Sequence[Outgoing]:
+        """What is on its way to datasources, in the order of its commits."""
+        ...
+
+    async def places(self) -> Mapping[str, str]:
+        """Where the records of models are, as commits said: datasources by model."""
         ...
 
     async def open_flows(self) -> Flows:
@@ -490,10 +548,17 @@ class Store(Protocol):
         """The schema that the stored records of `model` have."""
         ...
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write the records of `models`, all when none is named, to the new file `target`.
 
-        All of it is as of one point, and commits go on meanwhile. Raises ConflictError when
+        All of it is as of one point, and commits go on meanwhile. `more` are records from
+        elsewhere, by model, which are written as if they were here. Raises ConflictError when
         `target` exists, NotFoundError for a model that has no records here.
         """
         ...
@@ -505,12 +570,81 @@ class Store(Protocol):
         """
         ...
 
-    async def look(self, question: Callable[[Sight], T]) -> T:
-        """What `question` answers of all that is stored as of one moment, off the loop.
 
-        The sight is good until it returns. Commits go on meanwhile, so it should take seconds at
-        most: a store may have to keep what they replace for as long.
+class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What shall become of one record in a datasource: `record`, or nothing when that is None.
+
+    `expected` is the revision that it has there, 0 when there must be none. `key` names this write
+    and no other, and is kept with the record.
+    """
+
+    key: str
+    model: str
+    id: str
+    expected: int
+    record: Record | None
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Why a write was not done: what is there, and the key of the write that put it there."""
+
+    record: Record | None
+    key: str = ""
+
+
+# What a write came to: None when the record is as it says, else nothing was changed. An error says
+# that it can never be done.
+Written = Held | AegisError | None
+
+
+class Datasource(Protocol):
+    """Where records of some models are kept instead of in the host's store.
+
+    Others may write there at the same time, by the same rules. All methods are called on the host's
+    loop, which they must not block. Errors: StoreError and its kinds, DatasourceError while it is
+    out of reach; the host asks again then.
+    """
+
+    async def open(self) -> None:
+        """Make ready. It need not be reached for that."""
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+
+    async def get(self, model: str, id: str) -> Record | None:
+        """The record as last written, by whomever. Raises CorruptError naming what is damaged."""
+        ...
+
+    async def list(self, model: str, query: Query) -> Page:
+        """The page that `query` means, as Store.list says; `core.matching.gathered` makes one."""
+        ...
+
+    async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
+        """How many records of `model` there are for which all of `where` holds."""
+        ...
+
+    def scan(self, model: str) -> AsyncIterator[Record]:
+        """All records of a model, in any order."""
+        ...
+
+    async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
+        """Have these indexes on the records of a component's models, by model, and no others.
+
+        An index changes how long a query takes, and nothing else.
         """
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[Written]:
+        """Do each of `writes`, of different records, durably; what each came to.
+
+        One is done when the stored revision is the `expected` one. It was done before, and nothing
+        is to do, when the stored record has its `key`, or when it deletes and there is none. Else
+        it is Held. Each is whole or not done at all, and none keeps another from being done. When
+        this raises, any of them may have been done: they come again.
+        """
+        ...
+
+    async def clear(self, component: str) -> int:
+        """Drop the records of a component; how many there were."""
         ...
 
 

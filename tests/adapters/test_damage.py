@@ -22,6 +22,8 @@ from aegis.protocols import (
     Failed,
     Fill,
     Holding,
+    Outgoing,
+    Place,
     Put,
     Recording,
     Schema,
@@ -61,6 +63,10 @@ def everything():
     commit.held.append(Holding("m.M", "email", "x", "r"))
     commit.sealed.append(Sealed("event-r", b"{}"))
     commit.recordings.append(Recording("f", 1, 1, NOW, b"sealed"))
+    commit.outgoing.append(
+        Outgoing(key="k", datasource="d", model="m.N", id="n", expected=1, record=None)
+    )
+    commit.places.append(Place("m.N", "d"))
     return commit
 
 
@@ -114,6 +120,8 @@ READINGS = {
     "uniques": [holder],
     "sealed": [sealed],
     "formers": [lambda store: store.look(lambda sight: list(sight.formers("m.M")))],
+    "outbox": [lambda store: store.outgoing()],
+    "places": [lambda store: store.places()],
 }
 COLUMNS = [
     (table, column)

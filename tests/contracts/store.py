@@ -33,11 +33,14 @@ from aegis.protocols import (
     Holding,
     Kept,
     Old,
+    Outgoing,
+    Place,
     Put,
     Recording,
     Release,
     Schema,
     Sealed,
+    Sent,
     Taken,
     Unclaimed,
 )
@@ -390,6 +393,63 @@ class StoreContract:
             recording(10, 1),
         ]
         assert list(await store.recordings("h")) == []
+
+    async def test_what_is_outgoing_comes_in_the_order_of_its_commits_until_it_is_sent(self, store):
+        def row(key, id="a", model="shop.Item", record=None):
+            return Outgoing(
+                key=key,
+                datasource="shelf",
+                model=model,
+                id=id,
+                expected=1,
+                record=record,
+                base=b'{"\\u0000":1}',
+            )
+
+        full = row("z", record=record("a", 2, name="Zoë \0"))
+        await store.commit(Commit(outgoing=[full, row("y")]))
+        await store.commit(Commit(outgoing=[row("x"), row("w", model="shop2.Item")]))
+        assert list(await store.outgoing()) == [
+            full,
+            row("y"),
+            row("x"),
+            row("w", model="shop2.Item"),
+        ]
+        await store.commit(Commit(sent=[Sent("y"), Sent("unknown")]))
+        # What takes another's place stays where that was.
+        await store.commit(Commit(outgoing=[row("z", id="b"), row("a")]))
+        found = [one.key for one in await store.outgoing()]
+        assert found == ["z", "x", "w", "a"]
+        await store.clear("shop")
+        assert [one.key for one in await store.outgoing()] == ["w"]
+
+    async def test_a_conflict_leaves_nothing_outgoing(self, store):
+        gone = Outgoing(key="k", datasource="d", model="m.N", id="n", expected=1, record=None)
+        bad = Commit(
+            puts=[Put(record("missing", 2), 1)], outgoing=[gone], places=[Place("m.N", "d")]
+        )
+        with pytest.raises(ConflictError):
+            await store.commit(bad)
+        assert list(await store.outgoing()) == []
+        assert await store.places() == {}
+
+    async def test_places_are_the_last_that_were_said(self, store):
+        await store.commit(Commit(places=[Place("shop.Item", "shelf"), Place("shop.Other", "")]))
+        await store.commit(Commit(places=[Place("shop.Item", "files")]))
+        assert await store.places() == {"shop.Item": "files", "shop.Other": ""}
+
+    async def test_an_export_has_records_from_elsewhere(self, store, tmp_path):
+        await store.commit(new("a"))
+        await store.commit(Commit(places=[Place("shop.Far", "shelf")]))
+        far = record("f", 3, model="shop.Far", name="x")
+        more = {"shop.Far": [far]}
+        header = await store.export(str(tmp_path / "all"), [], lambda done, of: None, more)
+        assert {model: part.records for model, part in header.models.items()} == {
+            "shop.Far": 1,
+            "shop.Item": 1,
+        }
+        lines = (tmp_path / "all").read_text().splitlines()
+        assert json.loads(lines[1])["model"] == "shop.Far"
 
     async def test_a_conflict_takes_claims_and_records_nothing(self, store):
         await store.commit(Commit(unclaimed=[Unclaimed("a", "item.picked", NOW)]))

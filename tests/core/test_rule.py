@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from aegis.core.errors import ComponentError, FrozenError, InvalidError
-from aegis.testing import load
+from aegis.testing import load, memory_host
 
 HEAD = """
 from decimal import Decimal
@@ -118,3 +118,28 @@ class Order(Model):
         spec.rules.settled(None, spec.cls(id="x"))
     assert "Order.a: its rule derived raised ValueError" in str(raised.value)
     assert "planted" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("user = relation(User, via='user_id')", "pass"),
+        ("note: str = ''", "visits = relation('Visit', by='user_id', many=True)"),
+    ],
+)
+async def test_no_relation_goes_by_a_sealed_field(mine, others):
+    text = f"""
+from typing import Annotated
+from aegis import Model, private, relation
+
+class User(Model):
+    name: str
+    {others}
+
+class Visit(Model):
+    user_id: Annotated[str, private]
+    {mine}
+"""
+    async with memory_host() as host:
+        with pytest.raises(ComponentError, match=r"goes by .*\.Visit\.user_id, which is sealed"):
+            await host.deploy("visits", "1.0.0", text)

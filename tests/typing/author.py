@@ -37,6 +37,10 @@ class Gateway(Protocol):
     async def post(self, path: str, body: dict[str, str]) -> str: ...
 
 
+class Draft(Model, endpoint="drafts", store="files"):
+    text: str = ""
+
+
 class Order(Model, endpoint="orders"):
     customer_id: str
     total: Annotated[Decimal, Meta(ge=0)]

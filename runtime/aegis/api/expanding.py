@@ -33,12 +33,12 @@ def read_tree(engine: Engine, spec: ModelSpec, text: str) -> Tree:
             )
         place, model = tree, spec
         for name in names:
-            relation = model.public_relations.get(name)
+            relation = model.relations.get(name)
             if relation is None:
-                there = ", ".join(model.public_relations) or "it has none"
+                there = ", ".join(model.relations) or "it has none"
                 raise BadRequestError(
                     f"{model.name} has no relation {name[:80]!r} to expand",
-                    hint=closest(name, model.public_relations) or f"there are: {there}",
+                    hint=closest(name, model.relations) or f"there are: {there}",
                     parameter="expand",
                 )
             place, model = place.setdefault(name, {}), engine.reach.target(relation)

@@ -52,7 +52,7 @@ def _document(registry: Registry) -> Json:
     for spec in specs:
         paths.update(_model_paths(spec))
         schemas.update(_model_schemas(spec))
-        for relation in spec.public_relations.values():
+        for relation in spec.relations.values():
             target = registry.models.get(relation.target)
             if target is not None:
                 paths.update(_relation_paths(spec, relation, target))
@@ -402,7 +402,7 @@ def _list_parameters(spec: ModelSpec) -> list[Json]:
 
 
 def _expand(spec: ModelSpec) -> list[Json]:
-    names = ", ".join(f"`{name}`" for name in spec.public_relations)
+    names = ", ".join(f"`{name}`" for name in spec.relations)
     said = f"Relations to put into each record, with commas between them: {names}."
     return [_query("expand", said, _TEXT)] if names else []
 

@@ -24,6 +24,7 @@ from aegis.core.errors import BusyError, ClosedError, InvalidError, NotFoundErro
 from aegis.core.flow import Flow, Step
 from aegis.core.query import MAX_LIMIT, read_cursor
 from aegis.core.record import Record
+from aegis.core.sealing import Sealing
 from aegis.engine.engine import Engine
 from aegis.engine.history import record_of
 from aegis.engine.host import Host
@@ -70,7 +71,19 @@ class Records:
         spec = self._model(engine, endpoint)
         if "at=" in request.query and "at" in (given := dict(request.parameters())):
             return self._past(spec, id, given)
-        record = engine.get(spec, id)
+        if not engine.is_here(spec):
+            return self._fetched(request, engine, spec, id)
+        return self._shown(request, engine, spec, engine.get(spec, id))
+
+    async def _fetched(
+        self, request: Request, engine: Engine, spec: ModelSpec, id: str
+    ) -> Response:
+        shown = self._shown(request, engine, spec, await engine.fetch(spec, id))
+        return shown if isinstance(shown, Response) else await shown
+
+    def _shown(
+        self, request: Request, engine: Engine, spec: ModelSpec, record: Record
+    ) -> Response | Awaitable[Response]:
         if "if-none-match" in request.headers and unchanged(request.headers, record):
             return Response(304, (("ETag", record.etag),))
         if "expand=" in request.query and "expand" in (given := dict(request.parameters())):
@@ -89,8 +102,8 @@ class Records:
         """What a record relates to: one record, or a page of them."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
-        value = spec.value(engine.get(spec, id))
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
+        value = spec.value(await engine.fetch(spec, id))
         target = engine.reach.target(relation)
         parameters = request.parameters()
         asked = read_query(target, parameters)
@@ -112,7 +125,7 @@ class Records:
         """A new record that this one relates to: 201 once both are durable as they are then."""
         engine = self._host.engine
         spec = self._model(engine, endpoint)
-        relation = _named(spec.public_relations, name, f"relation of {spec.name}")
+        relation = _named(spec.relations, name, f"relation of {spec.name}")
         target = engine.reach.target(relation)
         check_type(request)
         data = decode_text(request.body, _OBJECT)
@@ -131,6 +144,7 @@ class Records:
             spec,
             lambda answering: engine.relate(spec, id, relation, data, answering=answering),
             respond,
+            spec.sealing or target.sealing,
         )
 
     async def _past(self, spec: ModelSpec, id: str, given: Mapping[str, str]) -> Response:
@@ -211,6 +225,7 @@ class Records:
             spec,
             lambda answering: engine.create(spec, data, answering=answering),
             respond,
+            spec.sealing,
         )
 
     async def patch(self, request: Request, endpoint: str, id: str) -> Response:
@@ -218,7 +233,7 @@ class Records:
         engine = self._host.engine
         spec = self._taking(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch), spec.rules)
-        revision = expected(request.headers, spec, engine.get(spec, id))
+        revision = expected(request.headers, spec, await engine.fetch(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
         return await self._settled(request, engine, spec, _changed(spec, outcome))
 
@@ -226,7 +241,7 @@ class Records:
         """The end of a record: 204."""
         engine = self._host.engine
         spec = self._taking(engine, endpoint)
-        revision = expected(request.headers, spec, engine.stored(spec, id))
+        revision = expected(request.headers, spec, await engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
 
@@ -242,6 +257,7 @@ class Records:
             spec,
             lambda answering: engine.command(spec, id, command, arguments, answering=answering),
             partial(_changed, spec),
+            spec.sealing,
         )
 
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
@@ -256,6 +272,7 @@ class Records:
             spec,
             lambda answering: engine.run(spec, id, port, arguments, answering=answering),
             partial(_changed, spec),
+            spec.sealing,
         )
 
     async def flows(self, request: Request, endpoint: str, id: str) -> Response:
@@ -264,7 +281,9 @@ class Records:
         spec = self._model(engine, endpoint)
         found = await self._host.store.flows(spec.key, id)
         if not found:
-            engine.get(spec, id)  # a record that never was is 404; one deleted keeps its flows
+            await engine.fetch(
+                spec, id
+            )  # a record that never was is 404; one deleted keeps its flows
         return json_response({"items": [flow_document(flow, steps) for flow, steps in found]})
 
     async def _do(
@@ -274,12 +293,13 @@ class Records:
         spec: ModelSpec,
         run: Callable[[Answering | None], Awaitable[Outcome]],
         respond: Callable[[Outcome], Response],
+        sealing: Sealing | None,
     ) -> Response:
         # Looking the key up takes a moment, in which a deploy may let go of this revision.
         resident = engine.resident(spec)
         resident.enter()
         try:
-            response = await self._once.do(request, engine, run, respond, spec.sealing)
+            response = await self._once.do(request, engine, run, respond, sealing)
         finally:
             resident.leave()
         return await self._settled(request, engine, spec, response)
@@ -310,7 +330,7 @@ class Records:
         kept = tuple(h for h in response.headers if h != JSON and h[0] != "ETag")
         kept += ((FLOW_STATE, flow.state.value), applied)
         try:
-            record = engine.get(spec, flow.record)
+            record = await engine.fetch(spec, flow.record)
         except NotFoundError:
             return response.adding(*kept[-2:])
         return record_response(spec, record, *kept, status=response.status)

@@ -29,7 +29,9 @@ NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
 
 # What begins the names of the host's own cursors and failures, where a component's name may stand.
-TAKEN = frozenset({"absent", "answer", "flow", "group", "journal", "listener", "once", "schedule"})
+TAKEN = frozenset(
+    {"absent", "answer", "flow", "group", "journal", "listener", "once", "outbox", "schedule"}
+)
 
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
@@ -218,6 +220,7 @@ class ModelSpec:
     `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
     `migrate` makes its value of a record that older code stored, as plain JSON; `unmigrate` makes
     such a record of one of its own.
+    `store` is the datasource that its author wants it kept in, None for the host's own store.
     """
 
     component: str
@@ -237,6 +240,7 @@ class ModelSpec:
     sealing: Sealing | None = None
     migrate: Callable[[dict[str, Any]], Any] | None = None
     unmigrate: Callable[[dict[str, Any]], Any] | None = None
+    store: str | None = None
     doc: str = ""
 
     @cached_property
@@ -307,20 +311,6 @@ class ModelSpec:
         """The relations whose ids are in a field of its own."""
         return tuple(one for one in self.relations.values() if one.via is not None)
 
-    def is_sealed(self, path: str) -> bool:
-        """Whether what a path leads to is kept from sight: no message may tell it."""
-        return self.rules is not None and path.partition(".")[0] in self.rules.sealed
-
-    @cached_property
-    def public_relations(self) -> Mapping[str, RelationSpec]:
-        """The relations that callers can follow: by no id that is private."""
-        private = () if self.rules is None else self.rules.private
-        return {
-            name: one
-            for name, one in self.relations.items()
-            if one.via is None or one.via.partition(".")[0] not in private
-        }
-
     @cached_property
     def columns(self) -> Columns:
         """What component code can ask of its records."""
@@ -362,10 +352,13 @@ class ModelSpec:
             record = msgspec.structs.replace(record, doc=doc)
         return record.representation() if names is None else record.only(names)
 
+    def said(self, error: Exception) -> str:
+        """What msgspec says of data that does not fit, but not what a sealed field would hold."""
+        return str(error) if self.rules is None else self.rules.unsaid(str(error))
+
     def invalid(self, error: Exception, *, hint: str | None = None) -> InvalidError:
-        """What to raise of data that does not fit; what a sealed field would hold is not told."""
-        said = str(error) if self.rules is None else self.rules.unsaid(str(error))
-        return InvalidError(f"{self.name}: {said}", hint=hint)
+        """What to raise of data that does not fit."""
+        return InvalidError(f"{self.name}: {self.said(error)}", hint=hint)
 
     def told(self, changed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of changed fields those that an event tells, and those that are sealed beside it."""

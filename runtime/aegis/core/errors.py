@@ -246,6 +246,13 @@ class StoreError(AegisError):
     title = "Store failed"
 
 
+class DatasourceError(StoreError):
+    """A datasource, where some models are kept, does not answer; it is asked again."""
+
+    status = 503
+    title = "Datasource away"
+
+
 class OwnedError(StoreError):
     """The data directory belongs to another running host."""
 

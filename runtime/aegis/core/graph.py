@@ -231,6 +231,7 @@ def _model_detail(model: ModelSpec) -> str:
     return _join(
         "" if model.endpoint is None else f"/{model.endpoint}",
         f"{many} field{'' if many == 1 else 's'}",
+        "" if model.store is None else f"kept in {model.store}",
     )
 
 

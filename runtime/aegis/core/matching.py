@@ -11,15 +11,27 @@ anything and begins with nothing, so that `ne` and `Not` hold where `eq` and the
 
 from __future__ import annotations
 
+import bisect
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cmp_to_key
 from typing import Any
 
 import msgspec
 
-from aegis.core.query import Condition, Every, Kind, Not, Some, Term
+from aegis.core.query import (
+    Condition,
+    Every,
+    Kind,
+    Not,
+    Page,
+    Query,
+    Some,
+    Term,
+    encode_cursor,
+)
 from aegis.core.record import Record
 
 Position = tuple[Any, ...]  # the values of a query's sort, then the id
@@ -34,6 +46,63 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "ge": operator.ge,
 }
+
+
+class Gathering:
+    """Makes the page that a query means of records that come in any order; it keeps no others."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._key = cmp_to_key(self._compare)
+        self._keys: list[Any] = []
+        self._found: list[tuple[Position, Record]] = []
+
+    def take(self, record: Record) -> None:
+        """Look at one more record."""
+        where, sort, after = self._query.where, self._query.sort, self._query.after
+        data = data_of(record) if where or sort else {}
+        if not all(holds(condition, data) for condition in where):
+            return
+        place = position(record, data, sort)
+        if after is not None and compare(place, after, sort) <= 0:
+            return
+        key = self._key(place)
+        if len(self._found) > self._query.limit and not key < self._keys[-1]:
+            return
+        at = bisect.bisect_right(self._keys, key)
+        self._keys.insert(at, key)
+        self._found.insert(at, (place, record))
+        # One more than asked for, which tells that there is a next page.
+        del self._keys[self._query.limit + 1 :], self._found[self._query.limit + 1 :]
+
+    def _compare(self, one: Position, other: Position) -> int:
+        return compare(one, other, self._query.sort)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a record that comes after all those taken changes nothing any more."""
+        return len(self._found) > self._query.limit
+
+    def page(self) -> Page:
+        """The page of all that was taken."""
+        kept = self._found[: self._query.limit]
+        more = kept and len(self._found) > self._query.limit
+        return Page(
+            items=[record for _, record in kept], next=encode_cursor(kept[-1][0]) if more else None
+        )
+
+
+def gathered(records: Iterable[Record], query: Query) -> Page:
+    """The page of `records` that `query` means."""
+    gathering = Gathering(query)
+    for record in records:
+        gathering.take(record)
+    return gathering.page()
+
+
+def counted(records: Iterable[Record], where: Sequence[Condition]) -> int:
+    """How many of `records` there are for which all of `where` holds."""
+    return sum(all(holds(one, data) for one in where) for data in map(data_of, records))
 
 
 def data_of(record: Record) -> dict[str, Any]:

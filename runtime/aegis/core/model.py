@@ -24,13 +24,16 @@ if TYPE_CHECKING:
             endpoint: str | None = None,
             concurrency: Literal["etag", "last-wins"] = "etag",
             index: str | Sequence[str] = (),
+            store: str | None = None,
         ) -> None: ...
 
     class Model(_Data):
         """Frozen, typed data that the host stores; subclass it, name its endpoint, add ports.
 
         `index="status,-_created"` has the store keep these fields ready for queries that compare
-        with the first ones and sort by the last; several are a tuple.
+        with the first ones and sort by the last; several are a tuple. `store="files"` keeps the
+        records in that datasource: `memory`, `files`, `sqlite`, `duckdb`, one that aegis.toml
+        names, or a class of the component.
         """
 
         id: str = ""
@@ -53,11 +56,12 @@ else:
             endpoint=None,
             concurrency="etag",
             index=(),
+            store=None,
             **options,
         ):
             if options:
                 raise TypeError(
-                    f"model {name} takes endpoint=, concurrency= and index=, "
+                    f"model {name} takes endpoint=, concurrency=, index= and store=, "
                     f"not {', '.join(options)}="
                 )
             if concurrency not in ("etag", "last-wins"):
@@ -65,6 +69,9 @@ else:
             namespace["__aegis_endpoint__"] = endpoint
             namespace["__aegis_concurrency__"] = concurrency
             namespace["__aegis_index__"] = (index,) if isinstance(index, str) else tuple(index)
+            if not (store is None or (isinstance(store, str) and store)):
+                raise TypeError(f"model {name}: store is the name of a datasource")
+            namespace["__aegis_store__"] = store
             return super().__new__(mcls, name, bases, namespace, frozen=True, kw_only=True)
 
     class Model(msgspec.Struct, metaclass=_ModelMeta):

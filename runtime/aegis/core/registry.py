@@ -336,17 +336,17 @@ class Registry:
     def _related_problems(self, model: ModelSpec, one: RelationSpec) -> Iterator[str]:
         where = f"{model.key}.{one.name}"
         target = self.models.get(one.target)
+        yield from _sealed(where, model, one.via)
         if target is None:
             # A component that is not there may come later, and those that are need each other.
             if one.component in self.live:
                 hint = closest(one.target, self.models)
                 yield f"{where} relates to {one.target}, which is no model" + _so(hint)
             return
+        yield from _sealed(where, target, one.by)
         if one.by is not None and place(target.cls, one.by) is None:
             hint = closest(one.by, target.fields)
             yield f"{where}: {target.key} has no field {one.by!r} that could hold an id" + _so(hint)
-        if one.by is not None and target.is_sealed(one.by):
-            yield f"{where}: {target.key}.{one.by} is sealed, so nothing can be looked for by it"
         clears = one.on_delete == "clear"
         if clears and one.by is not None and not clearable(target.cls, one.by):
             yield f"{where}: on_delete='clear' needs {target.key}.{one.by} to be able to be None"
@@ -379,6 +379,14 @@ class Registry:
                 consumer.model is model or consumer.port.by is not None
             ):
                 yield f"{consumer.model.key}.{consumer.port.name}"
+
+
+def _sealed(where: str, model: ModelSpec, path: str | None) -> Iterator[str]:
+    """What is wrong with a relation that goes by a field of `model` which is sealed."""
+    if path is not None and model.rules is not None:
+        name = path.partition(".")[0]
+        if name in model.rules.sealed:
+            yield f"{where} goes by {model.key}.{name}, which is sealed: a relation would show it"
 
 
 def _on_delete(relations: Iterable[RelationSpec]) -> OnDelete:

@@ -25,6 +25,7 @@ from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
+from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.engine import Engine
 from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
@@ -42,7 +43,7 @@ from aegis.engine.run import Located
 from aegis.engine.script import Script
 from aegis.engine.sealing import check_keys, sealing
 from aegis.engine.watchdog import Watchdog
-from aegis.protocols import Cipher, Clock, Commit, Loader, Release, Schema, Store
+from aegis.protocols import Cipher, Clock, Commit, Loader, Place, Schema, Store
 
 _log = logging.getLogger("aegis.host")
 
@@ -81,6 +82,7 @@ class Deploys:
         vault: Vault | None = None,
         stage: Stage = stage,
         backups: str | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._limits = limits
         self._store = store
@@ -94,7 +96,10 @@ class Deploys:
         self._base = defaults or Policy()
         self.outlet: Outlet | None = None
         self.monitor = Monitor(self, store, clock)
-        self._ledger = Ledger(store, clock, cached=limits.cached)
+        self.elsewhere = elsewhere or Elsewhere(store, clock)
+        self.elsewhere.monitor = self.monitor
+        self.elsewhere.noted = lambda commit: self._ledger.note(self.engine.registry, commit)
+        self._ledger = Ledger(store, clock, self.elsewhere, cached=limits.cached)
         self._ledger.monitor = self.monitor
         self.flows = Flows(
             self._ledger, self.locate, lambda: self.engine.registry, limit=limits.flows
@@ -151,6 +156,7 @@ class Deploys:
                 if deployment.live:
                     self._absence.away[deployment.component] = deployment
             await self._absence.begin()
+            await self.elsewhere.open()
             await self.flows.load()
             await self.monitor.open()
             await self.retention.open()
@@ -187,6 +193,7 @@ class Deploys:
                     _log.warning("%s still had calls in flight", resident.revision.label)
                 await resident.close()
                 self._loader.unload(resident.revision)
+        await self.elsewhere.close(self._limits.grace if self._opened else 0)
         await self._store.close()
         self.monitor.close()
 
@@ -335,20 +342,25 @@ class Deploys:
     ) -> list[Deployment]:
         """Do so; what waits for a migration at its `boundary` goes on when that ends."""
         before = self.engine.registry
+        lookup = self._lookup_in(self._values if change.values is None else change.values)
+        homes, places = await self.elsewhere.settle(
+            revisions, lambda revision: settings_of(revision, lookup)
+        )
         planned = await plan(
             before,
             revisions,
             change,
             store=self._store,
+            count=lambda model: self._count(model, homes),
             now=self._clock.now(),
             runs=self.flows.runs(),
             locate=self.locate,
             back=loaded.keys(),
             returned=returned,
+            away={key for key, name in homes.items() if name} | set(self.elsewhere.places),
         )
         await check_keys(self.vault, self._store, revisions)
         values = self._values if change.values is None else change.values
-        lookup = self._lookup_in(values)
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
         again = [
             revision
@@ -368,11 +380,14 @@ class Deploys:
             for revision in (*revisions, *again):
                 if revision not in loaded:
                     opened[revision] = await self._stage(registry, revision, lookup)
-            await self._index(revisions)
+            await self._index(revisions, planned, homes)
             released = await self._ledger.uniques.prepare(self._ledger, revisions)
+            commit = self._commit(planned, revisions, deployments, change.gone, places)
+            commit.released = released
             deployments, finish = await self._stored(
-                planned, revisions, deployments, change.gone, boundary, released, back=back
+                planned, revisions, deployments, commit, boundary, back=back
             )
+            await self.elsewhere.become(homes, places)
             self._ledger.uniques.settle(revisions)
         except BaseException:
             still = [before.live[one.name] for one in revisions if one.name in before.live]
@@ -415,20 +430,17 @@ class Deploys:
         planned: Plan,
         revisions: Sequence[Revision],
         deployments: list[Deployment],
-        gone: Collection[str],
+        commit: Commit,
         boundary: AsyncExitStack,
-        released: list[Release],
         *,
         back: bool,
     ) -> tuple[list[Deployment], Finish | None]:
-        """Store a change, with the records that get another form; the deployments as stored.
+        """Store `commit`, with the records that get another form; the deployments as stored.
 
         Of a migration also what ends it, when the new engine serves (see Migrations).
         """
-        commit = self._commit(planned, revisions, deployments, gone)
-        commit.released = released
         if not planned.migrating:
-            if deployments or gone:
+            if commit.deployments:
                 await self._store.commit(commit)
             return deployments, None
         conversion = self.migrations.conversion(
@@ -463,6 +475,8 @@ class Deploys:
                 [revision],
                 Change(sources=(source,)),
                 store=self._store,
+                count=lambda model: self._count(model, {}),
+                away=self.elsewhere.places,
                 now=self._clock.now(),
                 runs=self.flows.runs(),
                 locate=self.locate,
@@ -489,11 +503,25 @@ class Deploys:
         finally:
             self._loader.unload(revision)
 
-    async def _index(self, revisions: Sequence[Revision]) -> None:
-        """Let the store make what the models want to be looked up by, and drop what they do not."""
+    async def _count(self, model: str, homes: Mapping[str, str]) -> int:
+        """How many records of a model there are, where it will be."""
+        found = await self.elsewhere.counted(model, homes)
+        return await self._store.count(model) if found is None else found
+
+    async def _index(
+        self, revisions: Sequence[Revision], planned: Plan, homes: Mapping[str, str]
+    ) -> None:
+        """Let the store make what the models want to be looked up by, and drop what they do not.
+
+        Where else models are kept, new fields are written out, too.
+        """
         for revision in revisions:
             indexes = {spec.key: spec.indexes for spec in revision.models}
             await self._store.index(revision.name, indexes)
+            await self.elsewhere.index(revision, homes)
+        for fill in planned.fills:
+            if homes.get(fill.model):
+                await self.elsewhere.fill(fill, homes[fill.model])
 
     def _commit(
         self,
@@ -501,6 +529,7 @@ class Deploys:
         revisions: Sequence[Revision],
         deployments: Sequence[Deployment],
         gone: Collection[str],
+        places: Sequence[Place],
     ) -> Commit:
         """All that is stored with a change of components."""
         commit = Commit(
@@ -510,6 +539,7 @@ class Deploys:
             schemas=list(planned.schemas),
             fills=list(planned.fills),
             cursors=list(planned.cursors),
+            places=list(places),
         )
         for name in (*(deployment.component for deployment in deployments), *gone):
             commit.deployments += self._ended(name)
@@ -678,7 +708,8 @@ class Deploys:
                 raise NotFoundError(f"there is no component {name!r}", hint=closest(name, known))
             revision = self.engine.registry.live.get(name)
             await self.flows.forget(name)
-            dropped = await self._store.clear(name)
+            dropped = await self.elsewhere.clear(name)
+            dropped += await self._store.clear(name)
             self._ledger.records.forget()
             await self.monitor.reload()
             if revision is not None:

@@ -127,33 +127,47 @@ class Engine:
         """The id of a new record."""
         return self._ledger.clock.id()
 
-    def get(self, spec: ModelSpec, id: str) -> Record:
-        """The record. Raises NotFoundError, CorruptError."""
-        return self.stored(spec, id).sound()
+    def is_here(self, spec: ModelSpec) -> bool:
+        """Whether the records of a model are in the host's store, and `get` has them at once."""
+        return spec.key not in self._ledger.elsewhere.places
 
-    def stored(self, spec: ModelSpec, id: str) -> Record:
-        """The record as it is stored, damaged or not. Raises NotFoundError, MigratingError."""
+    def get(self, spec: ModelSpec, id: str) -> Record:
+        """A record that is in the host's store. Raises NotFoundError, CorruptError."""
+        self._check_form(spec)
+        return _there(spec, id, self._ledger.records.get(spec.key, id)).sound()
+
+    async def fetch(self, spec: ModelSpec, id: str) -> Record:
+        """The record, from wherever it is kept. Raises NotFoundError, CorruptError, StoreError."""
+        return (await self.stored(spec, id)).sound()
+
+    async def stored(self, spec: ModelSpec, id: str) -> Record:
+        """The record as it is stored, damaged or not. Raises NotFoundError."""
+        self._check_form(spec)
+        return _there(spec, id, await self._ledger.fetch(spec.key, id))
+
+    def _check_form(self, spec: ModelSpec) -> None:
+        """Raise MigratingError when the records have another form than this graph reads."""
         if self.outdated and spec.component in self.outdated:
             raise MigratingError(spec.component)
-        record = self._ledger.records.get(spec.key, id)
-        if record is None:
-            raise NotFoundError(f"there is no {spec.name} {id!r}")
-        return record
 
     async def list(self, spec: ModelSpec, query: Query) -> Page:
-        """The page of records that `query` means. Raises MigratingError."""
-        page = await self._ledger.store.list(spec.key, query)
-        if self.outdated and spec.component in self.outdated:
-            raise MigratingError(spec.component)
+        """The page of records that `query` means."""
+        if self.is_here(spec):
+            page = await self._ledger.store.list(spec.key, query)
+        else:
+            page = await self._ledger.elsewhere.list(spec.key, query)
+        self._check_form(spec)
         for record in page.items:
             record.sound()
         return page
 
     async def count(self, spec: ModelSpec, where: tuple[Condition, ...]) -> int:
         """How many records there are for which all of `where` holds. Raises MigratingError."""
-        count = await self._ledger.store.count(spec.key, where)
-        if self.outdated and spec.component in self.outdated:
-            raise MigratingError(spec.component)
+        if self.is_here(spec):
+            count = await self._ledger.store.count(spec.key, where)
+        else:
+            count = await self._ledger.elsewhere.count(spec.key, where)
+        self._check_form(spec)
         return count
 
     async def publish(
@@ -251,7 +265,7 @@ class Engine:
         Raises StaleError when the record has another one; None lets the last writer win.
         """
         resident = self.resident(spec)
-        record = self.get(spec, id)
+        record = await self.fetch(spec, id)
         if expected is not None and record.revision != expected:
             raise StaleError(
                 f"{spec.name} {id!r} is at revision {record.revision}, not {expected}",
@@ -282,7 +296,7 @@ class Engine:
                 # Where the last write wins, this one is later than the one that came between.
                 if expected is not None or not spec.last_wins:
                     raise
-                record = self.get(spec, id)
+                record = await self.fetch(spec, id)
 
     async def delete(self, spec: ModelSpec, id: str, *, expected: int | None) -> None:
         """Delete a record, and with it what its relations say.
@@ -291,7 +305,7 @@ class Engine:
         relation does not say what becomes of them.
         """
         resident = self.resident(spec)
-        record = self.stored(spec, id)
+        record = await self.stored(spec, id)
         work = self._work(resident, spec, id)
         end = Change(
             spec=spec,
@@ -331,7 +345,7 @@ class Engine:
         related to already.
         """
         resident = self.resident(spec)
-        record = self.get(spec, id)
+        record = await self.fetch(spec, id)
         value = spec.value(record)
         target = self.reach.target(relation)
         self.resident(target)
@@ -461,7 +475,7 @@ class Engine:
         resident.enter()
         try:
             for reread in range(REREADS + 1):
-                record = self.get(spec, id)
+                record = await self.fetch(spec, id)
                 before = spec.value(record)
                 work.changes.clear()
                 work.emissions.clear()
@@ -551,6 +565,12 @@ class Engine:
             origin=SOURCE.get(),
             reach=self.reach,
         )
+
+
+def _there(spec: ModelSpec, id: str, record: Record | None) -> Record:
+    if record is None:
+        raise NotFoundError(f"there is no {spec.name} {id!r}")
+    return record
 
 
 def named(spec: ModelSpec, kind: str, among: Mapping[str, T], name: str) -> T:

@@ -14,9 +14,10 @@ from aegis.core.errors import AegisError, ConflictError, InvalidError, NotFoundE
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState
 from aegis.engine.lines import failed_line
+from aegis.engine.outbox import PREFIX, Lane
 from aegis.engine.undo import failure
 from aegis.engine.work import Change, Work
-from aegis.protocols import Cleared, Failed
+from aegis.protocols import Cleared, Commit, Failed, Sent
 
 if TYPE_CHECKING:
     from aegis.engine.deploys import Deploys
@@ -178,7 +179,10 @@ class Failures:
     async def _retry(self, id: str, data: dict[str, Any] | None) -> str:
         kind, _, rest = id.partition(":")
         if kind == "listener":
-            return await self._deploys.broker.again(*_parked(id, rest), data=data)
+            listener, seq = _parked(id, rest)
+            if listener.startswith(PREFIX):
+                return await self._write(listener, seq, data)
+            return await self._deploys.broker.again(listener, seq, data=data)
         if kind == "answer":
             if data is not None:
                 raise ConflictError(
@@ -208,11 +212,11 @@ class Failures:
         entry = await flows.ledger.store.event(flow.root)
         if entry is None:
             raise NotFoundError(f"the event that began flow {rest!r} is not in the journal")
-        edit = None if data is None else self._edit(flow, data)
+        edit = None if data is None else await self._edit(flow, data)
         began = await flows.again(flows.registry(), decode_event(entry.doc), cleared, edit)
         return f"tried again as flow {began}"
 
-    def _edit(self, flow: Flow, data: dict[str, Any]) -> tuple[Change, Resident]:
+    async def _edit(self, flow: Flow, data: dict[str, Any]) -> tuple[Change, Resident]:
         """The change of a flow's record that `data` means, checked as a patch is."""
         engine = self._deploys.engine
         spec = engine.registry.models.get(flow.model)
@@ -222,7 +226,7 @@ class Failures:
                 hint=f"deploy {flow.component} first",
             )
         given = _patch(spec, data)
-        record = engine.get(spec, flow.record)
+        record = await engine.fetch(spec, flow.record)
         before = spec.value(record)
         change = Change(
             spec=spec,
@@ -234,10 +238,42 @@ class Failures:
         )
         return change, engine.resident(spec)
 
+    async def _write(self, parked: str, seq: int, data: dict[str, Any] | None) -> str:
+        """Write a change over what others made of its record, which it was in conflict with."""
+        if data is not None:
+            raise ConflictError(
+                f"{parked} is a change that was made: it is written as it was",
+                hint="discard it, and change the record itself",
+            )
+        key = parked.removeprefix(PREFIX)
+        await self._lane(key).again(key)
+        await self._unpark(parked, seq)
+        return "it is written over what others wrote"
+
+    async def _unpark(self, parked: str, seq: int) -> None:
+        key = parked.removeprefix(PREFIX)
+        lane = self._lane(key)
+        sent = [Sent(row.key) for row in [lane.parked[key]]]
+        await self._deploys.elsewhere.note(Commit(sent=sent, cleared=[Cleared(parked, seq)]))
+        lane.parked.pop(key, None)
+
+    def _lane(self, key: str) -> Lane:
+        lane = self._deploys.elsewhere.holder(key)
+        if lane is None:
+            raise ConflictError(
+                f"the datasource of {key} is not there",
+                hint="deploy the component that brings it, or configure it",
+            )
+        return lane
+
     async def _discard(self, id: str) -> str:
         kind, _, rest = id.partition(":")
         if kind == "listener":
-            return await self._deploys.broker.discard(*_parked(id, rest))
+            listener, seq = _parked(id, rest)
+            if listener.startswith(PREFIX):
+                await self._unpark(listener, seq)
+                return "what others wrote stays"
+            return await self._deploys.broker.discard(listener, seq)
         if kind == "answer":
             return await self._deploys.flows.answers.discard(rest)
         if kind != "flow":

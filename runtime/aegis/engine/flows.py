@@ -287,7 +287,9 @@ class Flows:
         if located is None:
             run.blocked = run.needs(step)
             return
-        if self.may_go(run, step):
+        if self.may_go(run, step) or not self.ledger.elsewhere.is_at_hand(
+            (step.model, step.record)
+        ):
             run.tasks[step.n] = asyncio.create_task(self._let_go(run, step))
 
     def may_go(self, run: Run, step: Step) -> bool:
@@ -295,15 +297,23 @@ class Flows:
         located = self.locate(run.flow, step)
         if located is None or not is_joined(located.port, step):
             return False
+        if not self.ledger.elsewhere.is_at_hand((step.model, step.record)):
+            return False
         value = self._read(located.model, step.record)
         return value is not None and passes(located.port, value)
 
     async def _let_go(self, run: Run, step: Step) -> None:
         try:
             # Whoever changed the record may have let it go meanwhile.
-            ready = run.steps[step.n]
-            if ready.state is StepState.WAITING:
-                ready = await self.steps.mark(run, step, StepState.READY)
+            key = (step.model, step.record)
+            with self.ledger.elsewhere.holding() as hold:
+                if not self.ledger.elsewhere.is_at_hand(key):
+                    await self.steps.reached(run, lambda: hold([key]))
+                    if run.steps[step.n].state is StepState.WAITING and not self.may_go(run, step):
+                        return
+                ready = run.steps[step.n]
+                if ready.state is StepState.WAITING:
+                    ready = await self.steps.mark(run, step, StepState.READY)
         except asyncio.CancelledError:
             return
         except Exception:

@@ -45,7 +45,9 @@ from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
+from aegis.engine.elsewhere import Datasources, Elsewhere
 from aegis.engine.engine import OUTSIDE, Engine, named
+from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
@@ -57,7 +59,7 @@ from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
 from aegis.engine.work import Work, checked
-from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Store
+from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Sighted, Store
 
 PAGE = 500  # entries of the journal read at once
 
@@ -131,7 +133,9 @@ class Host:
         vault: Vault | None = None,
         keep: Keep | None = None,
         scratch: Callable[[], Store] | None = None,
-        analyst: Callable[[Store], Analyst] | None = None,
+        analyst: Callable[[Sighted], Analyst] | None = None,
+        datasources: Datasources | None = None,
+        stores: Mapping[str, str] | None = None,
         backups: str | None = None,
     ) -> None:
         self.store = store
@@ -148,6 +152,7 @@ class Host:
             vault=vault,
             keep=keep or Keep(),
             backups=backups,
+            elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._replays = Replays(
             deploys=self._deploys,
@@ -160,6 +165,7 @@ class Host:
         )
         self._starting: set[str] = set()
         self._make_analyst = analyst
+        self._everywhere = Everywhere(store, self._deploys.elsewhere)
         self._analyst: Analyst | None = None
 
     @property
@@ -366,7 +372,7 @@ class Host:
         while True:
             spec = self.spec(model)
             try:
-                return spec.value(self.engine.get(spec, id))
+                return spec.value(await self.engine.fetch(spec, id))
             except MigratingError as error:
                 await self.migrated(error)
 
@@ -456,7 +462,7 @@ class Host:
         self._deploys.check_open()
         spec = self._taking(record)
         given = checked(spec, spec.patch_decoder, changes)
-        now = spec.value(self.engine.get(spec, record.id))
+        now = spec.value(await self.engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -498,12 +504,13 @@ class Host:
         """Write the records of `models`, all when none is named, to the new file `path`.
 
         A line of JSON each, what is sealed as it is stored, all as of one point of the journal,
-        while the host goes on. `told(done, of)` hears of records, in another thread. Raises
-        ConflictError when the file exists, NotFoundError for a model without records here,
-        CorruptError, StoreError.
+        while the host goes on; what is kept elsewhere is as it was a moment before. `told(done,
+        of)` hears of records, in another thread. Raises ConflictError when the file exists,
+        NotFoundError for a model without records here, CorruptError, StoreError.
         """
         keys = [m if isinstance(m, str) and "." in m else self.spec(m).key for m in models]
-        return await self.store.export(path, keys, told)
+        more = await found(self._deploys.elsewhere, keys)
+        return await self.store.export(path, keys, told, more)
 
     async def import_(
         self,
@@ -531,12 +538,15 @@ class Host:
     async def backup(self, path: str, *, told: Progress = lambda _done, _of: None) -> Manifest:
         """Copy all data to the new directory `path`, as of one point, while the host goes on.
 
-        With it go the keys of recordings and of sealed fields, where they are files beside the
-        data. What was
+        Models that are kept elsewhere are not in it, and a line of the log names them. With it go
+        the keys of recordings and of sealed fields, where they are files beside the data. What was
         acknowledged before is in it. `told(done, of)` hears of bytes, in another thread. `aegis
         data restore` makes a data directory of it. Raises ConflictError when the directory exists
         or the host is in memory, CorruptError when the data is damaged, StoreError.
         """
+        left = sorted(self._deploys.elsewhere.places)
+        if left:
+            _log.warning("not in the backup, since kept elsewhere: %s", ", ".join(left))
         return await self.store.backup(path, told)
 
     async def rotate_keys(self, *, told: Progress = lambda _done, _of: None) -> Rotated:
@@ -843,9 +853,10 @@ class Host:
         if self._analyst is None:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
-            self._analyst = self._make_analyst(self.store)
+            self._analyst = self._make_analyst(self._everywhere)
         while True:
             engine = self.engine
+            await self._everywhere.prepare(text, engine.registry, whole=at is not None)
             try:
                 return await self._analyst.ask(
                     engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at

@@ -114,7 +114,9 @@ class Intake:
             await self._check_schema(spec, header, terms)
             tries = TRIES
             while True:
-                work, done = self._work(engine, spec, batch, terms)
+                with self._ledger.elsewhere.holding() as hold:
+                    await hold((spec.key, moved.id) for _, moved in batch)
+                    work, done = self._work(engine, spec, batch, terms)
                 if not work.changes:
                     return done
                 try:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -22,12 +29,13 @@ from aegis.core.errors import (
 from aegis.core.event import Emission, Event, decode_event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
+from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.records import Records
 from aegis.engine.references import Reference, References
 from aegis.engine.resident import Resident
 from aegis.engine.uniques import Uniques
 from aegis.engine.work import Change, Key, Work, encode
-from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Put, Sealed, Store
+from aegis.protocols import Answer, Clock, Commit, Drop, Entry, Outgoing, Put, Sealed, Store
 
 if TYPE_CHECKING:
     from aegis.engine.broker import Broker
@@ -43,6 +51,7 @@ PIECE = 500  # events that are told of at a time when many were stored at once
 _Line = list[asyncio.Future[None]]
 
 _log = logging.getLogger("aegis.host")
+T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -91,10 +100,11 @@ class Ledger:
     With a `script` it is that of a replay, which has the records of its flow and no others.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, cached: int) -> None:
+    def __init__(self, store: Store, clock: Clock, elsewhere: Elsewhere, *, cached: int) -> None:
         self.store = store
         self.clock = clock
-        self.records = Records(store, cached)
+        self.elsewhere = elsewhere
+        self.records = Records(store, cached, elsewhere)
         self.uniques = Uniques(store)
         self.flows: Flows
         self.broker: Broker
@@ -105,7 +115,7 @@ class Ledger:
         self._busy: dict[Any, _Line] = {}
         self._held: _Line | None = None
 
-    async def settle(
+    def settle(
         self,
         registry: Registry,
         work: Work,
@@ -114,13 +124,66 @@ class Ledger:
         locks: Iterable[Any] = (),
         mark: Callable[[Draft], None] | None = None,
         answering: Answering | None = None,
-    ) -> tuple[Outcome, Draft]:
+    ) -> Coroutine[Any, Any, tuple[Outcome, Draft]]:
         """Commit everything of `work`: its changes, their events and the steps these set off.
 
         `mark` adds to the draft what else must be stored with it, and may publish further events;
         nothing is awaited between it and handing the commit over. Raises
-        ConflictError, StaleError, InvalidError or StoreError; then nothing was stored.
+        ConflictError, StaleError, InvalidError, BusyError or StoreError; then nothing was stored.
         """
+        settling = self._settle(registry, work, resident, locks, mark, answering)
+        return self._reaching(registry, work, settling) if self.elsewhere.places else settling
+
+    async def _reaching(
+        self, registry: Registry, work: Work, settling: Coroutine[Any, Any, T]
+    ) -> T:
+        """What `settling` gives, with all at hand that it needs from elsewhere."""
+        try:
+            found = await self._reach(registry, work)
+        except BaseException:
+            settling.close()
+            raise
+        try:
+            return await settling
+        finally:
+            self.elsewhere.unpin(found)
+
+    async def _reach(self, registry: Registry, work: Work) -> list[Key]:
+        """Have at hand what `work` changes and names of what is kept elsewhere, to `unpin`."""
+        lanes = {
+            lane for key in work.changes if (lane := self.elsewhere.places.get(key[0])) is not None
+        }
+        for lane in lanes:
+            if work.flow is None:
+                lane.admit()
+            else:
+                await lane.room()
+        named = (one.key for one in self.references.named(registry, work))
+        return await self.elsewhere.pin({*work.changes, *named})
+
+    async def fetch(self, model: str, id: str) -> Record | None:
+        """The record as last committed, from wherever it is kept."""
+        if self.elsewhere.places and model in self.elsewhere.places:
+            return await self.elsewhere.fetch((model, id))
+        return self.records.get(model, id)
+
+    async def note(self, registry: Registry, commit: Commit) -> None:
+        """Store `commit`, which has no events, and let the views know."""
+
+        def mark(draft: Draft) -> None:
+            draft.commit = commit
+
+        await self.settle(registry, Work(key="", label="host"), mark=mark)
+
+    async def _settle(
+        self,
+        registry: Registry,
+        work: Work,
+        resident: Resident | None,
+        locks: Iterable[Any],
+        mark: Callable[[Draft], None] | None,
+        answering: Answering | None,
+    ) -> tuple[Outcome, Draft]:
         busy = self._busy
         named = self.references.named(registry, work)
         while True:
@@ -283,6 +346,8 @@ class Ledger:
 
     def _follow_up(self, draft: Draft, last: int) -> None:
         self.records.apply(draft.commit)
+        if draft.commit.outgoing:
+            self.elsewhere.take(draft.commit.outgoing)
         if draft.commit.events:
             self.broker.publish(draft.commit.events, last, draft.events)
         for action in draft.after:
@@ -295,7 +360,7 @@ class Ledger:
         gone = change is not None and change.after is None
         if gone or (change is None and self.records.get(*reference.key) is None):
             raise InvalidError(
-                f"{reference.where} names {reference.said}, and there is no such "
+                f"{reference.where} names {reference.key[1]!r}, and there is no such "
                 f"{reference.key[0]}",
                 hint="create it first, or name one that there is",
                 field=reference.field,
@@ -316,11 +381,7 @@ class Ledger:
             )
         if change.after is None:
             assert current is not None  # noqa: S101 -- a deletion was read before, see above
-            draft.commit.drops.append(Drop(spec.key, change.id, current.revision))
-            draft.records[key] = None
-            if self.uniques:
-                self.uniques.follow(draft.commit, key, current, None)
-            self._tell(draft, work, change, {"id": change.id, "revision": current.revision})
+            self._end(draft, work, change, current)
             return
         value = change.rebased(current)
         changed = change.changed()
@@ -328,37 +389,39 @@ class Ledger:
             value = change.ruled(spec.rules, current, value, changed)
         if changed or current is None:
             revision = 0 if current is None else current.revision
-            number, created, updated = revision + 1, draft.now, draft.now
-            if current is not None:
-                created = current.created
-            elif change.was is not None:
-                number = change.was.revision
-                created, updated = change.was.created, change.was.updated
             keep = None if resident is None or current is None else resident.keep(spec, current.doc)
             doc, value = encode(spec, value, changed, keep)
             if spec.sealing is not None:
                 doc = spec.sealing.sealed(change.id, doc)
-            record = Record(
-                model=spec.key,
-                id=change.id,
-                revision=number,
-                created=created,
-                updated=updated,
-                doc=doc,
-            )
-            draft.commit.puts.append(Put(record, revision))
+            record = _written(change, current, draft.now, doc)
             if self.uniques:
                 self.uniques.follow(draft.commit, key, current, record)
+            if spec.key not in self.elsewhere.places:
+                draft.commit.puts.append(Put(record, revision))
         else:
             record = current
         draft.values[key] = value
         draft.records[key] = record
         if changed or change.always or current is None:
-            self._tell_changed(draft, work, change, record, changed)
+            event = self._tell_changed(draft, work, change, record, changed)
+            if record is not current and spec.key in self.elsewhere.places:
+                draft.commit.outgoing.append(self._outgoing(event, change, current, record))
+
+    def _end(self, draft: Draft, work: Work, change: Change, current: Record) -> None:
+        """Write that a record is deleted."""
+        draft.records[change.key] = None
+        if self.uniques:
+            self.uniques.follow(draft.commit, change.key, current, None)
+        told = {"id": change.id, "revision": current.revision}
+        event = self._tell(draft, work, change, told)
+        if change.spec.key in self.elsewhere.places:
+            draft.commit.outgoing.append(self._outgoing(event, change, current, None))
+        else:
+            draft.commit.drops.append(Drop(*change.key, current.revision))
 
     def _tell_changed(
         self, draft: Draft, work: Work, change: Change, record: Record, changed: dict[str, Any]
-    ) -> None:
+    ) -> Event:
         sealing = change.spec.sealing
         told, hidden = (changed, None) if sealing is None else change.spec.told(changed)
         data = {
@@ -372,6 +435,20 @@ class Ledger:
         if sealing is not None and hidden:
             beside = sealing.beside(event.id, msgspec.to_builtins(hidden))
             draft.commit.sealed.append(Sealed(event.id, beside))
+        return event
+
+    def _outgoing(
+        self, event: Event, change: Change, current: Record | None, record: Record | None
+    ) -> Outgoing:
+        return Outgoing(
+            key=event.id,
+            datasource=self.elsewhere.places[change.spec.key].name,
+            model=change.spec.key,
+            id=change.id,
+            expected=0 if current is None else current.revision,
+            record=record,
+            base=b"" if current is None else current.doc,
+        )
 
     def _tell(self, draft: Draft, work: Work, change: Change, data: dict[str, Any]) -> Event:
         return self._publish(draft, work, Emission(change.event, data, change.id), change.spec.key)
@@ -406,6 +483,23 @@ def _call(line: _Line) -> None:
     for waiter in line:
         if not waiter.done():
             waiter.set_result(None)
+
+
+def _written(change: Change, current: Record | None, now: str, doc: bytes) -> Record:
+    """The record that follows `current`; a new one of another host is as it was there."""
+    number, created, updated = 1, now, now
+    if current is not None:
+        number, created = current.revision + 1, current.created
+    elif change.was is not None:
+        number, created, updated = change.was.revision, change.was.created, change.was.updated
+    return Record(
+        model=change.spec.key,
+        id=change.id,
+        revision=number,
+        created=created,
+        updated=updated,
+        doc=doc,
+    )
 
 
 def _encode(event: Event) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -82,15 +82,18 @@ async def sketch(
     change: Change,
     *,
     store: Store,
+    count: Callable[[str], Awaitable[int]],
     now: datetime,
     runs: Iterable[Run],
     locate: Locate,
     back: Collection[Revision] = (),
     returned: Collection[str] = (),
+    away: Collection[str] = (),
 ) -> Sketch:
     """How `revisions`, the new ones of `change`, come to live in `before`.
 
-    Those in `back` were live before; models that are `returned` have another form since then.
+    `count` counts the records of a model; those of `away` are kept elsewhere. Revisions in `back`
+    were live before; models that are `returned` have another form since then.
     """
     registry = before
     if change.bindings is not None:
@@ -105,7 +108,7 @@ async def sketch(
         for name in sorted(new | rebound(before, registry))
         if name in registry.live
     }
-    schemas = _Schemas(store, returned)
+    schemas = _Schemas(store, count, returned, away)
     stranding = _Stranding(runs, locate)
     for revision in revisions:
         unfit = await schemas.take(revision, is_back=revision in back)
@@ -172,9 +175,17 @@ async def _cursors(revision: Revision, store: Store) -> list[Cursor]:
 class _Schemas:
     """Compares the models of revisions with the records that are stored of them."""
 
-    def __init__(self, store: Store, returned: Collection[str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        count: Callable[[str], Awaitable[int]],
+        returned: Collection[str],
+        away: Collection[str],
+    ) -> None:
         self.migrating: set[str] = set()
+        self._count = count
         self._returned = returned
+        self._away = away
         self.changed: list[Schema] = []
         self.fills: list[Fill] = []
         self.newer: set[str] = set()
@@ -187,14 +198,14 @@ class _Schemas:
             stored = await self._store.schema(key)
             if stored == schema:
                 continue
-            records = await self._store.count(key)
+            records = await self._count(key)
             if stored is not None:
                 if records and (found := _resealed(key, stored, schema, records)):
                     problems += found
                     continue
                 if records and key in self._returned:
                     self.migrating.add(key)
-                    problems += _reheld(key, stored, schema)
+                    problems += [*self._misplaced(key), *_reheld(key, stored, schema)]
                     self.changed.append(Schema(key, schema))
                     continue
                 if is_back and records and not schema_problems(key, schema, stored, records):
@@ -205,13 +216,19 @@ class _Schemas:
                 found = schema_problems(key, stored, schema, records)
                 if found and revision.by_name[key.split(".", 1)[1]].migrate is not None:
                     self.migrating.add(key)
-                    problems += _reheld(key, stored, schema)
+                    problems += [*self._misplaced(key), *_reheld(key, stored, schema)]
                 else:
                     problems += found
                 if records and not found:
                     self.fills += _fills(revision, key, stored)
             self.changed.append(Schema(key, schema))
         return problems
+
+    def _misplaced(self, key: str) -> list[str]:
+        """What keeps a model from being migrated that is kept elsewhere."""
+        if key not in self._away:
+            return []
+        return [f"{key} is kept elsewhere than in the host's store: it cannot be migrated yet"]
 
 
 def _resealed(key: str, stored: bytes, schema: bytes, records: int) -> list[str]:

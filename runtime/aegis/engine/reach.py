@@ -294,7 +294,7 @@ def _viewed(spec: ModelSpec, relation: RelationSpec, record: Record) -> Any:
         return msgspec.convert(value, view, from_attributes=True)
     except msgspec.ValidationError as error:
         raise InvalidError(
-            f"{relation.target} cannot be seen as {view.__name__}: {error}",
+            f"{relation.target} cannot be seen as {view.__name__}: {spec.said(error)}",
             hint="its fields have other types there",
         ) from error
 

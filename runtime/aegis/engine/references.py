@@ -22,15 +22,11 @@ MOST = 1000  # records that go, or forget, with another
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A record that a change begins to name: in which `field`, of what (`where`, for people).
-
-    `said` is its id, where it may be told.
-    """
+    """A record that a change begins to name: in which `field`, of what (`where`, for people)."""
 
     key: Key
     field: str
     where: str
-    said: str
 
 
 class References:
@@ -58,13 +54,11 @@ class References:
                 if relation.on_delete == "ignore" or relation.target not in registry.models:
                     continue
                 before = ids(change.before, path)
-                secret = change.spec.is_sealed(path)
                 found += [
                     Reference(
                         (relation.target, id),
                         path,
                         f"{change.spec.name}.{path}",
-                        "a record" if secret else repr(id),
                     )
                     for id in ids(change.after, path)
                     if id not in before

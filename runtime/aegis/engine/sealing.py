@@ -57,11 +57,11 @@ def _try(spec: ModelSpec, records: Sequence[Record]) -> None:
         except (SealError, CorruptError) as error:
             failed.append((record, error))
     if len(failed) == len(records) or any("key" in error.fields for _, error in failed):
-        for record, error in failed:
+        for record, cause in failed:
             raise ConfigError(
-                f"{spec.key} {record.id!r} was sealed with other keys: {error.detail}",
+                f"{spec.key} {record.id!r} was sealed with other keys: {cause.detail}",
                 hint="restore fields.key in the data directory, or set keys.fields as it was",
-            ) from error
+            ) from cause
 
 
 async def _samples(store: Store, spec: ModelSpec) -> list[Record]:

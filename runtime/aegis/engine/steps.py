@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aegis.core.component import Call, PortSpec
 from aegis.core.errors import (
     BreakerOpenError,
     ConflictError,
+    DatasourceError,
     MigratingError,
     PortError,
     PortTimeoutError,
@@ -22,6 +23,7 @@ from aegis.core.event import UNDO, Emission, decode_event
 from aegis.core.flow import FlowState, Step, StepState, Wait
 from aegis.core.policy import Policy
 from aegis.core.port import Waiting
+from aegis.core.record import Record
 from aegis.engine.attempt import STUBBORN, attempt, pause_after, returned, said
 from aegis.engine.context import CALLER
 from aegis.engine.gate import Gate, admit, shut
@@ -43,6 +45,8 @@ REREADS = 10
 # Steps on the loop (not at a partner's) beyond which new flows wait for their turn: enough to fill
 # the group of a commit, few enough for a step to be through in milliseconds.
 MOVING = 24
+
+T = TypeVar("T")
 
 _log = logging.getLogger("aegis.host")
 
@@ -344,7 +348,7 @@ class Steps:
         port: PortSpec | None,
     ) -> Work:
         """Run a port or an undo (then `port` is None) once; the work it leaves to commit."""
-        record = self._flows.ledger.records.get(step.model, step.record)
+        record = await self._record(run, step)
         if record is None:
             raise Refused(f"{located.model.name} {step.record!r} is gone")
         before = located.model.value(record)
@@ -402,6 +406,26 @@ class Steps:
         )
         work.changes = {change.key: change, **work.changes}
         return work
+
+    async def _record(self, run: Run, step: Step) -> Record | None:
+        ledger = self._flows.ledger
+        if step.model not in ledger.elsewhere.places:
+            return ledger.records.get(step.model, step.record)
+        return await self.reached(run, lambda: ledger.fetch(step.model, step.record))
+
+    async def reached(self, run: Run, ask: Callable[[], Awaitable[T]]) -> T:
+        """What a datasource answers; while it does not, the flow waits for it by name."""
+        while True:
+            try:
+                found = await ask()
+            except DatasourceError as error:
+                run.blocked = str(error)
+                if self.closing:
+                    raise
+                await self.sleep(STALLED)
+            else:
+                run.blocked = None
+                return found
 
     async def commit(
         self, run: Run, work: Work, mark: Callable[[Draft], None], resident: Resident | None = None

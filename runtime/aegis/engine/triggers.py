@@ -88,8 +88,9 @@ class Triggers:
                 event = event if event.flow is not None else _replace(event, flow=joined)
                 draft.delivered.append(consumer)
                 continue
-            value = self.value(draft, model, record)
-            if value is None:
+            at_hand = self._is_at_hand(draft, model, record)
+            value = self.value(draft, model, record) if at_hand else None
+            if at_hand and value is None:
                 _log.warning(
                     "%s of event %s names %s %r, which does not exist: no step taken",
                     port.by or "subject",
@@ -116,7 +117,8 @@ class Triggers:
                 updated=draft.now,
                 joined={consumer.pattern: event.id} if port.join else None,
             )
-            if not port.join and passes(port, value):
+            # What is not at hand is fetched when this is stored; until then the step waits.
+            if at_hand and not port.join and passes(port, value):
                 step.state = StepState.READY
             holder.next += 1
             started.append(step)
@@ -156,7 +158,11 @@ class Triggers:
                 joined = _replace(
                     step, joined={**step.joined, consumer.pattern: event.id}, cause=event.id
                 )
-                if is_joined(port, joined) and passes(port, self.value(draft, model, record)):
+                if (
+                    is_joined(port, joined)
+                    and self._is_at_hand(draft, model, record)
+                    and passes(port, self.value(draft, model, record))
+                ):
                     joined = joined.moved(StepState.READY)
                 draft.commit.steps = [s for s in draft.commit.steps if s is not step]
                 draft.flow = draft.flow or holder.flow.id
@@ -183,6 +189,11 @@ class Triggers:
         )
         draft.commit.flows.append(flow)
         return flow, Run(flow, (), touched=False)
+
+    def _is_at_hand(self, draft: Draft, model: ModelSpec, record: str) -> bool:
+        """Whether `value` knows a record: not all are in the host's store."""
+        key = (model.key, record)
+        return key in draft.records or self._flows.ledger.elsewhere.is_at_hand(key)
 
     def value(self, draft: Draft, model: ModelSpec, record: str) -> Any:
         """The record as `draft` leaves it, as an instance of `model`'s own class."""

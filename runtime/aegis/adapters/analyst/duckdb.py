@@ -16,7 +16,7 @@ from aegis.adapters.analyst.mirror import Mirror, Names
 from aegis.core.component import ModelSpec
 from aegis.core.errors import AegisError, ClosedError, SqlError, StoreError, closest
 from aegis.core.registry import Registry
-from aegis.protocols import Sight, Store
+from aegis.protocols import Sight, Sighted
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class DuckAnalyst:
     The first question builds the mirror; each later one reads what has changed since.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Sighted) -> None:
         self._store = store
         self._mirror: Mirror | None = None
         self._gate = asyncio.Lock()

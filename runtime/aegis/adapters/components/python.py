@@ -249,6 +249,7 @@ class _Survey:
             rules=rules,
             migrate=self._migrates(cls, "migrate", "old"),
             unmigrate=self._migrates(cls, "unmigrate", "new"),
+            store=vars(cls).get("__aegis_store__"),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 

@@ -7,10 +7,9 @@ import bisect
 import copy
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cmp_to_key
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -20,12 +19,13 @@ from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
-from aegis.core.matching import Position, compare, data_of, holds, position
+from aegis.core.matching import counted, gathered
 from aegis.core.moving import Header, Manifest, Progress
-from aegis.core.query import Condition, Index, Page, Query, Term, encode_cursor
+from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.core.rule import duplicate
 from aegis.protocols import (
+    NOTHING,
     Answer,
     Commit,
     Cursor,
@@ -39,6 +39,7 @@ from aegis.protocols import (
     Former,
     Kept,
     Old,
+    Outgoing,
     Put,
     Recording,
     Sight,
@@ -76,6 +77,8 @@ class MemoryStore:
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
         self._held: dict[tuple[str, str, str], str] = {}
         self._sealed: dict[str, bytes] = {}
+        self._outgoing: dict[str, Outgoing] = {}
+        self._places: dict[str, str] = {}
 
     async def open(self) -> None:
         """Make ready."""
@@ -103,7 +106,7 @@ class MemoryStore:
         for entry in commit.events:
             if entry.id in self._entries:
                 raise ConflictError(f"the event {entry.id} is in the journal already")
-        held = self._holdings(commit) if commit.held or commit.released else {}
+        holdings = self._holdings(commit) if commit.held or commit.released else {}
         for (model, id), record in changes.items():
             if record is None:
                 self._records.get(model, {}).pop(id, None)
@@ -134,12 +137,12 @@ class MemoryStore:
             self._unclaimed.pop(claimed.event, None)
         for one in commit.recordings:
             self._recordings.setdefault(one.flow, {})[one.n, one.attempt] = one
-        for place, holder in held.items():
-            if holder is None:
-                del self._held[place]
-            else:
-                self._held[place] = holder
+        self._hold(holdings)
         self._sealed.update((one.event, one.doc) for one in commit.sealed)
+        self._outgoing.update((row.key, row) for row in commit.outgoing)
+        for sent in commit.sent:
+            self._outgoing.pop(sent.key, None)
+        self._places.update((place.model, place.datasource) for place in commit.places)
         self.commits += 1
         self.batches += 1
         return self._last
@@ -177,6 +180,13 @@ class MemoryStore:
             if one.keep:
                 kept = Former(before.model, before.id, one.keep, after.revision, before.doc)
                 self._formers.setdefault(before.model, {})[before.id] = kept
+
+    def _hold(self, changes: Mapping[tuple[str, str, str], str | None]) -> None:
+        for place, holder in changes.items():
+            if holder is None:
+                del self._held[place]
+            else:
+                self._held[place] = holder
 
     def _fill(self, fill: Fill) -> None:
         self._rewritten += 1
@@ -216,37 +226,14 @@ class MemoryStore:
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means."""
         self._require_open()
-        sort, after = query.sort, query.after
-        found: list[tuple[Position, Record]] = []
-        for record, data in self._meant(model, query.where, sort):
-            place = position(record, data, sort)
-            if after is None or compare(place, after, sort) > 0:
-                found.append((place, record))
-
-        def order(one: tuple[Position, Record], other: tuple[Position, Record]) -> int:
-            return compare(one[0], other[0], sort)
-
-        found.sort(key=cmp_to_key(order))
-        kept = found[: query.limit]
-        more = kept and len(found) > query.limit
-        return Page(
-            items=[record for _, record in kept], next=encode_cursor(kept[-1][0]) if more else None
-        )
+        return gathered(self._records.get(model, {}).values(), query)
 
     async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
         """How many records of `model` there are for which all of `where` holds."""
         self._require_open()
         if not where:
             return len(self._records.get(model, {}))
-        return sum(1 for _ in self._meant(model, where))
-
-    def _meant(
-        self, model: str, where: tuple[Condition, ...], sort: tuple[Term, ...] = ()
-    ) -> Iterator[tuple[Record, dict[str, Any]]]:
-        for record in self._records.get(model, {}).values():
-            data = data_of(record) if where or sort else {}
-            if all(holds(condition, data) for condition in where):
-                yield record, data
+        return counted(self._records.get(model, {}).values(), where)
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
         """Nothing to do: every query looks at all records of its model."""
@@ -271,6 +258,9 @@ class MemoryStore:
             self._schemas.pop(model, None)
             self._formers.pop(model, None)
         self._held = {key: id for key, id in self._held.items() if key[0] not in models}
+        for row in [*self._outgoing.values()]:
+            if row.model.startswith(f"{component}."):
+                del self._outgoing[row.key]
         return sum(len(self._records.pop(model, {})) for model in models)
 
     def last_seq(self) -> int:
@@ -340,6 +330,16 @@ class MemoryStore:
         """What the adapters of a flow's steps answered, by step and attempt."""
         self._require_open()
         return [one for _, one in sorted(self._recordings.get(flow, {}).items())]
+
+    async def outgoing(self) -> Sequence[Outgoing]:
+        """What is on its way to datasources, in the order of its commits."""
+        self._require_open()
+        return [*self._outgoing.values()]
+
+    async def places(self) -> Mapping[str, str]:
+        """Where the records of models are, as commits said: datasources by model."""
+        self._require_open()
+        return dict(self._places)
 
     def _drop_flow(self, flow: Flow) -> None:
         del self._flows[flow.id]
@@ -482,15 +482,26 @@ class MemoryStore:
         self._require_open()
         return self._schemas.get(model)
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write records to a new file, all as of one point (see protocols.Store)."""
         self._require_open()
         counts = {model: len(records) for model, records in self._records.items()}
+        counts |= {model: len(records) for model, records in more.items()}
         found = header(counts, self._schemas, models, self._last)
         records = [
             record
             for model in found.models
-            for _, record in sorted(self._records.get(model, {}).items())
+            for record in (
+                more[model]
+                if model in more
+                else [one for _, one in sorted(self._records.get(model, {}).items())]
+            )
         ]
         await asyncio.to_thread(write, Path(target), found, records, told)
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
 from aegis.adapters.storage.table import checksum
 from aegis.core.errors import (
+    ConflictError,
     CorruptError,
     NewerFormatError,
     OwnedError,
@@ -20,19 +21,27 @@ from aegis.core.errors import (
 )
 from aegis.core.moving import Header, Progress
 from aegis.core.record import Record
+from aegis.protocols import NOTHING
 
 NAME = "aegis.db"
 RESTORE = "restore the directory from a backup"
 
 
-def export(directory: Path, target: Path, models: Sequence[str], told: Progress) -> Header:
+def export(
+    directory: Path,
+    target: Path,
+    models: Sequence[str],
+    told: Progress,
+    more: Mapping[str, Sequence[Record]] = NOTHING,
+) -> Header:
     """Write the records of `models` (all when none is named) as of one point to `target`.
 
-    Raises ConflictError when `target` exists, NotFoundError, StoreError and its kinds.
+    `more` are the records of models that are kept elsewhere. Raises ConflictError when `target`
+    exists or such a model is not among `more`, NotFoundError, StoreError and its kinds.
     """
     with snapshot(directory) as db:
-        header = header_of(db, models)
-        write(target, header, records_of(db, header), told)
+        header = header_of(db, models, more)
+        write(target, header, records_of(db, header, more), told)
         return header
 
 
@@ -98,8 +107,13 @@ def seq_of(db: sqlite3.Connection) -> int:
     return int(found or 0)
 
 
-def header_of(db: sqlite3.Connection, models: Sequence[str]) -> Header:
-    """What an export of `models` begins with, of all when none is named. Raises NotFoundError."""
+def header_of(
+    db: sqlite3.Connection, models: Sequence[str], more: Mapping[str, Sequence[Record]] = NOTHING
+) -> Header:
+    """What an export of `models` begins with, of all when none is named.
+
+    Raises NotFoundError, and ConflictError for a model whose records are not here.
+    """
     if format_of(db) != tables.FORMAT:
         raise StoreError(
             f"the database has format {format_of(db)}, and {tables.FORMAT} is read here",
@@ -108,11 +122,24 @@ def header_of(db: sqlite3.Connection, models: Sequence[str]) -> Header:
     counts = dict(db.execute("SELECT model, count(*) FROM records GROUP BY model").fetchall())
     rows = db.execute(f"{tables.SCHEMAS.select}").fetchall()
     schemas = {row[0]: tables.SCHEMAS.checked(row)[-1] for row in rows}
-    return header(counts, schemas, models, seq_of(db))
+    counts |= {model: len(records) for model, records in more.items()}
+    found = header(counts, schemas, models, seq_of(db))
+    for model, datasource, _ in map(tables.PLACES.checked, db.execute(tables.PLACES.select)):
+        if datasource and model in found.models and model not in more:
+            raise ConflictError(
+                f"{model} is kept in datasource {datasource!r}, not in this directory",
+                hint="have its host export it (`host.export`), or name the other models",
+            )
+    return found
 
 
-def records_of(db: sqlite3.Connection, header: Header) -> Iterator[Record]:
+def records_of(
+    db: sqlite3.Connection, header: Header, more: Mapping[str, Sequence[Record]] = NOTHING
+) -> Iterator[Record]:
     """The records that an export holds, by model and id."""
     for model in header.models:
+        if model in more:
+            yield from more[model]
+            continue
         rows = db.execute(f"{tables.RECORDS.select} WHERE model = ? ORDER BY id", (model,))
         yield from map(values.record, rows)

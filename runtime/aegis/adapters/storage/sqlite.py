@@ -40,6 +40,7 @@ from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import (
+    NOTHING,
     Answer,
     Commit,
     Cursor,
@@ -50,6 +51,7 @@ from aegis.protocols import (
     FlowSteps,
     Kept,
     Old,
+    Outgoing,
     Recording,
     Sight,
     Unclaimed,
@@ -202,9 +204,15 @@ class SqliteStore:
         found: T = await self._submit(Commit(), errand, rewrites=rewrites)
         return found
 
-    async def export(self, target: str, models: Sequence[str], told: Progress) -> Header:
+    async def export(
+        self,
+        target: str,
+        models: Sequence[str],
+        told: Progress,
+        more: Mapping[str, Sequence[Record]] = NOTHING,
+    ) -> Header:
         """Write records to a new file, all as of one point (see protocols.Store)."""
-        return await self._aside(export, target, models, told)
+        return await self._aside(export, target, models, told, more)
 
     async def backup(self, target: str, told: Progress) -> Manifest:
         """Copy all data, as of one point, to a new directory (see protocols.Store)."""
@@ -458,6 +466,7 @@ class SqliteStore:
         self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM uniques WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM formers WHERE {mine}", (first, end))
+        self._writer.execute(f"DELETE FROM outbox WHERE {mine}", (first, end))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 
     def _explain(self, work: Work, error: Exception) -> AegisError:
@@ -557,6 +566,17 @@ class SqliteStore:
         return await self._scan(
             lambda db: [values.recording(row) for row in db.execute(sql, (flow,))]
         )
+
+    async def outgoing(self) -> Sequence[Outgoing]:
+        """What is on its way to datasources, in the order of its commits."""
+        sql = f"{tables.OUTBOX.select} ORDER BY rowid"
+        return await self._documents(tables.OUTBOX, Outgoing, sql)
+
+    async def places(self) -> Mapping[str, str]:
+        """Where the records of models are, as commits said: datasources by model."""
+        table = tables.PLACES
+        rows = await self._scan(lambda db: [table.checked(row) for row in db.execute(table.select)])
+        return {model: datasource for model, datasource, _ in rows}
 
     async def open_flows(self) -> Flows:
         """Flows whose state is in OPEN_FLOWS with all their steps by number, oldest flow first."""

@@ -37,13 +37,18 @@ SCHEMAS = Table("schemas", "model")
 TAKEN = Table("taken", "key", "event time", doc=None)
 UNCLAIMED = Table("unclaimed", "event", "type time", doc=None)
 RECORDINGS = Table("recordings", "flow n attempt", "time", blob=True)
+OUTBOX = Table("outbox", "key", "model")
+PLACES = Table("places", "model", "datasource", doc=None)
 OF_FORMAT_2 = (
     *(RECORDS, EVENTS, FLOWS, STEPS, ANSWERS, CURSORS, FAILED),
     *(DEPLOYMENTS, SOURCES, SCHEMAS),
 )
 SEALED = Table("sealed", "event", blob=True)
 FORMERS = Table("formers", "model id", "deployment revision")
-ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED, FORMERS)
+ALL = (
+    *(*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED),
+    *(OUTBOX, PLACES, FORMERS),
+)
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
 _NEW_IN_3 = f"""
@@ -58,6 +63,7 @@ CREATE INDEX taken_by_age ON taken (time);
 CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL;
 CREATE INDEX events_by_cause ON events (cause) WHERE cause IS NOT NULL;
 """
+# The order of the outbox is that of its commits: a row gets a number above all that are there.
 _NEW_IN_4 = f"""
 CREATE TABLE uniques (
     model TEXT NOT NULL, field TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, {_SUM},
@@ -66,6 +72,10 @@ CREATE TABLE sealed (event TEXT PRIMARY KEY, doc BLOB NOT NULL, {_SUM}) WITHOUT 
 CREATE TABLE IF NOT EXISTS formers (
     model TEXT NOT NULL, id TEXT NOT NULL, deployment INTEGER NOT NULL, revision INTEGER NOT NULL,
     doc TEXT NOT NULL, {_SUM}, PRIMARY KEY (model, id)) WITHOUT ROWID;
+CREATE TABLE outbox (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, doc TEXT NOT NULL, {_SUM});
+CREATE TABLE places (
+    model TEXT PRIMARY KEY, datasource TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 """
 TABLES = f"""
 CREATE TABLE records (
@@ -251,6 +261,21 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         attrgetter("sealed"),
         SEALED.upsert,
         lambda one: SEALED.row(one.event, doc=one.doc),
+    ),
+    (
+        attrgetter("outgoing"),
+        OUTBOX.upsert,
+        lambda row: OUTBOX.row(row.key, row.model, doc=_json(row)),
+    ),
+    (
+        attrgetter("sent"),
+        "DELETE FROM outbox WHERE key = ?",
+        lambda sent: (sent.key,),
+    ),
+    (
+        attrgetter("places"),
+        PLACES.upsert,
+        lambda place: PLACES.row(place.model, place.datasource),
     ),
 )
 
