@@ -189,6 +189,7 @@ class Knowledge:
             ("Ports", _table(ports)),
             ("Commands", _table(commands)),
             ("Relations", _table(relations)),
+            ("Migrates", _migrates(spec)),
             ("Kept in", spec.store or ""),
             ("API", address if spec.endpoint is not None else ""),
             ("Events", f"{spec.created}, {spec.updated}, {spec.deleted}"),
@@ -357,6 +358,16 @@ def _table(rows: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
     pairs = list(rows.items() if isinstance(rows, Mapping) else rows)
     width = max((len(name) for name, _ in pairs), default=0)
     return "\n".join(f"{name:<{width}}  {said}".rstrip() for name, said in pairs)
+
+
+def _migrates(spec: ModelSpec) -> str:
+    """Which ways records can go between this code and other versions."""
+    ways = []
+    if spec.migrate is not None:
+        ways.append("records of other versions become its own by `migrate`")
+    if spec.unmigrate is not None:
+        ways.append("its own can be taken back by `unmigrate`")
+    return ", ".join(ways)
 
 
 def _fields(cls: type) -> Iterator[tuple[str, str]]:

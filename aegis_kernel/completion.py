@@ -116,6 +116,9 @@ class _Completions:
 
     def _component(self, words: list[str]) -> tuple[str, Iterable[Option] | None]:
         live = self._registry.live
+        if words[0].startswith("--") and len(words) == 1:
+            return words[0], [("--preview", "keyword")]
+        words = [word for word in words if word != "--preview"]
         if len(words) == 1:
             return words[0], [(name, "module") for name in live]
         if len(words) == 2 and words[0] in live:

@@ -25,6 +25,7 @@ from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
+from aegis_kernel.migration import MigrationView
 from aegis_kernel.sql import SqlTable
 
 if TYPE_CHECKING:
@@ -351,6 +352,7 @@ VERBS = tuple(
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
     "list": Records.found,
+    "preview": MigrationView,
     "query": Records.found,
     "related": Records.of_some,
     "sql": SqlTable,

@@ -24,6 +24,7 @@ from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
 from aegis_kernel.failures import FailedGroups, FailedList
 from aegis_kernel.hosting import NotebookHost
+from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 CELLS = (
     f"{'%%component NAME VERSION':<40}make this cell a component and deploy it",
+    f"{'%%component --preview NAME VERSION':<40}show what that would make of stored records",
     f"{'%%aegis_sql [NAME]':<40}ask this cell's SELECT; NAME gets the answer",
 )
 
@@ -44,14 +46,19 @@ class AegisMagics(Magics):
         self.notebook = notebook
 
     @cell_magic
-    def component(self, line: str, cell: str) -> Deployed:
+    def component(self, line: str, cell: str) -> Deployed | MigrationView:
         """Make this cell a component and deploy it:  %%component NAME VERSION
 
         The cell has a namespace of its own: it sees what it imports and defines, not other
         cells' names. Running it again replaces what serves; if it is broken, what served before
         goes on. Afterwards its classes and functions can be used in the other cells.
+
+        With `--preview` nothing is deployed: the model's `migrate` is tried on a copy of the stored
+        records, and the cell shows what becomes of them.
         """
         words = line.split()
+        previewed = "--preview" in words
+        words = [word for word in words if word != "--preview"]
         if len(words) != 2:
             raise UsageError("a component has a name and a version: %%component orders 1.2.0")
         name, version = words
@@ -64,9 +71,8 @@ class AegisMagics(Magics):
                 linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
             imports, paths = read_imports(text, Path.cwd())
             self.notebook.depends |= paths
-            return self.notebook.deploy(
-                Source.of(name, version, text, origin=origin, imports=imports, file=file)
-            )
+            source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+            return self.notebook.preview(source) if previewed else self.notebook.deploy(source)
         except AegisError as error:
             if "_render_traceback_" not in vars(error):
                 show_as(error)

@@ -29,6 +29,7 @@ from aegis_kernel.deployed import Deployed, changes_of, defines, missing
 from aegis_kernel.display import DeploymentView
 from aegis_kernel.hosting import HostThread, NotebookHost
 from aegis_kernel.magics import AegisMagics, arguments
+from aegis_kernel.migration import MigrationView, migrated
 from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
 from aegis_kernel.outputs import Outputs
 
@@ -291,6 +292,24 @@ class Notebook:
             raise
         return self._deployed(deployment, before, graph)
 
+    def preview(self, source: Source) -> MigrationView:
+        """What deploying `source` would make of stored records. A ComponentError tells as there."""
+        host = self.thread.host
+        try:
+            found = self.thread.call(
+                host.preview,
+                source.name,
+                source.version,
+                source.text,
+                origin=source.origin,
+                imports=source.imports,
+                file=source.file,
+            )
+        except ComponentError as error:
+            self.explain(error, host.engine.registry.live.get(source.name))
+            raise
+        return MigrationView(found)
+
     def deploy_file(self, path: Path, name: str | None, version: str | None) -> Deployed:
         """Deploy the component in a file. What is wrong with the file itself is a UsageError."""
         reading = read_component(path.expanduser(), name, version)
@@ -344,9 +363,12 @@ class Notebook:
             f"line {line}: {name} is not defined in this component: {self._elsewhere(name)}"
             for name, line in missing(after)
         ]
+        changes = changes_of(before, after, graph, self.thread.call(host.graph))
+        if deployment.migrated is not None and before is not after:
+            changes = (migrated(deployment.migrated), *changes)
         return Deployed(
             view=DeploymentView(deployment, after, "" if self._rehearsal else self.host.address),
-            changes=changes_of(before, after, graph, self.thread.call(host.graph)),
+            changes=changes,
             notes=tuple(notes),
         )
 

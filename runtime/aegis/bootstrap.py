@@ -32,6 +32,7 @@ def build_host(config: Config) -> Host:
         keep=config.keep,
         scratch=_scratch,
         analyst=_analyst,
+        backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
     )

@@ -203,6 +203,29 @@ class Fill(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class Converted(msgspec.Struct, frozen=True, gc=False):
+    """A record that gets the form of other code, with the event that tells of it.
+
+    `before` is what it replaces, in any revision but this a ConflictError. With `keep`, the number
+    of a deployment, that is kept as a Former.
+    """
+
+    before: Record
+    after: Record
+    event: Entry
+    keep: int = 0
+
+
+class Former(msgspec.Struct, frozen=True, gc=False):
+    """The document of a record before the migration of a deployment, which gave it `revision`."""
+
+    model: str
+    id: str
+    deployment: int
+    revision: int
+    doc: bytes
+
+
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A change of a record that is kept elsewhere, on its way to `datasource`.
 
@@ -238,7 +261,9 @@ class Commit(msgspec.Struct, kw_only=True):
 
     `flows` and `steps` are inserted or replaced by their keys (`Flow.id`; `Step.flow, n`), `failed`
     by theirs (`subscriber, seq`); what is `cleared` leaves the failed list. What is `released` is
-    so before anything is `held`.
+    so before anything is `held`. `converted` may be all records of a model: a store makes rows of
+    them where that holds nobody up. Formers of the models in `outdated` are dropped, before others
+    are kept.
     """
 
     puts: list[Put] = []
@@ -261,6 +286,8 @@ class Commit(msgspec.Struct, kw_only=True):
     released: list[Release] = []
     held: list[Holding] = []
     sealed: list[Sealed] = []
+    converted: list[Converted] = []
+    outdated: list[str] = []
     outgoing: list[Outgoing] = []
     sent: list[Sent] = []
     places: list[Place] = []
@@ -304,6 +331,10 @@ class Sight(Protocol):
 
     def records(self, model: str) -> Iterator[Record]:
         """All records of a model."""
+        ...
+
+    def formers(self, model: str) -> Iterator[Former]:
+        """What is kept of a model's records as they were before its last migration."""
         ...
 
     def flow(self, id: str) -> FlowSteps | None:
@@ -391,8 +422,9 @@ class Store(Sighted, Protocol):
     async def clear(self, component: str) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        What its records held is free again. Of the failed list its flows go too, its listeners'
-        events stay. What of it is outgoing goes as well.
+        What its records held is free again, and what is kept of them from before a migration goes.
+        Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
+        as well.
         """
         ...
 

@@ -15,8 +15,10 @@ from aegis.core.query import Query
 from aegis.protocols import (
     Answer,
     Commit,
+    Converted,
     Cursor,
     Drop,
+    Entry,
     Failed,
     Fill,
     Holding,
@@ -117,6 +119,7 @@ READINGS = {
     "recordings": [lambda store: store.recordings("f")],
     "uniques": [holder],
     "sealed": [sealed],
+    "formers": [lambda store: store.look(lambda sight: list(sight.formers("m.M")))],
     "outbox": [lambda store: store.outgoing()],
     "places": [lambda store: store.places()],
 }
@@ -142,6 +145,9 @@ SOUGHT = {"model", "record", "state", "id", "subject"}
 async def test_a_row_that_is_not_what_was_written_is_named_and_not_served(tmp_path, table, column):
     store = await opened(tmp_path)
     await store.commit(everything())
+    if table is tables.FORMERS:
+        told = Entry("e9", "m.migrated", "r", None, NOW, b"{}")
+        await store.commit(Commit(converted=[Converted(record("r"), record("r", 2), told, 1)]))
     for reading in READINGS[table.name]:
         assert await reading(store)
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:

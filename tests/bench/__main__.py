@@ -20,6 +20,7 @@ from tests.bench import (
     http,
     inline,
     memory,
+    migrate,
     monitor,
     orders,
     panel,
@@ -49,6 +50,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "memory": memory.measure,
     "graph": graph.measure,
     "sql": sql.measure,
+    "migrate": migrate.measure,
     "browser": browser.measure,
 }
 

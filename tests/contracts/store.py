@@ -23,11 +23,13 @@ from aegis.protocols import (
     Claimed,
     Cleared,
     Commit,
+    Converted,
     Cursor,
     Drop,
     Entry,
     Failed,
     Fill,
+    Former,
     Holding,
     Kept,
     Old,
@@ -45,6 +47,7 @@ from aegis.protocols import (
 from tests.contracts import asked
 
 NOW = "2026-11-23T10:00:00.000Z"
+LATER = "2026-11-23T11:00:00.000Z"
 
 
 def record(id, revision=1, *, model="shop.Item", created=NOW, updated=NOW, **data):
@@ -1084,3 +1087,73 @@ class StoreContract:
             await change()
             assert await rewritten() != last
             last = await rewritten()
+
+    async def test_records_are_converted_with_their_events_and_what_they_were_is_kept(self, store):
+        before = [record(id, old=id) for id in ("a", "b")]
+        await store.commit(Commit(puts=[Put(one, 0) for one in before], events=[entry("1")]))
+        after = [record(id, 2, updated=LATER, new=id) for id in ("a", "b")]
+        told = [entry(f"m-{one.id}", "item.migrated", one.id) for one in after]
+        last = await store.commit(
+            Commit(
+                events=[entry("2")],
+                converted=[
+                    Converted(*one, keep)
+                    for *one, keep in zip(before, after, told, (7, 0), strict=True)
+                ],
+                outdated=["shop.Item"],
+            )
+        )
+        assert last == 4
+        assert [store.get("shop.Item", one.id) for one in after] == after
+        found = await store.events(0, 9)
+        assert [(e.seq, e.id) for e in found] == [(1, "1"), (2, "2"), (3, "m-a"), (4, "m-b")]
+        assert (await store.event("m-a")).doc == told[0].doc
+        assert await formers(store) == [Former("shop.Item", "a", 7, 2, before[0].doc)]
+        # The next migration keeps what there was before it, and nothing of the one before.
+        again = record("b", 3, updated=LATER, newer="b")
+        await store.commit(
+            Commit(
+                converted=[Converted(after[1], again, entry("m-c", "item.migrated", "b"), 8)],
+                outdated=["shop.Item"],
+            )
+        )
+        assert await formers(store) == [Former("shop.Item", "b", 8, 3, after[1].doc)]
+        assert await formers(store, "shop.Other") == []
+        await store.clear("shop")
+        assert await formers(store) == []
+
+    async def test_a_record_that_changed_keeps_all_from_being_converted(self, store):
+        before = [record(id, old=id) for id in ("a", "b")]
+        await store.commit(Commit(puts=[Put(one, 0) for one in before]))
+        await store.commit(Commit(puts=[Put(record("b", 2), 1)]))
+        converted = [
+            Converted(one, record(one.id, 2, new=1), entry(one.id, "item.migrated", one.id), 1)
+            for one in before
+        ]
+        moving = store.commit(Commit(converted=converted, events=[entry("x")]))
+        other = store.commit(new("c"))  # in one group with it, and not its fault
+        with pytest.raises(ConflictError, match="changed while it was migrated"):
+            await moving
+        await other
+        assert store.get("shop.Item", "a") == before[0]
+        assert store.get("shop.Item", "c") is not None
+        assert await store.events(0, 9) == []
+        assert await formers(store) == []
+
+    async def test_more_records_than_are_written_at_a_time_are_converted(self, store):
+        before = [record(f"{n:05}") for n in range(4500)]
+        await store.commit(Commit(puts=[Put(one, 0) for one in before]))
+        converted = [
+            Converted(one, record(one.id, 2, new=1), entry(one.id, "item.migrated", one.id), 1)
+            for one in before
+        ]
+        assert await store.commit(Commit(converted=converted)) == 4500
+        assert [e.subject for e in await store.events(4498, 9)] == ["04498", "04499"]
+        assert len(await formers(store)) == 4500
+        assert store.get("shop.Item", "04499").revision == 2
+
+
+async def formers(store, model="shop.Item"):
+    """What is kept of a model's records of before a migration, by id."""
+    found = await store.look(lambda sight: list(sight.formers(model)))
+    return sorted(found, key=lambda one: one.id)

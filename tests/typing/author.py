@@ -1,7 +1,7 @@
 """What an author writes, as both type checkers must accept it under their strictest settings."""
 
 from decimal import Decimal
-from typing import Annotated, Protocol, assert_type
+from typing import Annotated, Any, Protocol, assert_type
 
 from aegis import (
     Clause,
@@ -63,6 +63,14 @@ class Order(Model, endpoint="orders"):
     status: str = "PENDING"
     authorization: str | None = None
     tags: list[str] = []  # noqa: RUF012 -- every Model gets its own
+
+    @classmethod
+    def migrate(cls, old: dict[str, Any]) -> "Order":  # of what an older version stored
+        return cls(id=old["id"], customer_id=old["customer"], total=Decimal(old["cents"]) / 100)
+
+    @classmethod
+    def unmigrate(cls, new: dict[str, Any]) -> dict[str, Any]:  # for a rollback
+        return {"customer": new["customer_id"], "cents": int(Decimal(new["total"]) * 100)}
 
     @port(consumes="order.created", produces="payment.authorized", timeout=5, retries=2)
     async def authorize(self, payments: Payments = adapter()) -> "Order":

@@ -59,6 +59,12 @@ class Records:
             raise BusyError(f"the host is still starting: {', '.join(starting)}")
         return _named(engine.registry.endpoints, endpoint, "model") if spec is None else spec
 
+    def _taking(self, engine: Engine, endpoint: str) -> ModelSpec:
+        """As `_model`, for a request that may write: a migration comes before its body."""
+        spec = self._model(engine, endpoint)
+        engine.resident(spec)
+        return spec
+
     def get(self, request: Request, endpoint: str, id: str) -> Response | Awaitable[Response]:
         """One record, or 304 when the caller has it; with `at` as it was then."""
         engine = self._host.engine
@@ -205,7 +211,7 @@ class Records:
     async def create(self, request: Request, endpoint: str) -> Response:
         """A new record: 201 once it and its first event are durable."""
         engine = self._host.engine
-        spec = self._model(engine, endpoint)
+        spec = self._taking(engine, endpoint)
         data = decode(request, spec.create_decoder, _fields(spec.create), spec.rules)
 
         def respond(outcome: Outcome) -> Response:
@@ -225,7 +231,7 @@ class Records:
     async def patch(self, request: Request, endpoint: str, id: str) -> Response:
         """The record with the given fields changed; the others stay."""
         engine = self._host.engine
-        spec = self._model(engine, endpoint)
+        spec = self._taking(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch), spec.rules)
         revision = expected(request.headers, spec, await engine.fetch(spec, id))
         outcome = await engine.patch(spec, id, changes, expected=revision)
@@ -234,7 +240,7 @@ class Records:
     async def delete(self, request: Request, endpoint: str, id: str) -> Response:
         """The end of a record: 204."""
         engine = self._host.engine
-        spec = self._model(engine, endpoint)
+        spec = self._taking(engine, endpoint)
         revision = expected(request.headers, spec, await engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
         return Response(204)
@@ -242,7 +248,7 @@ class Records:
     async def command(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """A command of the record; the body holds its arguments."""
         engine = self._host.engine
-        spec = self._model(engine, endpoint)
+        spec = self._taking(engine, endpoint)
         command = _named(spec.commands, name, f"command of {spec.name}")
         arguments = _arguments(request, command.call)
         return await self._do(
@@ -257,7 +263,7 @@ class Records:
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """One direct attempt of a port; the body holds its arguments."""
         engine = self._host.engine
-        spec = self._model(engine, endpoint)
+        spec = self._taking(engine, endpoint)
         port = _named(spec.ports, name, f"port of {spec.name}")
         arguments = _arguments(request, port.call)
         return await self._do(

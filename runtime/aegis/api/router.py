@@ -22,6 +22,7 @@ from aegis.core.errors import (
     BadRequestError,
     InvalidError,
     MethodNotAllowedError,
+    MigratingError,
     NotFoundError,
     closest,
 )
@@ -117,6 +118,8 @@ class Router:
         SOURCE.set(HTTP)
         try:
             answer = self._dispatch(request)
+        except MigratingError as error:
+            answer = self._repeated(request, error)
         except Exception as error:  # noqa: BLE001 -- whatever it was, the caller gets an answer
             return self._failed(request, error)
         if not isinstance(answer, Response):
@@ -124,11 +127,21 @@ class Router:
         return answer.bodiless() if request.method == "HEAD" else answer
 
     async def _finish(self, request: Request, answer: Awaitable[Response]) -> Response:
-        try:
-            response = await answer
-        except Exception as error:  # noqa: BLE001 -- as above
-            response = self._failed(request, error)
-        return response.bodiless() if request.method == "HEAD" else response
+        while True:
+            try:
+                response = await answer
+            except MigratingError as error:
+                answer = self._repeated(request, error)
+                continue
+            except Exception as error:  # noqa: BLE001 -- as above
+                response = self._failed(request, error)
+            return response.bodiless() if request.method == "HEAD" else response
+
+    async def _repeated(self, request: Request, error: MigratingError) -> Response:
+        """The answer of the code that serves after a migration, which the request ran into."""
+        await self._host.migrated(error)
+        answer = self._dispatch(request)
+        return answer if isinstance(answer, Response) else await answer
 
     def refuse(self, request: Request, error: AegisError) -> Response:
         """The answer to a request that the server could not read whole."""

@@ -218,6 +218,8 @@ class ModelSpec:
     """What the host knows of a model, whatever it was written in.
 
     `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
+    `migrate` makes its value of a record that older code stored, as plain JSON; `unmigrate` makes
+    such a record of one of its own.
     `store` is the datasource that its author wants it kept in, None for the host's own store.
     """
 
@@ -236,6 +238,8 @@ class ModelSpec:
     indexes: tuple[Index, ...] = ()
     rules: Rules | None = None
     sealing: Sealing | None = None
+    migrate: Callable[[dict[str, Any]], Any] | None = None
+    unmigrate: Callable[[dict[str, Any]], Any] | None = None
     store: str | None = None
     doc: str = ""
 
@@ -268,6 +272,11 @@ class ModelSpec:
     def imported(self) -> str:
         """The event of a record that came from another host, new or in the place of one here."""
         return f"{self.noun}.imported"
+
+    @cached_property
+    def migrated(self) -> str:
+        """The event of a record that got the form of other code."""
+        return f"{self.noun}.migrated"
 
     @cached_property
     def compensated(self) -> str:

@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.migration import Migrated
+
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment of a component on this host: what, from where, by whom, when.
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
+    `migrated` is what became of stored records with it, None when they fitted.
     """
 
     number: int
@@ -22,6 +25,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     time: str
     live: bool = True
+    migrated: Migrated | None = None
 
 
 def _strip(schema: Any) -> Any:
@@ -63,7 +67,8 @@ def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list
     required = set(new_document["schema"].get("required", ()))
     count = f"{records} stored record{'s' if records != 1 else ''} would not fit"
     drop = f"or drop the data with `%aegis reset {model.split('.', 1)[0]}`"
-    ways = f"{count}; keep the field as it was, {drop}"
+    write = f"write `migrate` in {model.split('.', 1)[1]}"
+    ways = f"{count}; keep the field as it was, {write}, {drop}"
     problems = [
         f"{model}.{name} was removed: {ways}" for name in old_fields if name not in new_fields
     ]
@@ -73,7 +78,7 @@ def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list
         if name in new_fields and old_fields[name] != new_fields[name]
     ]
     problems += [
-        f"{model}.{name} is new and has no default: {count}; give it a default, {drop}"
+        f"{model}.{name} is new and has no default: {count}; give it a default, {write}, {drop}"
         for name in new_fields
         if name not in old_fields and name in required
     ]

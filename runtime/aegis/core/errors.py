@@ -87,6 +87,19 @@ class DuplicateError(ConflictError):
     title = "Duplicate value"
 
 
+class MigratingError(ConflictError):
+    """The records of a component are changing form, or have: repeat the call when that is done.
+
+    Whoever takes calls from outside does so by itself; nothing was changed by this one.
+    """
+
+    title = "Migrating"
+
+    def __init__(self, component: str) -> None:
+        super().__init__(f"the records of {component!r} are being migrated", hint="repeat the call")
+        self.component = component
+
+
 class StaleError(AegisError):
     """The revision named by If-Match is not the current one."""
 

@@ -20,8 +20,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `cause` is the id of the event that led to this one, `flow` the flow it belongs to, `step` the
     number of the flow's step that produced it, `revision` the component revision that did
     (`orders@1.2.0+3fa9c1d2`). `origin` says what set it off where no step's port did: `http`,
-    `cell`, `schedule`, `outside`, `import`, a listener (`listener:orders.heard`), or `undo` of its
-    step.
+    `cell`, `schedule`, `outside`, `import`, `migration`, a listener (`listener:orders.heard`),
+    or `undo` of its step.
     """
 
     id: str
@@ -42,6 +42,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 UNDO = "undo"
 # The origin of a record that came from another host: it sets no step off, now or later.
 IMPORT = "import"
+# The origin of what a migration did to a record, which sets no step off either.
+MIGRATION = "migration"
 
 _DECODER = msgspec.json.Decoder(Event)
 

@@ -203,6 +203,7 @@ class Registry:
                     model.updated,
                     model.deleted,
                     model.imported,
+                    model.migrated,
                     model.compensated,
                     model.compensation_failed,
                 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import ClosedError, ComponentError, NotFoundError, closest
 from aegis.core.flow import Flow, Step
 from aegis.core.keep import Keep
+from aegis.core.migration import Migration
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.query import Page, Query
@@ -31,9 +32,10 @@ from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
 from aegis.engine.intake import Intake
 from aegis.engine.ledger import Ledger
+from aegis.engine.migrations import Finish, Migrations, numbers
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
-from aegis.engine.plan import Change, Plan, plan, rebound
+from aegis.engine.plan import Change, Plan, plan, rebound, refuse_stranding, sketch
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
@@ -51,7 +53,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a host: records cached, flows attempted at a time, seconds to drain at close.
 
     `lag` (seconds) is how long component code may hold the loop before it is named; every `look`
-    seconds the open flows are looked at, whether one is stranded.
+    seconds the open flows are looked at, whether one is stranded. A migration waits `boundary`
+    seconds for attempts and calls under way to end.
     """
 
     cached: int = 50_000
@@ -59,6 +62,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 10.0
     lag: float = 0.1
     look: float = 15.0
+    boundary: float = 30.0
 
 
 class Deploys:
@@ -78,6 +82,7 @@ class Deploys:
         cipher: Cipher | None = None,
         vault: Vault | None = None,
         stage: Stage = stage,
+        backups: str | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._limits = limits
@@ -110,6 +115,9 @@ class Deploys:
             bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
         )
         self.engine = Engine(registry, {}, self._ledger, self.flows)
+        self.migrations = Migrations(
+            store, clock, self._ledger, self.flows, patience=limits.boundary, backups=backups
+        )
         self.failures = Failures(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
@@ -309,11 +317,31 @@ class Deploys:
         *,
         who: str,
         loaded: Mapping[Revision, Resident] = MappingProxyType({}),
+        returned: Collection[str] = (),
+        back: bool = False,
     ) -> list[Deployment]:
         """Check `revisions` against everything else, open them, store the deployments, swap.
 
-        Those in `loaded` are open: they served before.
+        Those in `loaded` are open: they served before. Records of models that are `returned` have
+        another form since then; with `back` they get again what they were.
         """
+        async with AsyncExitStack() as boundary:
+            return await self._install_at(
+                boundary, revisions, change, who=who, loaded=loaded, returned=returned, back=back
+            )
+
+    async def _install_at(
+        self,
+        boundary: AsyncExitStack,
+        revisions: Sequence[Revision],
+        change: Change,
+        *,
+        who: str,
+        loaded: Mapping[Revision, Resident],
+        returned: Collection[str],
+        back: bool,
+    ) -> list[Deployment]:
+        """Do so; what waits for a migration at its `boundary` goes on when that ends."""
         before = self.engine.registry
         lookup = self._lookup_in(self._values if change.values is None else change.values)
         homes, places = await self.elsewhere.settle(
@@ -329,6 +357,8 @@ class Deploys:
             runs=self.flows.runs(),
             locate=self.locate,
             back=loaded.keys(),
+            returned=returned,
+            away={key for key, name in homes.items() if name} | set(self.elsewhere.places),
         )
         await check_keys(
             self.vault, self._store, revisions, lambda model, query: self._page(model, query, homes)
@@ -357,10 +387,11 @@ class Deploys:
             released = await self._ledger.uniques.prepare(
                 self._ledger, revisions, lambda model: self.elsewhere.counted(model, homes)
             )
-            if deployments or change.gone:
-                commit = self._commit(planned, revisions, deployments, change.gone, places)
-                commit.released = released
-                await self._store.commit(commit)
+            commit = self._commit(planned, revisions, deployments, change.gone, places)
+            commit.released = released
+            deployments, finish = await self._stored(
+                planned, revisions, deployments, commit, boundary, back=back
+            )
             await self.elsewhere.become(homes, places)
             self._ledger.uniques.settle(revisions)
         except BaseException:
@@ -394,10 +425,88 @@ class Deploys:
             if old is not None and old is not revision:
                 self.previous[revision.name] = old
                 self._outdate(old, planned.schemas)
-        await self._swap(registry, residents)
+        await self._swap(registry, residents, finish)
         for resident in replaced:
             self._spawn(_retire(resident))
         return deployments
+
+    async def _stored(
+        self,
+        planned: Plan,
+        revisions: Sequence[Revision],
+        deployments: list[Deployment],
+        commit: Commit,
+        boundary: AsyncExitStack,
+        *,
+        back: bool,
+    ) -> tuple[list[Deployment], Finish | None]:
+        """Store `commit`, with the records that get another form; the deployments as stored.
+
+        Of a migration also what ends it, when the new engine serves (see Migrations).
+        """
+        if not planned.migrating:
+            if commit.deployments:
+                await self._store.commit(commit)
+            return deployments, None
+        conversion = self.migrations.conversion(
+            planned.migrating,
+            revisions,
+            self.engine.registry,
+            deployments={} if back else numbers(deployments),
+            back=back,
+        )
+
+        def check() -> None:
+            refuse_stranding(revisions, planned, self.flows.runs(), self.locate)
+
+        with self._pinned(revisions[0].name):
+            finish = await self.migrations.make(
+                commit, conversion, revisions, boundary, check, back=back
+            )
+        made = {deployment.number: deployment for deployment in commit.deployments}
+        return [made[deployment.number] for deployment in deployments], finish
+
+    async def preview(self, source: Source) -> Migration:
+        """What deploying `source` would make of stored records and open flows; nothing changes.
+
+        Raises ComponentError when it cannot be loaded.
+        """
+        self.check_open()
+        revision = await self._load(source)
+        try:
+            before = self.engine.registry
+            found = await sketch(
+                before,
+                [revision],
+                Change(sources=(source,)),
+                store=self._store,
+                count=lambda model: self._count(model, {}),
+                away=self.elsewhere.places,
+                now=self._clock.now(),
+                runs=self.flows.runs(),
+                locate=self.locate,
+            )
+            problems = [problem for some in found.problems.values() for problem in some]
+            try:
+                settings_of(revision, self._lookup_in(self._values))
+            except ComponentError as error:
+                problems += error.problems
+            migrating = found.plan.migrating
+            conversion = self.migrations.conversion(migrating, [revision], before, deployments={})
+            with self._pinned(revision.name):
+                await conversion.catch_up()
+                models = await asyncio.to_thread(lambda: tuple(conversion.described()))
+            moving = [run for run in self.flows.runs() if run.flow.component == revision.name]
+            return Migration(
+                component=revision.name,
+                version=revision.version,
+                seq=conversion.seq,
+                models=models,
+                flows=len(moving) if migrating else 0,
+                problems=tuple(problems),
+            )
+        finally:
+            self._loader.unload(revision)
 
     async def _count(self, model: str, homes: Mapping[str, str]) -> int:
         """How many records of a model there are, where it will be."""
@@ -478,8 +587,16 @@ class Deploys:
         earlier = self._deployments.get(name) or self._absence.away.get(name)
         return [] if earlier is None else [msgspec.structs.replace(earlier, live=False)]
 
-    async def _swap(self, registry: Registry, residents: Mapping[Revision, Resident]) -> None:
-        """Make `registry` current at once, then let go of what nothing needs any more."""
+    async def _swap(
+        self,
+        registry: Registry,
+        residents: Mapping[Revision, Resident],
+        finish: Finish | None = None,
+    ) -> None:
+        """Make `registry` current at once, then let go of what nothing needs any more.
+
+        In between call what ends a migration.
+        """
         kept: list[Revision] = []
         given_up: list[Revision] = []
         for revision in registry.retained:
@@ -497,6 +614,8 @@ class Deploys:
             for resident in self.engine.residents.values():
                 resident.tune(registry.defaults)
         self.monitor.swapped()
+        if finish is not None:
+            await finish()
         for revision in given_up:
             self._spawn(self._drain(residents[revision]))
         await self.broker.follow(list(registry.live.values()))
@@ -571,9 +690,15 @@ class Deploys:
             outdated = settings_of(previous, lookup) != resident.settings
             if outdated:
                 resident = await self._stage(self.engine.registry, previous, lookup)
+            done = self._deployments[name].migrated
             try:
                 (deployment,) = await self._install(
-                    [previous], Change(), who="rollback", loaded={previous: resident}
+                    [previous],
+                    Change(),
+                    who="rollback",
+                    loaded={previous: resident},
+                    returned=() if done is None else done.models,
+                    back=done is not None and not done.back,
                 )
             except BaseException:
                 if outdated:
@@ -664,6 +789,7 @@ class Deploys:
         with self._pinned(revision.name):
             resident = await self._open_parts(registry, revision, lookup, self.monitor)
         resident.outlet = self.outlet
+        self.migrations.residents.add(resident)
         return resident
 
     @contextmanager

@@ -15,6 +15,7 @@ from aegis.core.errors import (
     ConflictError,
     DuplicateError,
     InvalidError,
+    MigratingError,
     NotFoundError,
     PortError,
     Refused,
@@ -80,6 +81,9 @@ class Engine:
         self._flows = flows
         self.closing = False
         self.reach = Reach(self)
+        self.outdated: frozenset[str] = frozenset()  # components whose records moved on, see there
+        self._boundary = flows.boundary
+        self._boundary.follow(self)
         # Where steps find their code: (component, version, model, port), filled in as they ask.
         self.places: dict[tuple[str, str, str, str], Located | None] = {}
         self._policies: dict[int, tuple[Policies, Policy]] = {}  # by the id of what was said
@@ -92,7 +96,12 @@ class Engine:
         return known[1]
 
     def resident(self, spec: ModelSpec) -> Resident:
-        """The loaded live revision of a model. Raises ClosedError when it does not serve."""
+        """The loaded live revision of a model, for a call that may write.
+
+        Raises ClosedError when it does not serve, MigratingError when its records change form.
+        """
+        if spec.component in self._boundary.shut or spec.component in self.outdated:
+            raise MigratingError(spec.component)
         revision = self.registry.live.get(spec.component)
         if revision is None or self.closing:
             raise ClosedError(f"component {spec.component!r} is not serving")
@@ -124,6 +133,7 @@ class Engine:
 
     def get(self, spec: ModelSpec, id: str) -> Record:
         """A record that is in the host's store. Raises NotFoundError, CorruptError."""
+        self._check_form(spec)
         return _there(spec, id, self._ledger.records.get(spec.key, id)).sound()
 
     async def find(self, model: str, id: str) -> Record | None:
@@ -136,7 +146,13 @@ class Engine:
 
     async def stored(self, spec: ModelSpec, id: str) -> Record:
         """The record as it is stored, damaged or not. Raises NotFoundError."""
+        self._check_form(spec)
         return _there(spec, id, await self._ledger.fetch(spec.key, id))
+
+    def _check_form(self, spec: ModelSpec) -> None:
+        """Raise MigratingError when the records have another form than this graph reads."""
+        if self.outdated and spec.component in self.outdated:
+            raise MigratingError(spec.component)
 
     async def list(self, spec: ModelSpec, query: Query) -> Page:
         """The page of records that `query` means."""
@@ -144,15 +160,19 @@ class Engine:
             page = await self._ledger.store.list(spec.key, query)
         else:
             page = await self._ledger.elsewhere.list(spec.key, query)
+        self._check_form(spec)
         for record in page.items:
             record.sound()
         return page
 
     async def count(self, spec: ModelSpec, where: tuple[Condition, ...]) -> int:
-        """How many records there are for which all of `where` holds."""
+        """How many records there are for which all of `where` holds. Raises MigratingError."""
         if self.is_here(spec):
-            return await self._ledger.store.count(spec.key, where)
-        return await self._ledger.elsewhere.count(spec.key, where)
+            count = await self._ledger.store.count(spec.key, where)
+        else:
+            count = await self._ledger.elsewhere.count(spec.key, where)
+        self._check_form(spec)
+        return count
 
     async def publish(
         self, said: Emission, *, source: str = OUTSIDE, key: str | None = None

@@ -8,7 +8,7 @@ from typing import TypeVar
 from aegis.core.record import Record
 from aegis.core.registry import Registry
 from aegis.engine.elsewhere import Elsewhere
-from aegis.protocols import Entry, FlowSteps, Sight, Store
+from aegis.protocols import Entry, FlowSteps, Former, Sight, Store
 
 T = TypeVar("T")
 
@@ -77,6 +77,10 @@ class _Sight:
 
     def sealed(self, event: str) -> bytes | None:
         return self._sight.sealed(event)
+
+    def formers(self, model: str) -> Iterator[Former]:
+        """What is kept of a model's records as they were before its last migration."""
+        return self._sight.formers(model)
 
     def flow(self, id: str) -> FlowSteps | None:
         return self._sight.flow(id)

@@ -12,12 +12,13 @@ import msgspec
 
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import BusyError, ConflictError
-from aegis.core.event import IMPORT, UNDO, Event, decode_event
+from aegis.core.event import IMPORT, MIGRATION, UNDO, Event, decode_event
 from aegis.core.flow import OPEN_STEPS, UNDONE, Flow, FlowState, Step, StepState
 from aegis.core.registry import Registry
 from aegis.engine import recorder
 from aegis.engine.answers import Answers
 from aegis.engine.attempt import STUBBORN
+from aegis.engine.boundary import Boundary
 from aegis.engine.ledger import Draft, Ledger
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Resident
@@ -41,6 +42,8 @@ class Flows:
         self, ledger: Ledger, locate: Locate, registry: Callable[[], Registry], *, limit: int
     ) -> None:
         self.ledger = ledger
+        self.boundary = Boundary()
+        ledger.outdated = self.boundary.outdated
         self.locate = locate
         self.registry = registry
         self.steps = Steps(self, limit)
@@ -187,7 +190,7 @@ class Flows:
         if not any(consumer.revision is revision for consumer in consumers):
             return
         event = decode_event(entry.doc)
-        if event.origin == IMPORT:
+        if event.origin in (IMPORT, MIGRATION):
             return
         run = None if event.flow is None else self._runs.get(event.flow)
         stored = None if event.flow is None else await self.ledger.store.flow(event.flow)
@@ -403,6 +406,22 @@ class Flows:
                 self.steps.start(run, step)
                 if step.state is StepState.WAITING:
                     self._recheck(run, step)
+
+    def move(self, draft: Draft, component: str, version: str, digest: str) -> int:
+        """Move with `draft` all open flows of a component to another code; how many those are."""
+        moved = 0
+        for run in self._runs.values():
+            flow = run.flow
+            if flow.component == component and (flow.version, flow.digest) != (version, digest):
+                new = _replace(flow, version=version, digest=digest, updated=draft.now)
+                draft.commit.flows.append(new)
+                draft.after.append(functools.partial(self._moved, run, new))
+                moved += 1
+        return moved
+
+    def _moved(self, run: Run, flow: Flow) -> None:
+        run.flow = flow
+        self.ledger.monitor.flow(run)
 
     def end(self, run: Run, flow: Flow) -> None:
         run.flow = flow

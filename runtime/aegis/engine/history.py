@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import InvalidError, NotFoundError
-from aegis.core.event import UNDO, Event, decode_event
+from aegis.core.errors import ConflictError, InvalidError, NotFoundError
+from aegis.core.event import MIGRATION, UNDO, Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState, Step, StepState
 from aegis.core.past import OPEN, UNSURE, Past, PastFlow, PastStep
 from aegis.core.record import Record
@@ -24,7 +26,8 @@ async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
     """A record and its flows as of event `seq`: after it, and before the next one.
 
     Raises InvalidError for a number that the journal has not, NotFoundError for a record that
-    never was or whose events the journal does not hold any more.
+    never was or whose events the journal does not hold any more, ConflictError for one that was
+    migrated since: no code here reads what it was.
     """
     here = await numbered(store, seq)
     if not here:
@@ -42,6 +45,8 @@ async def at(store: Store, seq: int, spec: ModelSpec, id: str) -> Past:
             continue
         known = True
         entries.append(entry)
+        if entry.seq > seq and is_migration(spec, event):
+            raise other_form(spec, entry)
         if entry.seq <= seq:
             event = spec.whole(event, store.sealed(event.id))
             record = folded(spec, record, event, entry)
@@ -79,6 +84,19 @@ def record_of(past: Past, spec: ModelSpec) -> Record:
     )
 
 
+def is_migration(spec: ModelSpec, event: Event) -> bool:
+    """Whether an event tells that a record got another form; before it, no code reads it."""
+    return event.type == spec.migrated and event.origin == MIGRATION
+
+
+def other_form(spec: ModelSpec, entry: Entry) -> ConflictError:
+    """What to raise of a record before it was migrated with the event of `entry`."""
+    return ConflictError(
+        f"{spec.name} {entry.subject!r} had another form before {entry.type} #{entry.seq}",
+        hint="the code that serves reads what was stored since",
+    )
+
+
 def _too_old(spec: ModelSpec, id: str, first: Entry) -> NotFoundError:
     return NotFoundError(
         f"the journal does not reach back to the beginning of {spec.name} {id!r}: its first event "
@@ -95,15 +113,14 @@ def folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -
     data = event.data
     if data.keys() == {"id", "revision"} and event.type == spec.deleted:
         return None
-    if data.keys() == _WHOLE and event.type == spec.imported:
-        value = spec.decoder.decode(ENCODER.encode({"id": data["id"], **data["changed"]}))
+    if data.keys() == _WHOLE and event.type in (spec.imported, spec.migrated):
         return Record(
             model=spec.key,
             id=data["id"],
             revision=data["revision"],
             created=data["created"],
             updated=data["updated"],
-            doc=ENCODER.encode(value),
+            doc=_document(spec, {"id": data["id"], **data["changed"]}),
         )
     if data.keys() != {"id", "revision", "changed"} or data["id"] != event.subject:
         return record  # somebody said something of it: nothing was changed by that
@@ -113,15 +130,22 @@ def folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -
     if data["revision"] != before + 1:
         raise _too_old(spec, data["id"], entry)
     fields = {"id": data["id"]} if record is None else msgspec.json.decode(record.doc)
-    value = spec.decoder.decode(ENCODER.encode({**fields, **data["changed"]}))
     return Record(
         model=spec.key,
         id=data["id"],
         revision=data["revision"],
         created=event.time if record is None else record.created,
         updated=event.time,
-        doc=ENCODER.encode(value),
+        doc=_document(spec, {**fields, **data["changed"]}),
     )
+
+
+def _document(spec: ModelSpec, fields: Mapping[str, Any]) -> bytes:
+    """A record's document, as its code spells it; what older code stored, as it is."""
+    doc = ENCODER.encode(fields)
+    with contextlib.suppress(msgspec.ValidationError):  # a migration follows
+        doc = ENCODER.encode(spec.decoder.decode(doc))
+    return doc
 
 
 async def _flows(

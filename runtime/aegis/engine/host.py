@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
@@ -20,13 +21,17 @@ from aegis.core.errors import (
     BadRequestError,
     ConflictError,
     InvalidError,
+    MigratingError,
     NotFoundError,
+    SqlError,
+    StoreError,
     closest,
 )
 from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
+from aegis.core.migration import Migration
 from aegis.core.model import Model
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.past import Past
@@ -60,6 +65,21 @@ PAGE = 500  # entries of the journal read at once
 
 _log = logging.getLogger("aegis.host")
 T = TypeVar("T")
+Verb = TypeVar("Verb", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def repeated(verb: Verb) -> Verb:
+    """Have a verb wait for a migration that it runs into, and begin anew on the code after it."""
+
+    @functools.wraps(verb)
+    async def repeat(self: Host, /, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            try:
+                return await verb(self, *args, **kwargs)
+            except MigratingError as error:
+                await self.migrated(error)
+
+    return cast("Verb", repeat)
 
 
 class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +136,7 @@ class Host:
         analyst: Callable[[Sighted], Analyst] | None = None,
         datasources: Datasources | None = None,
         stores: Mapping[str, str] | None = None,
+        backups: str | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -130,6 +151,7 @@ class Host:
             cipher=cipher,
             vault=vault,
             keep=keep or Keep(),
+            backups=backups,
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._replays = Replays(
@@ -170,6 +192,10 @@ class Host:
     def forgotten(self) -> int:
         """The number of the last event that may be gone from the journal, as `[keep]` said."""
         return self._deploys.retention.forgotten
+
+    async def migrated(self, error: MigratingError) -> None:
+        """Return when the migration that a call ran into has ended: it may be repeated then."""
+        await self._deploys.flows.boundary.passed(error.component)
 
     def lead(self, outlet: Outlet | None) -> None:
         """Let `outlet` say where the output of components goes that are deployed from now on."""
@@ -239,12 +265,36 @@ class Host:
         """What makes another host serve what this one does: code, configuration and bindings."""
         return self._deploys.setup()
 
+    async def preview(
+        self,
+        name: str,
+        version: str,
+        text: str,
+        *,
+        origin: str = "",
+        imports: Mapping[str, str] | None = None,
+        file: str = "",
+    ) -> Migration:
+        """What a deploy would make of stored records and open flows; nothing is stored or swapped.
+
+        `migrate` of every model whose schema does not fit is tried on a copy of all its records:
+        which fields come and go, which records fail, what hinders open flows. The parameters are
+        those of `deploy`. Raises ComponentError when the component cannot be loaded.
+        """
+        source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+        return await self._deploys.preview(source)
+
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
         await self._deploys.undeploy(name)
 
     async def rollback(self, name: str) -> Deployment:
-        """Make the previous revision of a component live again. Raises NotFoundError."""
+        """Make the previous revision of a component live again, and its records what it reads.
+
+        After a migration a record that was not changed since gets back what it was; of others
+        `unmigrate` of the code that serves makes it. Raises NotFoundError, and ComponentError when
+        a record cannot be taken back; then nothing has changed.
+        """
         return await self._deploys.rollback(name)
 
     async def reset(self, name: str) -> int:
@@ -303,18 +353,30 @@ class Host:
         names_known = [*registry.models, *(spec.name for spec in registry.models.values())]
         raise NotFoundError(f"there is no model {model!r}", hint=closest(model, names_known))
 
+    def _taking(self, model: type[Any] | str | Model) -> ModelSpec:
+        """As `spec`, for a call that may write: a migration comes before what it is given."""
+        spec = self.spec(model)
+        self.engine.resident(spec)
+        return spec
+
+    @repeated
     async def create(self, model: type[Any] | str, *, id: str | None = None, **data: Any) -> Any:
         """Create a record; durable, with its first event, on return. Raises InvalidError."""
         self._deploys.check_open()
-        spec = self.spec(model)
+        spec = self._taking(model)
         given = checked(spec, spec.create_decoder, data)
         return _value(spec, await self.engine.create(spec, given, id=id))
 
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
-        spec = self.spec(model)
-        return spec.value(await self.engine.fetch(spec, id))
+        while True:
+            spec = self.spec(model)
+            try:
+                return spec.value(await self.engine.fetch(spec, id))
+            except MigratingError as error:
+                await self.migrated(error)
 
+    @repeated
     async def query(
         self,
         model: type[Any] | str,
@@ -388,15 +450,17 @@ class Host:
         """Records whose fields equal `filters`, ordered by `sort`: `query` for the short way."""
         return await self.query(model, limit=limit, sort=sort, **filters)
 
+    @repeated
     async def count(self, model: type[Any] | str, /, *clauses: Clause, **filters: Any) -> int:
         """How many records there are for which all `clauses` and `filters` are true (see query)."""
         spec = self.spec(model)
         return await self.engine.count(spec, Reading(spec.columns).where(clauses, filters))
 
+    @repeated
     async def update(self, record: Any, **changes: Any) -> Any:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
         self._deploys.check_open()
-        spec = self.spec(record)
+        spec = self._taking(record)
         given = checked(spec, spec.patch_decoder, changes)
         now = spec.value(await self.engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
@@ -408,23 +472,26 @@ class Host:
         # No revision is named: a change of other fields that comes between does no harm.
         return _value(spec, await self.engine.patch(spec, record.id, given, expected=None))
 
+    @repeated
     async def delete(self, record: Any) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
         self._deploys.check_open()
         await self.engine.delete(self.spec(record), record.id, expected=None)
 
+    @repeated
     async def call(self, record: Any, command: str, **arguments: Any) -> Any:
         """Run a command of a record."""
         self._deploys.check_open()
-        spec = self.spec(record)
+        spec = self._taking(record)
         found = named(spec, "command", spec.commands, command)
         given = _arguments(spec, command, found.call.decoder, arguments)
         return _value(spec, await self.engine.command(spec, record.id, found, given))
 
+    @repeated
     async def run(self, record: Any, port: str, **arguments: Any) -> Any:
         """Run a port of a record directly, outside any flow."""
         self._deploys.check_open()
-        spec = self.spec(record)
+        spec = self._taking(record)
         found = named(spec, "port", spec.ports, port)
         given = _arguments(spec, port, found.call.decoder, arguments)
         return _value(spec, await self.engine.run(spec, record.id, found, given))
@@ -645,6 +712,7 @@ class Host:
         failures = self._deploys.failures
         return await failures.input(await failures.one(await self._failure(failed)))
 
+    @repeated
     async def retry(
         self, failed: Failed | Flow | Model | str, *, data: Mapping[str, Any] | None = None
     ) -> str:
@@ -787,11 +855,19 @@ class Host:
             if self._make_analyst is None:
                 raise AegisError("this host has no analyst: it was built without one")
             self._analyst = self._make_analyst(self._everywhere)
-        registry = self.engine.registry
-        await self._everywhere.prepare(text, registry, whole=at is not None)
-        return await self._analyst.ask(
-            registry, text, params, max_rows=max_rows, timeout=timeout, at=at
-        )
+        while True:
+            engine = self.engine
+            await self._everywhere.prepare(text, engine.registry, whole=at is not None)
+            try:
+                return await self._analyst.ask(
+                    engine.registry, text, params, max_rows=max_rows, timeout=timeout, at=at
+                )
+            except (SqlError, StoreError):
+                # It may have read what code after `engine` stored.
+                for component in engine.outdated:
+                    await self._deploys.flows.boundary.passed(component)
+                if not engine.outdated or engine is self.engine:
+                    raise
 
     # What it looks like
 

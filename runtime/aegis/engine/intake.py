@@ -19,6 +19,7 @@ from aegis.core.errors import (
     ConflictError,
     DuplicateError,
     InvalidError,
+    MigratingError,
     NotFoundError,
     StaleError,
     TooLargeError,
@@ -89,6 +90,15 @@ class Intake:
 
         Raises the error of its first bad line, with its number and field; then nothing is stored.
         """
+        while True:
+            try:
+                return await self._take(header, batch, terms)
+            except MigratingError as error:
+                await self._ledger.flows.boundary.passed(error.component)
+
+    async def _take(
+        self, header: Header, batch: Sequence[tuple[int, Moved]], terms: Terms
+    ) -> Imported:
         engine = self._engine()
         model = batch[0][1].model
         spec = engine.registry.models.get(model)
@@ -116,7 +126,7 @@ class Intake:
                     return done
                 except TooLargeError as error:  # such a line is a batch of its own
                     raise _at(batch[0][0], error) from error
-                except DuplicateError:
+                except (DuplicateError, MigratingError):
                     raise
                 except (ConflictError, StaleError, NotFoundError):
                     tries -= 1  # looked at anew: it may be another case now
@@ -143,7 +153,7 @@ class Intake:
     ) -> tuple[Work, Imported]:
         work = Work(
             key=self._ledger.clock.id(),
-            label=engine.resident(spec).revision.label,
+            label=engine.registry.live[spec.component].label,
             model=spec.key,
             actor=model_id(spec),
             origin=IMPORT,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from aegis.core.component import ENCODER
+from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import (
     ConflictError,
     InvalidError,
@@ -18,7 +26,7 @@ from aegis.core.errors import (
     StaleError,
     TooLargeError,
 )
-from aegis.core.event import Emission, Event
+from aegis.core.event import Emission, Event, decode_event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
 from aegis.engine.elsewhere import Elsewhere
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 
 # Bytes of an event as JSON: it is kept, read and sent as a whole, wherever somebody listens.
 MAX_EVENT = 2 << 20
+PIECE = 500  # events that are told of at a time when many were stored at once
 
 # Who waits for a commit that is under way.
 _Line = list[asyncio.Future[None]]
@@ -102,7 +111,9 @@ class Ledger:
         self.monitor: Monitor
         self.references = References()
         self.script: Script | None = None
+        self.outdated: Collection[ModelSpec] = ()
         self._busy: dict[Any, _Line] = {}
+        self._held: _Line | None = None
 
     def settle(
         self,
@@ -176,6 +187,10 @@ class Ledger:
         busy = self._busy
         named = self.references.named(registry, work)
         while True:
+            if self._held is not None:
+                await self._wait(self._held)
+                registry = self.flows.registry()
+                continue
             keys: list[Any] = [*locks]
             for change in work.changes:
                 keys.append(change)
@@ -186,9 +201,14 @@ class Ledger:
                 line = self.references.line(named) if named else None
             if line is None:
                 break
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            line.append(waiter)
-            await waiter
+            await self._wait(line)
+        if self.outdated:
+            for item in work.changes.values():
+                if item.spec in self.outdated:
+                    raise ConflictError(
+                        f"the records of {item.spec.key} were migrated meanwhile",
+                        hint="read it again",
+                    )
         draft = Draft(self.clock.stamp(), work.actor)
         draft.locked = keys
         for reference in named if self.script is None else ():
@@ -238,9 +258,7 @@ class Ledger:
             for key in keys:
                 if self._busy.get(key) is line:
                     del self._busy[key]
-            for waiter in line:
-                if not waiter.done():
-                    waiter.set_result(None)
+            _call(line)
             if answer.done():
                 if error is not None:
                     _log.error("a commit whose caller had gone failed: %s", error)
@@ -275,9 +293,56 @@ class Ledger:
     async def free(self, key: Any) -> None:
         """Return when no commit of `key` is under way."""
         while (line := self._busy.get(key)) is not None:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            line.append(waiter)
-            await waiter
+            await self._wait(line)
+
+    async def _wait(self, line: _Line) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(waiter)
+        await waiter
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[None]:
+        """No unit of work is under way inside; those that come wait, for the graph that is then."""
+        line = self._held = []
+        try:
+            while self._busy:
+                await self._wait(next(iter(self._busy.values())))
+            yield
+        finally:
+            self._held = None
+            _call(line)
+
+    async def convert(self, commit: Commit, draft: Draft) -> int:
+        """Store a commit that gives records another form, while this is `held`; its last seq.
+
+        Who is cancelled meanwhile has it stored all the same, and goes on: it is too late.
+        """
+        storing = asyncio.ensure_future(self.store.commit(commit))
+        try:
+            last = await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            last = await storing
+        self.records.forget()
+        for action in draft.after:
+            action()
+        return last
+
+    async def tell(self, entries: Sequence[Entry], last: int) -> None:
+        """Let everybody hear of many events that were stored at once, a piece at a time.
+
+        While this is `held`: what is stored after them is heard after them.
+        """
+        seq = last - len(entries)
+        for begin in range(0, len(entries), PIECE):
+            piece = entries[begin : begin + PIECE]
+            seq += len(piece)
+            draft = Draft("")
+            draft.commit.events = list(piece)
+            if self.broker.audience.is_there:
+                draft.events = [(decode_event(entry.doc), None) for entry in piece]
+            self.broker.publish(piece, seq, draft.events)
+            self.monitor.stored(draft, seq)
+            await asyncio.sleep(0)
 
     def _follow_up(self, draft: Draft, last: int) -> None:
         self.records.apply(draft.commit)
@@ -411,6 +476,13 @@ class Ledger:
     def add(self, draft: Draft, work: Work, emission: Emission, model: str | None) -> None:
         """Publish one more event with `draft`, about `model`; for marks."""
         self._publish(draft, work, emission, model)
+
+
+def _call(line: _Line) -> None:
+    """Let all go on that wait in a line."""
+    for waiter in line:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _written(change: Change, current: Record | None, now: str, doc: bytes) -> Record:

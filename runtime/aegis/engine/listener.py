@@ -267,6 +267,7 @@ class Listener:
 
     async def _take(self, entry: Entry, turn: asyncio.Event | None = None) -> None:
         """One event, until it is passed over, taken or put on the failed list in its `turn`."""
+        await self._ledger.flows.boundary.passed(self.component)
         revision, spec = self._code()
         if spec.pattern(entry.type, entry.subject) is None or (spec.once and self._spent):
             return

@@ -41,7 +41,9 @@ class Change:
 class Plan:
     """A change that can be made: `registry` is what it leads to, the rest is stored with it.
 
-    `newer` are the models of which stored records have fields that the new code does not know.
+    `newer` are the models of which stored records have fields that the new code does not know,
+    `migrating` those of which they get the form of the new code; with them all open flows of their
+    components move to it.
     """
 
     registry: Registry
@@ -49,9 +51,32 @@ class Plan:
     fills: Sequence[Fill]
     cursors: Sequence[Cursor]
     newer: frozenset[str]
+    migrating: frozenset[str]
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """The components that move to the new code with all that is open."""
+        return frozenset(key.partition(".")[0] for key in self.migrating)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """What a change comes to if its `problems`, by component, were none."""
+
+    plan: Plan
+    problems: Mapping[str, list[str]]
 
 
 async def plan(
+    before: Registry, revisions: Sequence[Revision], change: Change, **more: Any
+) -> Plan:
+    """How a change comes to be (see `sketch`). Raises ComponentError naming every problem."""
+    found = await sketch(before, revisions, change, **more)
+    _refuse(found.problems)
+    return found.plan
+
+
+async def sketch(
     before: Registry,
     revisions: Sequence[Revision],
     change: Change,
@@ -62,11 +87,13 @@ async def plan(
     runs: Iterable[Run],
     locate: Locate,
     back: Collection[Revision] = (),
-) -> Plan:
+    returned: Collection[str] = (),
+    away: Collection[str] = (),
+) -> Sketch:
     """How `revisions`, the new ones of `change`, come to live in `before`.
 
-    `count` counts the records of a model. Those in `back` were live before. Raises ComponentError
-    naming every problem.
+    `count` counts the records of a model; those of `away` are kept elsewhere. Revisions in `back`
+    were live before; models that are `returned` have another form since then.
     """
     registry = before
     if change.bindings is not None:
@@ -81,13 +108,14 @@ async def plan(
         for name in sorted(new | rebound(before, registry))
         if name in registry.live
     }
-    schemas = _Schemas(store, count)
+    schemas = _Schemas(store, count, returned, away)
     stranding = _Stranding(runs, locate)
     for revision in revisions:
-        problems[revision.name] += stranding.problems(revision)
-        problems[revision.name] += await schemas.take(revision, is_back=revision in back)
-    _refuse({name: found for name, found in problems.items() if found})
-    return Plan(
+        unfit = await schemas.take(revision, is_back=revision in back)
+        moves = any(key in schemas.migrating for key in revision.schemas)
+        problems[revision.name] += stranding.problems(revision, moves=moves)
+        problems[revision.name] += unfit
+    drawn = Plan(
         registry=registry,
         schemas=schemas.changed,
         fills=schemas.fills,
@@ -100,7 +128,21 @@ async def plan(
             )
         ],
         newer=frozenset(schemas.newer),
+        migrating=frozenset(schemas.migrating),
     )
+    return Sketch(plan=drawn, problems={name: found for name, found in problems.items() if found})
+
+
+def refuse_stranding(
+    revisions: Iterable[Revision], planned: Plan, runs: Iterable[Run], locate: Locate
+) -> None:
+    """Look at the open flows once more. Raises ComponentError naming what they would miss."""
+    stranding = _Stranding(runs, locate)
+    found = {
+        revision.name: stranding.problems(revision, moves=revision.name in planned.moving)
+        for revision in revisions
+    }
+    _refuse({name: problems for name, problems in found.items() if problems})
 
 
 def rebound(before: Registry, after: Registry) -> set[str]:
@@ -133,8 +175,17 @@ async def _cursors(revision: Revision, store: Store) -> list[Cursor]:
 class _Schemas:
     """Compares the models of revisions with the records that are stored of them."""
 
-    def __init__(self, store: Store, count: Callable[[str], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        count: Callable[[str], Awaitable[int]],
+        returned: Collection[str],
+        away: Collection[str],
+    ) -> None:
+        self.migrating: set[str] = set()
         self._count = count
+        self._returned = returned
+        self._away = away
         self.changed: list[Schema] = []
         self.fills: list[Fill] = []
         self.newer: set[str] = set()
@@ -152,17 +203,32 @@ class _Schemas:
                 if records and (found := _resealed(key, stored, schema, records)):
                     problems += found
                     continue
+                if records and key in self._returned:
+                    self.migrating.add(key)
+                    problems += [*self._misplaced(key), *_reheld(key, stored, schema)]
+                    self.changed.append(Schema(key, schema))
+                    continue
                 if is_back and records and not schema_problems(key, schema, stored, records):
                     # Older code again: what it does not know stays in the records, unread.
                     self.newer.add(key)
                     self.changed += _ruled(key, stored, schema)
                     continue
                 found = schema_problems(key, stored, schema, records)
-                problems += found
+                if found and revision.by_name[key.split(".", 1)[1]].migrate is not None:
+                    self.migrating.add(key)
+                    problems += [*self._misplaced(key), *_reheld(key, stored, schema)]
+                else:
+                    problems += found
                 if records and not found:
                     self.fills += _fills(revision, key, stored)
             self.changed.append(Schema(key, schema))
         return problems
+
+    def _misplaced(self, key: str) -> list[str]:
+        """What keeps a model from being migrated that is kept elsewhere."""
+        if key not in self._away:
+            return []
+        return [f"{key} is kept elsewhere than in the host's store: it cannot be migrated yet"]
 
 
 def _resealed(key: str, stored: bytes, schema: bytes, records: int) -> list[str]:
@@ -180,6 +246,18 @@ def _resealed(key: str, stored: bytes, schema: bytes, records: int) -> list[str]
         f"any more: {ways}"
         for field in sorted(now - before)
         if field in there
+    ]
+
+
+def _reheld(key: str, stored: bytes, schema: bytes) -> list[str]:
+    """Which fields become unique, or another thing that is unique, while records are migrated."""
+    before, now = (set(ruled_before(doc, "unique")) for doc in (stored, schema))
+    types = [msgspec.json.decode(doc)["schema"].get("properties", {}) for doc in (stored, schema)]
+    other = {name for name in before & now if types[0].get(name) != types[1].get(name)}
+    return [
+        f"{key}.{name} is unique, and what is unique cannot change in a migration yet: migrate "
+        "first, and change it with another deploy"
+        for name in sorted((before ^ now) | other)
     ]
 
 
@@ -216,26 +294,31 @@ class _Stranding:
         self._runs = list(runs)
         self._locate = locate
 
-    def problems(self, revision: Revision) -> list[str]:
-        """What `revision` drops, with the number of flows."""
+    def problems(self, revision: Revision, *, moves: bool) -> list[str]:
+        """What `revision` drops, with the number of flows. With `moves` it gets all of them."""
+        ways = (
+            "keep it, or say what it is called now (`was=`): they move with their records"
+            if moves
+            else "keep it, say what it is called now (`was=`), or give the component another "
+            "version number so that they end on the old one"
+        )
         lost: dict[str, int] = {}
         for run in self._runs:
             for step in run.steps.values():
-                if (gone := self._lost(revision, run.flow, step)) is not None:
+                gone = self._lost(revision, run.flow, step, moves=moves)
+                if gone is not None:
                     lost[gone] = lost.get(gone, 0) + 1
         return [
-            gone.format(f"{count} open flow{'s' if count != 1 else ''} wait")
-            + ": keep it, say what it is called now (`was=`), or give the component another "
-            "version number so that they end on the old one"
+            gone.format(f"{count} open flow{'s' if count != 1 else ''} wait") + f": {ways}"
             for gone, count in lost.items()
         ]
 
-    def _lost(self, revision: Revision, flow: Flow, step: Step) -> str | None:
+    def _lost(self, revision: Revision, flow: Flow, step: Step, *, moves: bool) -> str | None:
         """What a step would miss in `revision`, with a gap for the number of flows."""
         component, _, name = step.model.partition(".")
         if component != revision.name:
             return None
-        if flow.component == component and flow.version != revision.version:
+        if flow.component == component and flow.version != revision.version and not moves:
             return None
         model = revision.by_name.get(name)
         port = None if model is None else model.port(step.port)
@@ -245,7 +328,8 @@ class _Stranding:
         if step.wait is not None and step.state in OPEN_STEPS and not answered:
             return f"the answer of {step.model}.{step.port} is gone, and {{}} for one"
         old = self._locate(flow, step)
-        undo = old is not None and old.port.undo is not None
+        # Of code that is not loaded nobody knows.
+        undo = moves and port is None if old is None else old.port.undo is not None
         if step.state in NEEDS_UNDO and undo and (port is None or port.undo is None):
             return f"the undo of {step.model}.{step.port} is gone, and {{}} to undo it"
         return None

@@ -13,6 +13,7 @@ from aegis.core.errors import (
     BreakerOpenError,
     ConflictError,
     DatasourceError,
+    MigratingError,
     PortError,
     PortTimeoutError,
     Refused,
@@ -102,6 +103,7 @@ class Steps:
         CALLER.set(run.caller)
         try:
             while True:
+                await self._stand(run, step)
                 late = await self._unanswered(run, step)
                 if late is not None:
                     await self._attempts(run, late)
@@ -157,16 +159,45 @@ class Steps:
             if run.steps[step.n] is not step:
                 raise ConflictError(f"{step.port} got its answer in the last moment")
 
+        located.resident.enter()
         try:
-            await self.mark(run, again, StepState.READY, unanswered)
-        except ConflictError:
-            return None
-        retried = await self._failed_attempt(run, again, error, located)
+            try:
+                await self.mark(run, again, StepState.READY, unanswered)
+            except ConflictError:
+                return None
+            retried = await self._failed_attempt(run, again, error, located)
+        finally:
+            located.resident.leave()
         if retried is None:
             return None
         again, pause = retried
         await self._rest(run, again, pause)
         return again
+
+    async def _stand(self, run: Run, step: Step) -> bool:
+        """Wait while the records of a step change form; whether they did. Undo may cut it."""
+        component = step.model.partition(".")[0]
+        if component not in self._flows.boundary.shut or run.flow.state is not FlowState.RUNNING:
+            return False
+        run.attempting.add(step.n)
+        self.turns.ended()
+        try:
+            return await self.stand(run, component)
+        finally:
+            self.turns.began()
+            run.attempting.discard(step.n)
+
+    async def stand(self, run: Run, component: str) -> bool:
+        """Wait while the records of a component change form; whether they did.
+
+        No longer than the host is open.
+        """
+        if component not in self._flows.boundary.shut:
+            return False
+        run.blocked = f"the migration of {component}"
+        await self._while_open(asyncio.ensure_future(self._flows.boundary.passed(component)))
+        run.blocked = None
+        return True
 
     async def _rest(self, run: Run, step: Step, seconds: float) -> None:
         """Pause before an attempt; undo may cut it, or have come before it."""
@@ -183,6 +214,8 @@ class Steps:
     async def _attempts(self, run: Run, step: Step) -> None:
         rereads = 0
         while run.flow.state is FlowState.RUNNING and not self.closing:
+            if self._flows.boundary.shut and await self._stand(run, step):
+                continue
             located = self._flows.locate(run.flow, step)
             if located is None:
                 run.blocked = run.needs(step)
@@ -207,6 +240,8 @@ class Steps:
             except ConflictError as error:
                 if not call.adapters and rereads < REREADS:
                     rereads += 1
+                    if isinstance(error, MigratingError):  # a record of others that it reads
+                        await self._flows.boundary.passed(error.component)
                     continue
                 await self._fail(run, step, StepState.UNKNOWN, error, located)
                 return

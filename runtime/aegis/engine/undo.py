@@ -177,6 +177,8 @@ class Undo:
         """Undo one step with the undo's own policy; what went wrong when it cannot be done."""
         attempts = 0
         while not self._steps.closing:
+            if await self._steps.stand(run, step.model.partition(".")[0]):
+                continue
             fresh = self._flows.locate(run.flow, step) or located
             undo, policy = fresh.port.undo, fresh.undo_policy
             if undo is None:

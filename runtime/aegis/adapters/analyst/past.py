@@ -9,9 +9,9 @@ from aegis.core.component import ModelSpec
 from aegis.core.errors import ConflictError, InvalidError
 from aegis.core.event import decode_event
 from aegis.core.record import Record
-from aegis.engine.history import folded
+from aegis.engine.history import folded, is_migration, other_form
 from aegis.engine.triggers import about
-from aegis.protocols import Entry, FlowSteps, Sight
+from aegis.protocols import Entry, FlowSteps, Former, Sight
 
 Records = Mapping[str, dict[str, Record | None]]  # by model and id
 
@@ -42,6 +42,10 @@ class PastSight:
         """All records of a model."""
         return (record for record in self._records[model].values() if record is not None)
 
+    def formers(self, model: str) -> Iterator[Former]:
+        """None: only the last ones are kept."""
+        return iter(())
+
     def flow(self, id: str) -> FlowSteps | None:
         """None: what flows were is not kept for all of them."""
 
@@ -60,8 +64,9 @@ def past(
     """What the models `specs` had as of event `seq`; `check` is called now and then.
 
     The journal is read to its end: where that does not lead to what is stored now, it does not tell
-    the whole story, and ConflictError says so. Raises InvalidError for a `seq` it has not reached,
-    NotFoundError for a record whose first events it does not hold.
+    the whole story, and ConflictError says so, as it does of what had another form. Raises
+    InvalidError for a `seq` it has not reached, NotFoundError for a record whose first events it
+    does not hold.
     """
     if not 0 < seq <= sight.seq:
         raise InvalidError(f"the journal has no event {seq}", hint=f"the last one is {sight.seq}")
@@ -75,6 +80,8 @@ def past(
             continue
         if spec.sealing is not None:
             event = spec.whole(event, sight.sealed(event.id))
+        if entry.seq > seq and is_migration(spec, event):
+            raise other_form(spec, entry)
         record = folded(spec, now[spec.key].get(entry.subject), event, entry)
         now[spec.key][entry.subject] = record
         if entry.seq <= seq:

@@ -247,9 +247,37 @@ class _Survey:
             ),
             indexes=indexes,
             rules=rules,
+            migrate=self._migrates(cls, "migrate", "old"),
+            unmigrate=self._migrates(cls, "unmigrate", "new"),
             store=vars(cls).get("__aegis_store__"),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
+
+    def _migrates(self, cls: type, name: str, of: str) -> Callable[[dict[str, Any]], Any] | None:
+        """The classmethod of a model that gives a record another form, if it has one."""
+        found = inspect.getattr_static(cls, name, None)
+        where = f"{cls.__name__}.{name}"
+        if isinstance(found, FunctionType | staticmethod):
+            self.problems.append(f"{where} is called with the class: mark it with @classmethod")
+            return None
+        if not isinstance(found, classmethod):
+            return None
+        method: Callable[[dict[str, Any]], Any] = getattr(cls, name)
+        fn = found.__func__
+        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn):
+            self.problems.append(
+                f"{where} runs over all records off the host's loop: write it as a plain `def`"
+            )
+        parameters = list(inspect.signature(method).parameters.values())
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p for p in parameters if p.default is p.empty and p.kind not in rest]
+        if not parameters or parameters[0].kind not in positional or len(needed) > 1:
+            self.problems.append(
+                f"{where} takes {inspect.signature(method)}, and is given one record: write "
+                f"`def {name}(cls, {of}: dict[str, Any])`"
+            )
+        return method
 
     def _indexes(self, cls: type) -> tuple[Index, ...]:
         """What the model wants to be looked up by; a word of it is one of `sort`."""

@@ -36,6 +36,7 @@ from aegis.protocols import (
     Fill,
     Flows,
     FlowSteps,
+    Former,
     Kept,
     Old,
     Outgoing,
@@ -70,6 +71,7 @@ class MemoryStore:
         self._deployments: dict[int, Deployment] = {}
         self._sources: dict[str, Source] = {}
         self._schemas: dict[str, bytes] = {}
+        self._formers: dict[str, dict[str, Former]] = {}
         self._taken: dict[str, Taken] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._recordings: dict[str, dict[tuple[int, int], Recording]] = {}
@@ -111,10 +113,8 @@ class MemoryStore:
             else:
                 self._records.setdefault(model, {})[id] = record
         for entry in commit.events:
-            self._last += 1
-            stored = msgspec.structs.replace(entry, seq=self._last)
-            self._journal.append(stored)
-            self._entries[entry.id] = stored
+            self._enter(entry)
+        self._convert(commit)
         # Flows and steps are the only values here that their owner may change afterwards.
         for flow in commit.flows:
             self._flows[flow.id] = copy.copy(flow)
@@ -164,6 +164,23 @@ class MemoryStore:
             changes[key] = one.id
         return changes
 
+    def _enter(self, entry: Entry) -> None:
+        self._last += 1
+        stored = msgspec.structs.replace(entry, seq=self._last)
+        self._journal.append(stored)
+        self._entries[entry.id] = stored
+
+    def _convert(self, commit: Commit) -> None:
+        for model in commit.outdated:
+            self._formers.pop(model, None)
+        for one in commit.converted:
+            before, after = one.before, one.after
+            self._records[after.model][after.id] = after
+            self._enter(one.event)
+            if one.keep:
+                kept = Former(before.model, before.id, one.keep, after.revision, before.doc)
+                self._formers.setdefault(before.model, {})[before.id] = kept
+
     def _hold(self, changes: Mapping[tuple[str, str, str], str | None]) -> None:
         for place, holder in changes.items():
             if holder is None:
@@ -182,6 +199,10 @@ class MemoryStore:
 
     def _changes(self, commit: Commit) -> dict[tuple[str, str], Record | None]:
         """What becomes of each record. Raises ConflictError, and nothing has changed then."""
+        for one in commit.converted:
+            known = self.get(one.before.model, one.before.id)
+            if known is None or known.revision != one.before.revision:
+                raise ConflictError("a record changed while it was migrated", hint="try again")
         changes: dict[tuple[str, str], Record | None] = {}
         todo: list[Put | Drop] = [*commit.puts, *commit.drops]
         for change in todo:
@@ -235,6 +256,7 @@ class MemoryStore:
                     del self._failed[key]
         for model in models:
             self._schemas.pop(model, None)
+            self._formers.pop(model, None)
         self._held = {key: id for key, id in self._held.items() if key[0] not in models}
         for row in [*self._outgoing.values()]:
             if row.model.startswith(f"{component}."):
@@ -451,6 +473,7 @@ class MemoryStore:
             {model: records.copy() for model, records in self._records.items()},
             {id: (flow, self._steps.get(id, {}).copy()) for id, flow in self._flows.items()},
             self._sealed.copy(),
+            {model: formers.copy() for model, formers in self._formers.items()},
         )
         return await asyncio.to_thread(question, sight)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from aegis.adapters.storage import tables, values
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
 from aegis.core.record import Record
-from aegis.protocols import Entry, FlowSteps
+from aegis.protocols import Entry, FlowSteps, Former
 
 PAGE = 1000  # flows read at once
 
@@ -51,6 +51,11 @@ class SqliteSight:
         sql = f"{tables.RECORDS.select} WHERE model = ?"
         return map(values.record, self._db.execute(sql, (model,)))
 
+    def formers(self, model: str) -> Iterator[Former]:
+        """What is kept of a model's records as they were before its last migration."""
+        sql = f"{tables.FORMERS.select} WHERE model = ?"
+        return map(values.former, self._db.execute(sql, (model,)))
+
     def flow(self, id: str) -> FlowSteps | None:
         """One flow with its steps, None when there is none."""
         rows = self._db.execute(tables.FLOWS_WHERE.format("id = ?"), (id,))
@@ -81,6 +86,7 @@ class MemorySight:
         records: Mapping[str, Mapping[str, Record]],
         flows: Mapping[str, tuple[Flow, Mapping[int, Step]]],
         sealed: Mapping[str, bytes],
+        formers: Mapping[str, Mapping[str, Former]],
     ) -> None:
         self.seq = seq
         self.rewritten = rewritten
@@ -88,6 +94,7 @@ class MemorySight:
         self._records = records
         self._flows = flows
         self._sealed = sealed
+        self._formers = formers
 
     def entries(self, after: int) -> Iterator[Entry]:
         """The journal after a seq, in order."""
@@ -104,6 +111,10 @@ class MemorySight:
     def records(self, model: str) -> Iterator[Record]:
         """All records of a model."""
         return iter(self._records.get(model, {}).values())
+
+    def formers(self, model: str) -> Iterator[Former]:
+        """What is kept of a model's records as they were before its last migration."""
+        return iter(self._formers.get(model, {}).values())
 
     def flow(self, id: str) -> FlowSteps | None:
         """One flow with its steps, None when there is none."""

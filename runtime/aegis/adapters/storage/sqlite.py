@@ -64,6 +64,7 @@ _log = logging.getLogger("aegis.host")
 _GET = f"{tables.RECORDS.select} WHERE model = ? AND id = ?"
 GROUP = 256  # commits that share one transaction at most
 READERS = 4  # scans at a time
+CONVERTED = 2000  # records of which rows are made at a time
 # Up to this size, in bytes, the file is looked through: some 3 ms a MiB. A killed process damages
 # nothing, a bad disk might; in a larger file whoever reads the damage finds it. After a crash that
 # happens before anything else, after a clean close so many seconds later, beside all else.
@@ -395,6 +396,8 @@ class SqliteStore:
             for event in work.events:
                 self._seq += 1
                 events.append(tables.event(self._seq, event))
+            if work.converted or work.outdated:
+                self._convert(work)
             for sql, rows in work.upserts:
                 upserts.setdefault(sql, []).extend(rows)
             seqs.append(self._seq)
@@ -426,6 +429,22 @@ class SqliteStore:
             if rows and self._writer.executemany(sql, rows).rowcount != len(rows):
                 raise sqlite3.IntegrityError("a stored revision is not the expected one")
 
+    def _convert(self, work: Work) -> None:
+        """Give records another form. Raises ConflictError when one has changed meanwhile."""
+        for model in work.outdated:
+            self._writer.execute("DELETE FROM formers WHERE model = ?", (model,))
+        for begin in range(0, len(work.converted), CONVERTED):
+            part = work.converted[begin : begin + CONVERTED]
+            rows = [tables.converted(self._seq + n, one) for n, one in enumerate(part, start=1)]
+            self._seq += len(rows)
+            changed = self._writer.executemany(tables.UPDATE, [row for row, _, _ in rows]).rowcount
+            if changed != len(rows):
+                raise ConflictError("a record changed while it was migrated", hint="try again")
+            self._writer.executemany(tables.EVENTS.insert, [event for _, event, _ in rows])
+            self._writer.executemany(
+                tables.FORMERS.insert, [kept for _, _, kept in rows if kept is not None]
+            )
+
     def _clear(self, component: str) -> int:
         # Keys of models are `component.Model`, and `/` comes right after `.`.
         mine, (first, end) = "model >= ? AND model < ?", (f"{component}.", f"{component}/")
@@ -446,6 +465,7 @@ class SqliteStore:
         self._writer.execute(f"DELETE FROM flows WHERE {flows}", (component, first, end))
         self._writer.execute(f"DELETE FROM schemas WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM uniques WHERE {mine}", (first, end))
+        self._writer.execute(f"DELETE FROM formers WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM outbox WHERE {mine}", (first, end))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 

@@ -14,7 +14,7 @@ import msgspec
 from aegis.adapters.storage.holding import UNIQUES, Holdings
 from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
-from aegis.protocols import Commit, Entry
+from aegis.protocols import Commit, Converted, Entry
 
 FORMAT = 4
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
@@ -44,7 +44,11 @@ OF_FORMAT_2 = (
     *(DEPLOYMENTS, SOURCES, SCHEMAS),
 )
 SEALED = Table("sealed", "event", blob=True)
-ALL = (*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED, OUTBOX, PLACES)
+FORMERS = Table("formers", "model id", "deployment revision")
+ALL = (
+    *(*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED),
+    *(OUTBOX, PLACES, FORMERS),
+)
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
 _NEW_IN_3 = f"""
@@ -65,6 +69,9 @@ CREATE TABLE uniques (
     model TEXT NOT NULL, field TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, {_SUM},
     PRIMARY KEY (model, field, key)) WITHOUT ROWID;
 CREATE TABLE sealed (event TEXT PRIMARY KEY, doc BLOB NOT NULL, {_SUM}) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS formers (
+    model TEXT NOT NULL, id TEXT NOT NULL, deployment INTEGER NOT NULL, revision INTEGER NOT NULL,
+    doc TEXT NOT NULL, {_SUM}, PRIMARY KEY (model, id)) WITHOUT ROWID;
 CREATE TABLE outbox (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, doc TEXT NOT NULL, {_SUM});
 CREATE TABLE places (
@@ -135,6 +142,7 @@ PRAGMA user_version = 2;
         for table in OF_FORMAT_2
     )
     + f"{_NEW_IN_3} PRAGMA user_version = 3;",
+    # Format 3 kept nothing of before a migration.
     3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
 }
 
@@ -277,14 +285,39 @@ def event(seq: int, e: Entry) -> Row:
     return EVENTS.row(seq, e.id, e.type, e.subject, e.flow, e.time, e.cause, doc=e.doc)
 
 
+def converted(seq: int, one: Converted) -> tuple[Row, Row, Row | None]:
+    """What `UPDATE` takes for a record, the row of its event `seq`, and what is kept of before."""
+    before, after = one.before, one.after
+    row = RECORDS.row(
+        after.model, after.id, after.revision, after.created, after.updated, doc=after.doc
+    )
+    kept = (before.model, before.id, one.keep, after.revision)
+    return (
+        (*row[2:], before.model, before.id, before.revision),
+        event(seq, one.event),
+        FORMERS.row(*kept, doc=before.doc) if one.keep else None,
+    )
+
+
 class Work:
     """A commit on its way to the writer, or an errand that must run in order with commits.
 
     All values are made into rows on the loop: a flow or step may change there afterwards, and a
-    value that cannot be stored is told to its own caller.
+    value that cannot be stored is told to its own caller. Only what is converted is too much for
+    that: it never changes, and comes from documents that are stored.
     """
 
-    __slots__ = ("changes", "errand", "events", "future", "holdings", "rewrites", "upserts")
+    __slots__ = (
+        "changes",
+        "converted",
+        "errand",
+        "events",
+        "future",
+        "holdings",
+        "outdated",
+        "rewrites",
+        "upserts",
+    )
 
     def __init__(
         self,
@@ -310,6 +343,8 @@ class Work:
             self.changes.append(((drop.model, drop.id), drop.expected, None))
         self.events = list(commit.events)
         self.holdings = Holdings.of(commit)
+        self.converted = commit.converted
+        self.outdated = commit.outdated
         self.upserts = [
             (sql, [row(value) for value in values])
             for member, sql, row in UPSERTS

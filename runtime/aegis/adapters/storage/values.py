@@ -12,7 +12,7 @@ from aegis.adapters.storage import tables
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.core.flow import Flow, Step
 from aegis.core.record import Record
-from aegis.protocols import Answer, Cursor, Entry, Flows, Recording, Taken, Unclaimed
+from aegis.protocols import Answer, Cursor, Entry, Flows, Former, Recording, Taken, Unclaimed
 
 T = TypeVar("T")
 
@@ -36,6 +36,11 @@ def entry(row: Row) -> Entry:
     """An entry of the journal."""
     seq, id, type, subject, flow, time, cause, doc = tables.EVENTS.checked(row)
     return Entry(id, type, subject, flow, time, doc, seq, cause)
+
+
+def former(row: Row) -> Former:
+    """What a record was before a migration."""
+    return Former(*tables.FORMERS.checked(row))
 
 
 def answer(row: Row) -> Answer:
