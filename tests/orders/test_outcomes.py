@@ -333,7 +333,7 @@ async def test_an_order_of_a_customer_has_the_details_from_there(host, sandbox):
 async def test_a_guest_becomes_a_customer_in_one_commit_with_the_order_that_says_so(host):
     paid = host.subscribe("payment.authorized")
     order = await place(host, auto_checkout=False)
-    await paid.next(5)
+    await anext(aiter(paid))
     before = host.store.last_seq()
     order = await host.call(order, "save_shipping_details")
     told = [event.type for event in await host.events(after=before)]
