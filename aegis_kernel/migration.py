@@ -78,8 +78,8 @@ def _model(model: ModelMigration) -> str:
         parts.append(table(["fails with", "records", "the first"], rows))
     rows = []
     for sample in model.samples:
-        names = dict.fromkeys([*(sample.before or {}), *sample.after])
-        for name in names:
+        names = [*(sample.before or ()), *sample.after]
+        for name in dict.fromkeys(names):
             before, after = _value(sample.before, name), _value(sample.after, name)
             if before != after:
                 rows.append([cell(sample.id), cell(name), before, after])

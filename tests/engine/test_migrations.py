@@ -1,6 +1,7 @@
 """Records and open flows move to new code together, or nothing does."""
 
 import asyncio
+import inspect
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,8 @@ import pytest
 from aegis.adapters.storage.backup import restore
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
+from aegis.api.request import Request
+from aegis.api.router import Router
 from aegis.bootstrap import build_host
 from aegis.configuration import Config
 from aegis.core.errors import ComponentError, ConflictError, NotFoundError
@@ -620,3 +623,58 @@ async def test_a_host_on_disk_keeps_a_backup_of_before(tmp_path):
     async with memory_host(values={"say": Desk()}, store=SqliteStore(tmp_path / "back")) as host:
         await host.deploy("orders", "1.0.0", V1)
         assert (await host.get("Order", "a")).total == "4"
+
+
+async def test_a_request_waits_and_is_answered_by_the_new_code():
+    store = GatedStore()
+    async with memory_host(values={"say": Desk()}, store=store) as host:
+        router = Router(host, token=None)
+
+        async def ask(method, path, body=None, **headers):
+            given = {"host": "127.0.0.1", "content-type": "application/json", **headers}
+            request = Request(
+                method,
+                f"/aegis/api/models/{path}",
+                headers=given,
+                body=b"" if body is None else msgspec.json.encode(body),
+            )
+            answer = router.handle(request)
+            return await answer if inspect.isawaitable(answer) else answer
+
+        await host.deploy("orders", "1.0.0", V1)
+        await host.create("Order", id="a", total="4")
+        await still(host)
+        store.holds = lambda commit: bool(commit.converted)
+        moving = asyncio.create_task(host.deploy("orders", "2.0.0", V2))
+        await store.held.wait()
+        asked = [
+            asyncio.create_task(ask("GET", "orders/a")),
+            asyncio.create_task(ask("GET", "orders")),
+            asyncio.create_task(ask("POST", "orders", {"cents": 9})),
+            asyncio.create_task(ask("POST", "orders/a/commands/release", {})),
+            asyncio.create_task(ask("POST", "orders", {"total": "9"})),
+        ]
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in asked)
+        store.gate.set()
+        await moving
+        one, many, made, released, old = await asyncio.gather(*asked)
+        assert (one.status, many.status, made.status, released.status) == (200, 200, 201, 200)
+        assert msgspec.json.decode(one.body)["cents"] == 400
+        assert b'"cents":400' in many.body
+        assert msgspec.json.decode(released.body)["ready"] is True
+        assert old.status == 422  # it names a field that is gone, and the new code says so
+
+
+async def test_what_is_kept_elsewhere_is_refused_by_name():
+    old, new = (
+        text.replace('endpoint="orders"', 'endpoint="orders", store="memory"') for text in (V1, V2)
+    )
+    async with memory_host(values={"say": Desk()}) as host:
+        await host.deploy("orders", "1.0.0", old)
+        await host.create("Order", id="a")
+        await still(host)
+        with pytest.raises(ComponentError, match="it cannot be migrated yet"):
+            await host.deploy("orders", "2.0.0", new)
+        assert not (await host.preview("orders", "2.0.0", new)).fits
+        assert (await host.get("Order", "a")).total == "1.50"

@@ -70,6 +70,8 @@ def completed(session, text: str) -> dict[str, str]:
         ("%aegis about order.cr", "%aegis about order.created", "text"),
         ("%%component or", "%%component orders", "module"),
         ("%%component orders ", "%%component orders 1.0.1", "text"),
+        ("%%component --p", "%%component --preview", "keyword"),
+        ("%%component --preview or", "%%component --preview orders", "module"),
         ('host.create("Ord', 'host.create("Order', "class"),
         ("x = [host.get('orders.P", "x = [host.get('orders.Parcel", "class"),
         ("host.list(Order, to", "host.list(Order, total=", "param"),

@@ -475,12 +475,13 @@ class Deploys:
         revision = await self._load(source)
         try:
             before = self.engine.registry
+            homes = {key: lane.name for key, lane in self.elsewhere.places.items()}
             found = await sketch(
                 before,
                 [revision],
                 Change(sources=(source,)),
                 store=self._store,
-                count=lambda model: self._count(model, {}),
+                count=lambda model: self._count(model, homes),
                 away=self.elsewhere.places,
                 now=self._clock.now(),
                 runs=self.flows.runs(),
