@@ -48,3 +48,11 @@ def test_it_runs_from_top_to_bottom(notebook):
     assert "1997-03  1204       43472.10" in shown["sql"]
     assert any("image/png" in output.get("data", {}) for output in cells["plot"].outputs)
     assert "1000" in shown["past"]
+    assert "correct horse" not in str([cell.outputs for cell in cells.values()])
+    assert "another Member has this email" in shown["private"]
+    assert "sealed anew" in shown["key"]
+    assert "2,357 records would be migrated" in shown["preview"]
+    assert "2,357 records migrated" in shown["deploy"]
+    assert "first_name='Customer', last_name='1901'" in shown["deploy"]
+    assert "2,357 records taken back" in shown["back"]
+    assert "name='Customer 1901'" in shown["back-seen"]
