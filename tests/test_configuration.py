@@ -8,6 +8,7 @@ from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.bootstrap import build_host
 from aegis.configuration import read
 from aegis.core.breaker import Breaking
+from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy
@@ -118,6 +119,15 @@ def test_a_mistake_in_a_datasource_is_told(tmp_path, table, said):
     config = read(toml(tmp_path, f"[datasources.x]\n{table}\n"))
     with pytest.raises(ConfigError, match=said):
         build_host(config)
+
+
+def test_the_table_of_the_cache(tmp_path):
+    said = '[cache]\nrecords = 10\nmodels = {"orders.Order" = 0}\n'
+    assert read(toml(tmp_path, said)).caching == Caching(records=10, models={"orders.Order": 0})
+    assert read(toml(tmp_path, "")).caching == Caching()
+    for line in ("record = 1", "records = -1", "bytes = 0.5", 'models = {"a.B" = "all"}'):
+        with pytest.raises(ConfigError, match=line.split(" ", 1)[0].rstrip("s")):
+            read(toml(tmp_path, f"[cache]\n{line}\n"))
 
 
 def test_the_table_of_what_is_kept(tmp_path):

@@ -12,6 +12,7 @@ def test_the_author_s_names_are_exactly_these():
         "Model",
         "Refused",
         "Secret",
+        "Serializer",
         "Waiting",
         "adapter",
         "all_of",

@@ -31,6 +31,7 @@ from aegis.core.rule import (
     required_when,
     unique,
 )
+from aegis.core.serializer import Serializer
 from aegis.engine.context import emit, idempotency_key, log
 from aegis.engine.relation import relation
 
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "Refused",
     "Secret",
+    "Serializer",
     "Waiting",
     "adapter",
     "all_of",

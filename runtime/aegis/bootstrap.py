@@ -30,6 +30,7 @@ def build_host(config: Config) -> Host:
         cipher=_cipher(config),
         vault=_vault(config),
         keep=config.keep,
+        caching=config.caching,
         scratch=_scratch,
         analyst=_analyst,
         backups=None if config.data is None else str(config.data / "backups"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, closest
 from aegis.core.keep import Keep
 from aegis.core.policy import TABLE, Policy, spelled
@@ -48,6 +49,7 @@ class Config:
         default_factory=lambda: MappingProxyType({})
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    caching: Caching = field(default_factory=Caching)
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -108,10 +110,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
-    (host, port, names), `[keep]` (see Keep), `[datasources.NAME]` (kind, and path or url and
-    database) and `[stores]` ("component.Model" = datasource) are the host's own, and so are
-    `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py) and
-    `keys.fields` (see adapters/vault.py); every other table is for components.
+    (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
+    and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
+    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
+    and `keys.fields` (see adapters/vault.py); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -126,6 +128,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         keep = msgspec.convert(content.pop("keep", {}), Keep)
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
+        caching = msgspec.convert(content.pop("cache", {}), Caching)
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -141,6 +144,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "keep": keep,
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
+        "caching": caching,
         "environment": MappingProxyType(environment),
         **server,
         **given,

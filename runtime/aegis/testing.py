@@ -17,6 +17,7 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
+from aegis.core.caching import Caching
 from aegis.core.component import ENCODER, Revision, Source
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy
@@ -61,6 +62,7 @@ async def memory_host(
     keeper: Keeper | None = None,
     datasources: Mapping[str, Callable[[], Datasource]] | None = None,
     stores: Mapping[str, str] | None = None,
+    caching: Caching | None = None,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
@@ -81,6 +83,7 @@ async def memory_host(
         vault=AesVault(keeper or MemoryKeeper()),
         defaults=defaults,
         keep=keep,
+        caching=caching,
         analyst=_analyst,
         datasources={**making({}, None), **(datasources or {})},
         stores=stores,

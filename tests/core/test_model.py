@@ -60,7 +60,7 @@ def test_a_model_copies_pickles_and_encodes_as_its_fields():
 
 def test_the_class_line_takes_endpoint_concurrency_and_index_and_nothing_else():
     with pytest.raises(
-        TypeError, match="takes endpoint=, concurrency=, index= and store=, not frozen="
+        TypeError, match="takes endpoint=, concurrency=, index=, store= and cache=, not frozen="
     ):
 
         class Bad(Model, frozen=False): ...

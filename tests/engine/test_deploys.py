@@ -165,7 +165,7 @@ class Reader(Model, endpoint="readers"):
     ),
     "an option of another library": (
         GOOD.replace('endpoint="notes"', 'endpoint="notes", rename="camel"'),
-        ["model Note takes endpoint=, concurrency=, index= and store=, not rename="],
+        ["model Note takes endpoint=, concurrency=, index=, store= and cache=, not rename="],
     ),
     "another model's event without by": (
         GOOD

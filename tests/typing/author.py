@@ -1,5 +1,6 @@
 """What an author writes, as both type checkers must accept it under their strictest settings."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Protocol, assert_type
 
@@ -10,6 +11,7 @@ from aegis import (
     Model,
     Refused,
     Secret,
+    Serializer,
     Waiting,
     adapter,
     all_of,
@@ -55,6 +57,35 @@ class User(Model, endpoint="users"):
     card: Annotated[str | None, encrypted] = None
     phone: Annotated[str | None, required_when(lambda user: user.card is not None)] = None
     digits: Annotated[int, derived(lambda user: len(user.ssn))] = 0
+
+
+class Money:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Amount = Annotated[Money, Serializer(str, Money)]
+When = Annotated[
+    datetime,
+    Serializer(datetime.timestamp, datetime.fromtimestamp, schema=float, network=datetime),
+]
+
+
+class Bill(Model, endpoint="bills", cache=1000):
+    amount: Amount
+    due: When | None = None
+
+
+assert_type(Bill(amount=Money("1")).amount, Money)
 
 
 class Order(Model, endpoint="orders"):

@@ -12,6 +12,7 @@ import msgspec
 from aegis.api.request import Request
 from aegis.core.errors import BadRequestError, InvalidError, UnsupportedTypeError, closest
 from aegis.core.rule import Rules
+from aegis.core.serializer import Decoder
 
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^+-]+\+json)\s*(?:;|$)", re.IGNORECASE)
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
@@ -22,7 +23,7 @@ _NOT_FINITE = re.compile(rb"nan|inf", re.IGNORECASE)
 
 def decode(
     request: Request,
-    decoder: msgspec.json.Decoder[Any],
+    decoder: Decoder,
     fields: Iterable[str],
     rules: Rules | None = None,
 ) -> Any:
@@ -48,7 +49,7 @@ def check_type(request: Request) -> None:
 
 def decode_text(
     text: bytes,
-    decoder: msgspec.json.Decoder[Any],
+    decoder: Decoder,
     fields: Iterable[str] = (),
     rules: Rules | None = None,
 ) -> Any:
@@ -64,6 +65,8 @@ def decode_text(
     except (ValueError, RecursionError) as error:
         if not text.strip():
             raise BadRequestError("the body is empty", hint="send a JSON object") from error
+        if isinstance(error, RecursionError):
+            raise BadRequestError("the body is nested too deep") from error
         raise BadRequestError(f"the body is no JSON: {error}") from error
     if _NOT_FINITE.search(text):
         # `"NaN"` is a Decimal to Python, but no amount: it would fail in the first comparison.

@@ -19,6 +19,7 @@ from aegis.core.reading import OPERATORS
 from aegis.core.registry import Registry
 from aegis.core.relation import RelationSpec
 from aegis.core.rule import Rules
+from aegis.core.serializer import schema_of, shape_of
 
 PREFIX = "/aegis/api"
 _SCHEMAS = "#/components/schemas/"
@@ -90,7 +91,8 @@ def _document(registry: Registry) -> Json:
 
 def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
     """The schemas of a model: its record, what creates and changes one, arguments, nested types."""
-    record = _moved(spec, dict(spec.schema))
+    schema, definitions = spec.outer_schema
+    record = _moved(spec, dict(schema))
     record["title"] = spec.name
     properties = dict(record.get("properties", {}))
     rules = spec.rules or Rules(model=spec.name)
@@ -109,7 +111,7 @@ def _model_schemas(spec: ModelSpec) -> Iterator[tuple[str, Json]]:
     listed = _page(_ref(spec.key), {"type": ["string", "null"]})
     listed["properties"]["count"] = {"type": "integer", "description": "With `count=true`."}
     yield f"{spec.key}.List", listed
-    for name, schema in spec.definitions.items():
+    for name, schema in definitions.items():
         yield _nested(spec, name), _moved(spec, schema)
     for kind, struct in (("Create", spec.create), ("Patch", spec.patch)):
         for name, schema in _struct_schemas(spec, f"{spec.key}.{kind}", struct):
@@ -134,14 +136,12 @@ def _struct_schemas(
     spec: ModelSpec, name: str, struct: type[msgspec.Struct]
 ) -> Iterator[tuple[str, Json]]:
     """The schema of `struct` under `name`, and those of the types within it."""
-    (own,), nested = msgspec.json.schema_components((struct,), ref_template="#/{name}")
-    target = own["$ref"].removeprefix("#/") if "$ref" in own else None
-    schema = _moved(spec, own if target is None else nested[target])
+    own, nested = schema_of(shape_of(struct, "network"))
+    schema = _moved(spec, own)
     schema["title"] = name.removeprefix(f"{spec.component}.")
     yield name, schema
     for key, inner in nested.items():
-        if key != target:
-            yield _nested(spec, key), _moved(spec, inner)
+        yield _nested(spec, key), _moved(spec, inner)
 
 
 def _nested(spec: ModelSpec, name: str) -> str:
@@ -378,7 +378,7 @@ def _operation(
 
 def _list_parameters(spec: ModelSpec) -> list[Json]:
     """A filter for each field that can be asked, the order and the page."""
-    properties = spec.schema.get("properties", {})
+    properties = spec.outer_schema[0].get("properties", {})
     filters: list[Json] = []
     for path, column in spec.public_columns.known.items():
         if column.shape == "other" or (column.sealed and column.shape != "one"):
@@ -409,7 +409,7 @@ def _expand(spec: ModelSpec) -> list[Json]:
 
 def _inline(column: Column) -> Json:
     """The schema of a field's values without references."""
-    schema = msgspec.json.schema(column.type)
+    schema = msgspec.json.schema(column.type if column.asked is None else column.asked.type)
     inner: Json = schema.pop("$defs", {})
     found = inner.get(schema["$ref"].rsplit("/", 1)[-1], {}) if "$ref" in schema else schema
     return {} if "$ref" in str(found) else dict(found)

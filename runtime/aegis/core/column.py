@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import inspect
 
 from aegis.core.errors import BadRequestError, closest
 from aegis.core.query import Kind, Term
+from aegis.core.serializer import Asked
 
 DEPTH = 4  # fields inside fields that can be asked
 MAX_SORT = 8
@@ -44,7 +46,7 @@ class Column(msgspec.Struct, frozen=True):
 
     `shape` is `one` value, a `list` of such, or `other`, of which can only be asked whether it is
     there. `text` says that parts of it can be looked for, `sealed` that it can only be asked for
-    equal values.
+    equal values, `asked` how a serialized one is given.
     """
 
     type: Any
@@ -53,6 +55,7 @@ class Column(msgspec.Struct, frozen=True):
     shape: Literal["one", "list", "other"] = "one"
     text: bool = False
     sealed: bool = False
+    asked: Asked | None = None
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -126,9 +129,15 @@ class Columns(msgspec.Struct, frozen=True):
         return names
 
 
-def columns_of(cls: type) -> Columns:
-    """What can be asked of a model's records: its fields, those inside them, their times."""
+def columns_of(cls: type, asked: Mapping[str, Asked] = MappingProxyType({})) -> Columns:
+    """What can be asked of a model's records: its fields, those inside them, their times.
+
+    `cls` has the types that are stored, `asked` how values of serialized fields are given, by path.
+    """
     known = dict(_fields(cls, "", DEPTH)) | dict.fromkeys(STAMPS, Column(str, text=True))
+    for path, how in asked.items():
+        if path in known:
+            known[path] = msgspec.structs.replace(known[path], asked=how)
     own = (item.encode_name for item in msgspec.structs.fields(cls))
     return Columns(cls.__name__, known, (*own, *STAMPS))
 

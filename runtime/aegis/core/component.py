@@ -14,16 +14,17 @@ import msgspec
 
 from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
-from aegis.core.errors import InvalidError
+from aegis.core.errors import CorruptError, InvalidError
 from aegis.core.event import Event, matches
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
-from aegis.core.record import Record, damaged
+from aegis.core.record import UNREADABLE, Record, damaged
 from aegis.core.relation import RelationSpec
 from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
 from aegis.core.sealing import Sealing
+from aegis.core.serializer import Decoder, Form, decoder_of, form_of, schema_of, shape_of
 
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
@@ -130,9 +131,9 @@ class Call:
     arguments: type[msgspec.Struct] | None = None
 
     @cached_property
-    def decoder(self) -> msgspec.json.Decoder[Any] | None:
+    def decoder(self) -> Decoder | None:
         """Decodes and checks the JSON body of a call."""
-        return None if self.arguments is None else msgspec.json.Decoder(self.arguments)
+        return None if self.arguments is None else decoder_of(self.arguments, "network")
 
     @cached_property
     def check(self) -> Check | None:
@@ -217,10 +218,11 @@ class ListenerSpec:
 class ModelSpec:
     """What the host knows of a model, whatever it was written in.
 
-    `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record.
-    `migrate` makes its value of a record that older code stored, as plain JSON; `unmigrate` makes
-    such a record of one of its own.
-    `store` is the datasource that its author wants it kept in, None for the host's own store.
+    `key` (`orders.Order`) names its records for ever; `schema` is the JSON Schema of a record as it
+    is stored. `migrate` makes its value of a record that older code stored, as plain JSON;
+    `unmigrate` makes such a record of one of its own.
+    `store` is the datasource that its author wants it kept in, None for the host's own store,
+    `cache` how many records stay in memory apart from those of others, if it says so.
     """
 
     component: str
@@ -241,6 +243,7 @@ class ModelSpec:
     migrate: Callable[[dict[str, Any]], Any] | None = None
     unmigrate: Callable[[dict[str, Any]], Any] | None = None
     store: str | None = None
+    cache: int | None = None
     doc: str = ""
 
     @cached_property
@@ -314,7 +317,7 @@ class ModelSpec:
     @cached_property
     def columns(self) -> Columns:
         """What component code can ask of its records."""
-        columns = columns_of(self.cls)
+        columns = columns_of(self.shape, {} if self.form is None else self.form.asked)
         if self.rules is None or not self.rules.sealed:
             return columns
         return columns.sealing(
@@ -327,15 +330,52 @@ class ModelSpec:
         return self.columns if self.rules is None else self.columns.without(self.rules.private)
 
     @cached_property
-    def decoder(self) -> msgspec.json.Decoder[Any]:
+    def form(self) -> Form | None:
+        """How its values are stored, None where no serializer has a say."""
+        return form_of(self.cls, "stored")
+
+    @cached_property
+    def shape(self) -> type:
+        """The class that has the types of what is stored."""
+        return self.cls if self.form is None else self.form.twin
+
+    @cached_property
+    def outer_schema(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """`schema` and `definitions` of a record as callers see it."""
+        if self.form is None or not self.form.apart:
+            return self.schema, self.definitions
+        return schema_of(shape_of(self.cls, "network"))
+
+    @cached_property
+    def encode(self) -> Callable[[Any], bytes]:
+        """Makes the document of a value. Raises TypeError, msgspec.ValidationError."""
+        return ENCODER.encode if self.form is None else self.form.encode
+
+    @cached_property
+    def decoder(self) -> Decoder:
         """Decodes a stored record; fields of newer code are passed over."""
-        return msgspec.json.Decoder(self.cls)
+        return msgspec.json.Decoder(self.cls) if self.form is None else self.form
+
+    def plain(self, changed: dict[str, Any]) -> dict[str, Any]:
+        """The author's values of some fields as they are stored, and events tell of them."""
+        plain = changed if self.form is None else self.form.plain(changed)
+        told: dict[str, Any] = msgspec.to_builtins(plain)
+        return told
+
+    def stored(self, record: Record) -> Any:
+        """A stored record as a value of `shape`. Raises CorruptError when it does not decode."""
+        if self.form is None:
+            return self.value(record)
+        try:
+            return self.form.reader.decode(self.opened(record))
+        except UNREADABLE as error:
+            raise damaged(record, error) from error
 
     def value(self, record: Record) -> Any:
         """The author's value of a stored record. Raises CorruptError when it does not decode."""
         try:
             return self.decoder.decode(self.opened(record))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise damaged(record, error) from error
 
     def opened(self, record: Record) -> bytes:
@@ -347,10 +387,30 @@ class ModelSpec:
 
         What is private does not.
         """
+        shown = record
         if self.sealing is not None:
             doc = self.sealing.shown(record.id, record.doc)
-            record = msgspec.structs.replace(record, doc=doc)
-        return record.representation() if names is None else record.only(names)
+            shown = msgspec.structs.replace(record, doc=doc)
+        if self.form is not None and self.form.apart:
+            shown = self._outward(record, shown, self.form.apart)
+        return shown.representation() if names is None else shown.only(names)
+
+    def _outward(self, record: Record, shown: Record, apart: tuple[str, ...]) -> Record:
+        """What is shown of a record, the fields `apart` as callers see them."""
+        value = self.value(record)
+        fields: dict[str, Any] = msgspec.json.decode(shown.doc, type=dict[str, msgspec.Raw])
+        outer = {name: getattr(value, name) for name in apart if name in fields}
+        network = self._network
+        try:
+            fields |= outer if network is None else network.plain(outer)
+            doc = ENCODER.encode(fields)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise CorruptError(f"the stored {record.model} {record.id!r}: {error}") from error
+        return msgspec.structs.replace(shown, doc=doc)
+
+    @cached_property
+    def _network(self) -> Form | None:
+        return form_of(self.cls, "network")
 
     def said(self, error: Exception) -> str:
         """What msgspec says of data that does not fit, but not what a sealed field would hold."""
@@ -380,14 +440,14 @@ class ModelSpec:
         return check_of(self.cls)
 
     @cached_property
-    def create_decoder(self) -> msgspec.json.Decoder[Any]:
+    def create_decoder(self) -> Decoder:
         """Decodes what a caller sends to create a record; unknown fields are errors."""
-        return msgspec.json.Decoder(self.create)
+        return decoder_of(self.create, "network")
 
     @cached_property
-    def patch_decoder(self) -> msgspec.json.Decoder[Any]:
+    def patch_decoder(self) -> Decoder:
         """Decodes what a caller sends to change a record; absent fields are UNSET."""
-        return msgspec.json.Decoder(self.patch)
+        return decoder_of(self.patch, "network")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
             concurrency: Literal["etag", "last-wins"] = "etag",
             index: str | Sequence[str] = (),
             store: str | None = None,
+            cache: int | None = None,
         ) -> None: ...
 
     class Model(_Data):
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
         `index="status,-_created"` has the store keep these fields ready for queries that compare
         with the first ones and sort by the last; several are a tuple. `store="files"` keeps the
         records in that datasource: `memory`, `files`, `sqlite`, `duckdb`, one that aegis.toml
-        names, or a class of the component.
+        names, or a class of the component. `cache=1000` keeps so many of its records in memory,
+        apart from those of other models, and `cache=0` none.
         """
 
         id: str = ""
@@ -57,16 +59,20 @@ else:
             concurrency="etag",
             index=(),
             store=None,
+            cache=None,
             **options,
         ):
             if options:
                 raise TypeError(
-                    f"model {name} takes endpoint=, concurrency=, index= and store=, "
+                    f"model {name} takes endpoint=, concurrency=, index=, store= and cache=, "
                     f"not {', '.join(options)}="
                 )
             if concurrency not in ("etag", "last-wins"):
                 raise TypeError(f"model {name}: concurrency is 'etag' or 'last-wins'")
+            if cache is not None and (type(cache) is not int or cache < 0):
+                raise TypeError(f"model {name}: cache is a number of records, 0 for none")
             namespace["__aegis_endpoint__"] = endpoint
+            namespace["__aegis_cache__"] = cache
             namespace["__aegis_concurrency__"] = concurrency
             namespace["__aegis_index__"] = (index,) if isinstance(index, str) else tuple(index)
             if not (store is None or (isinstance(store, str) and store)):

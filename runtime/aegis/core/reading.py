@@ -191,9 +191,11 @@ class _Value:
             self._short(given)
         if self._path in STAMPS:
             return self._stamp(given)
-        kind = self._column.type
+        kind, asked = self._column.type, self._column.asked
         try:
-            if self._as_text:
+            if asked is not None:
+                given = asked.stored(given, as_text=self._as_text)
+            if self._as_text and asked is None:
                 value = msgspec.convert(given, kind, strict=False)
             else:
                 value = msgspec.json.decode(ENCODER.encode(given), type=kind)

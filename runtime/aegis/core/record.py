@@ -8,6 +8,9 @@ import msgspec
 
 from aegis.core.errors import CorruptError
 
+# What decoding a document raises: it is none, no text, or a bomb of brackets.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 # An id stands in paths of the API as it is.
 ID = re.compile(r"[^\s/?#%\x00-\x1f\x7f]{1,200}")
 
@@ -46,11 +49,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         times = {"_created": self.created, "_updated": self.updated}
         return _encode({name: times[name] if name in times else fields.get(name) for name in names})
 
+    def is_sound(self) -> bool:
+        """Whether its document is JSON."""
+        try:
+            _DOCUMENT.decode(self.doc)
+        except UNREADABLE:
+            return False
+        return True
+
     def sound(self) -> Record:
         """This record, whose document is JSON. Raises CorruptError when it is not."""
         try:
             _DOCUMENT.decode(self.doc)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise damaged(self, error) from error
         return self
 

@@ -18,6 +18,7 @@ from msgspec import inspect
 from aegis.core.column import Column, columns_of
 from aegis.core.errors import DuplicateError, FrozenError, InvalidError
 from aegis.core.query import Index
+from aegis.core.serializer import shape_of
 
 Test = Callable[[Any], object]
 
@@ -218,7 +219,7 @@ def rules_of(cls: type) -> Rules | None:
     marked = dict(_marked(cls))
     if not marked:
         return None
-    known = columns_of(cls).known
+    known = columns_of(shape_of(cls, "stored")).known
 
     def named(marker: str) -> tuple[str, ...]:
         return tuple(name for name, marks in marked.items() if marks.get(marker))
@@ -246,7 +247,7 @@ def rule_problems(cls: type, indexes: Sequence[Index]) -> Iterator[str]:
     """What is wrong with the markers of a model class, each naming its field."""
     fields = {item.name: item for item in msgspec.structs.fields(cls)}
     info = {item.name: item.type for item in _fields(cls)}
-    known = columns_of(cls).known
+    known = columns_of(shape_of(cls, "stored")).known
     ordered = {term.path for index in indexes for term in index}
     for name, shape in info.items():
         where = f"{cls.__name__}.{name}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.caching import Caching
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ClosedError, ComponentError, NotFoundError, closest
@@ -50,14 +51,13 @@ _log = logging.getLogger("aegis.host")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of a host: records cached, flows attempted at a time, seconds to drain at close.
+    """Bounds of a host: flows attempted at a time, seconds to drain at close.
 
     `lag` (seconds) is how long component code may hold the loop before it is named; every `look`
     seconds the open flows are looked at, whether one is stranded. A migration waits `boundary`
     seconds for attempts and calls under way to end.
     """
 
-    cached: int = 50_000
     flows: int = 512
     grace: float = 10.0
     lag: float = 0.1
@@ -81,6 +81,7 @@ class Deploys:
         keep: Keep,
         cipher: Cipher | None = None,
         vault: Vault | None = None,
+        caching: Caching | None = None,
         stage: Stage = stage,
         backups: str | None = None,
         elsewhere: Elsewhere | None = None,
@@ -100,7 +101,8 @@ class Deploys:
         self.elsewhere = elsewhere or Elsewhere(store, clock)
         self.elsewhere.monitor = self.monitor
         self.elsewhere.noted = lambda commit: self._ledger.note(self.engine.registry, commit)
-        self._ledger = Ledger(store, clock, self.elsewhere, cached=limits.cached)
+        self._ledger = Ledger(store, clock, self.elsewhere, caching=caching or Caching())
+        self.records = self._ledger.records
         self._ledger.monitor = self.monitor
         self.flows = Flows(
             self._ledger, self.locate, lambda: self.engine.registry, limit=limits.flows
@@ -614,6 +616,7 @@ class Deploys:
         if tuned:
             for resident in self.engine.residents.values():
                 resident.tune(registry.defaults)
+        self.records.arrange(registry.models.values())
         self.monitor.swapped()
         if finish is not None:
             await finish()

@@ -134,7 +134,7 @@ class Engine:
     def get(self, spec: ModelSpec, id: str) -> Record:
         """A record that is in the host's store. Raises NotFoundError, CorruptError."""
         self._check_form(spec)
-        return _there(spec, id, self._ledger.records.get(spec.key, id)).sound()
+        return _there(spec, id, self._ledger.records.sound(spec.key, id))
 
     async def find(self, model: str, id: str) -> Record | None:
         """The record of a model by its key, loaded or not, None when there is none."""

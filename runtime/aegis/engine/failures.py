@@ -13,6 +13,7 @@ from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import AegisError, ConflictError, InvalidError, NotFoundError, closest
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, FlowState
+from aegis.core.serializer import text_of
 from aegis.engine.lines import failed_line
 from aegis.engine.outbox import PREFIX, Lane
 from aegis.engine.undo import failure
@@ -317,8 +318,8 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
 def _patch(spec: ModelSpec, data: dict[str, Any]) -> dict[str, Any]:
     """The fields of a model that `data` sets. Raises InvalidError."""
     try:
-        changes = spec.patch_decoder.decode(ENCODER.encode(data))
-    except msgspec.ValidationError as error:
+        changes = spec.patch_decoder.decode(text_of(data, spec.patch_decoder))
+    except (msgspec.ValidationError, TypeError) as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
         raise spec.invalid(error, hint=hint) from None

@@ -73,7 +73,7 @@ def record_of(past: Past, spec: ModelSpec) -> Record:
     """The stored form of a record as it was. Raises NotFoundError when there was none."""
     if past.record is None or past.created is None or past.updated is None:
         raise NotFoundError(f"there was no {spec.name} {past.id!r} at event {past.seq}")
-    doc = ENCODER.encode(past.record)
+    doc = spec.encode(past.record)
     return Record(
         model=past.model,
         id=past.id,
@@ -144,7 +144,7 @@ def _document(spec: ModelSpec, fields: Mapping[str, Any]) -> bytes:
     """A record's document, as its code spells it; what older code stored, as it is."""
     doc = ENCODER.encode(fields)
     with contextlib.suppress(msgspec.ValidationError):  # a migration follows
-        doc = ENCODER.encode(spec.decoder.decode(doc))
+        doc = spec.encode(spec.decoder.decode(doc))
     return doc
 
 

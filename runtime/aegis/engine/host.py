@@ -13,8 +13,9 @@ from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
+from aegis.core.caching import Caching
 from aegis.core.clause import Clause
-from aegis.core.component import ENCODER, ModelSpec, Source
+from aegis.core.component import ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
     AegisError,
@@ -41,8 +42,10 @@ from aegis.core.reading import Reading
 from aegis.core.record import Record
 from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
+from aegis.core.serializer import Decoder, text_of
 from aegis.core.why import Why
 from aegis.engine import causes, history
+from aegis.engine.cache import CacheStatus
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.elsewhere import Datasources, Elsewhere
@@ -111,6 +114,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     failed: int
     problems: tuple[str, ...]
+    caches: tuple[CacheStatus, ...] = ()
 
 
 class Host:
@@ -132,6 +136,7 @@ class Host:
         cipher: Cipher | None = None,
         vault: Vault | None = None,
         keep: Keep | None = None,
+        caching: Caching | None = None,
         scratch: Callable[[], Store] | None = None,
         analyst: Callable[[Sighted], Analyst] | None = None,
         datasources: Datasources | None = None,
@@ -152,6 +157,7 @@ class Host:
             vault=vault,
             keep=keep or Keep(),
             backups=backups,
+            caching=caching,
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._replays = Replays(
@@ -900,6 +906,7 @@ class Host:
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
             failed=self.monitor.failures,
+            caches=self._deploys.records.status(),
             events=self.store.last_seq(),
             problems=(
                 *registry.warnings(),
@@ -931,16 +938,14 @@ def _value(spec: ModelSpec, outcome: Outcome) -> Any:
     return spec.value(outcome.record)
 
 
-def _arguments(
-    spec: ModelSpec, name: str, decoder: msgspec.json.Decoder[Any] | None, given: dict[str, Any]
-) -> Any:
+def _arguments(spec: ModelSpec, name: str, decoder: Decoder | None, given: dict[str, Any]) -> Any:
     if decoder is None:
         if given:
             raise InvalidError(f"{spec.name}.{name} takes no arguments, not {', '.join(given)}")
         return None
     try:
-        return decoder.decode(ENCODER.encode(given))
-    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
+        return decoder.decode(text_of(given, decoder))
+    except msgspec.ValidationError as error:
         raise InvalidError(f"{spec.name}.{name}: {error}") from None
 
 

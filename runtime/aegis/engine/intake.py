@@ -17,6 +17,7 @@ from aegis.core.component import ModelSpec
 from aegis.core.errors import (
     AegisError,
     ConflictError,
+    CorruptError,
     DuplicateError,
     InvalidError,
     MigratingError,
@@ -176,7 +177,7 @@ class Intake:
         value, doc = _checked(spec, moved)
         current = self._ledger.records.get(spec.key, moved.id)
         if current is not None:
-            if spec.opened(current) == doc:
+            if _same(spec, current, doc, value):
                 return None, "known"
             if terms.on_conflict == "skip":
                 return None, "skipped"
@@ -302,6 +303,17 @@ def _checked(spec: ModelSpec, moved: Moved) -> tuple[Any, bytes]:
         raise InvalidError(f"{spec.name}: data is of {value.id!r}, not {moved.id!r}", field="id")
     doc, value = encode(spec, value, dict.fromkeys(spec.fields))
     return value, doc
+
+
+def _same(spec: ModelSpec, current: Record, doc: bytes, value: Any) -> bool:
+    """Whether a record has this value already: what a set holds has no order in a document."""
+    known = spec.opened(current)
+    if known == doc:
+        return True
+    try:
+        return len(known) == len(doc) and bool(spec.value(current) == value)
+    except CorruptError:
+        return False
 
 
 def _check_time(name: str, time: str) -> None:

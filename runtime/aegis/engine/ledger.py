@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from aegis.core.caching import Caching
 from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import (
     ConflictError,
@@ -100,11 +101,13 @@ class Ledger:
     With a `script` it is that of a replay, which has the records of its flow and no others.
     """
 
-    def __init__(self, store: Store, clock: Clock, elsewhere: Elsewhere, *, cached: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, elsewhere: Elsewhere, *, caching: Caching
+    ) -> None:
         self.store = store
         self.clock = clock
         self.elsewhere = elsewhere
-        self.records = Records(store, cached, elsewhere)
+        self.records = Records(store, caching, elsewhere)
         self.uniques = Uniques(store)
         self.flows: Flows
         self.broker: Broker
@@ -423,17 +426,18 @@ class Ledger:
         self, draft: Draft, work: Work, change: Change, record: Record, changed: dict[str, Any]
     ) -> Event:
         sealing = change.spec.sealing
-        told, hidden = (changed, None) if sealing is None else change.spec.told(changed)
+        plain = change.spec.plain(changed)
+        told, hidden = (plain, None) if sealing is None else change.spec.told(plain)
         data = {
             "id": change.id,
             "revision": record.revision,
-            "changed": msgspec.to_builtins(told),
+            "changed": told,
         }
         if change.was is not None:
             data |= {"created": record.created, "updated": record.updated}
         event = self._tell(draft, work, change, data)
         if sealing is not None and hidden:
-            beside = sealing.beside(event.id, msgspec.to_builtins(hidden))
+            beside = sealing.beside(event.id, hidden)
             draft.commit.sealed.append(Sealed(event.id, beside))
         return event
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aegis.core.component import ENCODER, ModelSpec
+from aegis.core.component import ModelSpec
 from aegis.core.errors import ClosedError, InvalidError, NotFoundError
 from aegis.core.event import Event, decode_event
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
@@ -104,7 +104,9 @@ class Originals:
     async def _data(self, key: Key, seq: int) -> Any:
         """A record at a point of the journal, as JSON has it; None when it was not there."""
         then = await self.then(key, seq)
-        return None if then.record is None else msgspec.json.decode(ENCODER.encode(then.record))
+        if then.record is None:
+            return None
+        return msgspec.json.decode(self._models()[key[0]].encode(then.record))
 
     async def then(self, key: Key, seq: int) -> Past:
         """A record as of an event. Raises ClosedError when its model is not loaded."""

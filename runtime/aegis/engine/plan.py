@@ -276,7 +276,7 @@ def _fills(revision: Revision, key: str, stored: bytes) -> list[Fill]:
     known = msgspec.json.decode(stored)["schema"].get("properties", {})
     fills = []
     sealed = () if spec.rules is None else spec.rules.sealed
-    for item in msgspec.structs.fields(spec.cls):
+    for item in msgspec.structs.fields(spec.shape):
         # A value that is sealed is another one in each record: until it is set it is the default.
         if item.name in known or item.name in sealed:
             continue

@@ -16,6 +16,7 @@ from aegis.core.event import Emission
 from aegis.core.port import Waiting
 from aegis.core.record import Record
 from aegis.core.rule import Rules
+from aegis.core.serializer import UNWRITABLE, Decoder, text_of, unwritable
 
 if TYPE_CHECKING:
     from aegis.engine.reach import Reach
@@ -150,7 +151,7 @@ def encode(
     this code does not know stay. Raises InvalidError naming the field: `update()` checks nothing.
     """
     try:
-        doc = ENCODER.encode(value)
+        doc = spec.encode(value)
         again = spec.decoder.decode(doc)
         if spec.check is not None:
             spec.check(again)
@@ -159,9 +160,11 @@ def encode(
         if not all(
             type(new) is str and type(getattr(again, name)) is str for name, new in changed.items()
         ):
-            doc = ENCODER.encode(again)
-    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
+            doc = spec.encode(again)
+    except msgspec.ValidationError as error:
         raise spec.invalid(error) from error
+    except UNWRITABLE as error:
+        raise spec.invalid(unwritable(msgspec.structs.asdict(value), error)) from error
     if keep is None:
         return doc, again
     fields = msgspec.json.decode(keep, type=dict[str, msgspec.Raw])
@@ -173,11 +176,11 @@ def encode(
     return ENCODER.encode({**known, **fields}), again
 
 
-def checked(spec: ModelSpec, decoder: msgspec.json.Decoder[Any], data: Mapping[str, Any]) -> Any:
+def checked(spec: ModelSpec, decoder: Decoder, data: Mapping[str, Any]) -> Any:
     """`data` as the Struct that the API would make of it: the same checks, the same errors."""
     try:
-        return decoder.decode(ENCODER.encode(data))
-    except (msgspec.ValidationError, TypeError, UnicodeEncodeError) as error:
+        return decoder.decode(text_of(data, decoder))
+    except msgspec.ValidationError as error:
         unknown = [name for name in data if name not in spec.fields]
         hint = closest(unknown[0], spec.fields) if unknown else None
         raise spec.invalid(error, hint=hint) from None

@@ -83,7 +83,7 @@ def columns_of(spec: ModelSpec) -> tuple[Column, ...]:
     Nothing that is sealed: what is private nobody may see, and what is encrypted is not at rest.
     """
     found: list[Column] = []
-    shape = shapes.type_info(spec.cls)
+    shape = shapes.type_info(spec.shape)
     assert isinstance(shape, shapes.StructType)  # noqa: S101 -- a Model is one
     for field in shape.fields:
         if spec.rules is not None and field.name in spec.rules.sealed:
@@ -91,7 +91,7 @@ def columns_of(spec: ModelSpec) -> tuple[Column, ...]:
         name = field.encode_name
         while any(name.lower() == other.name.lower() for other in found):
             name += "_"  # SQL does not tell `Total` from `total`
-        type = _type(field.type, frozenset({spec.cls}))
+        type = _type(field.type, frozenset({spec.shape}))
         found.append(Column(name, field.encode_name, field.name, type))
     return tuple(found)
 

@@ -182,7 +182,7 @@ class Mirror:
         if not records:
             return
         columns = self._columns[spec.key]
-        values = [spec.value(record) for record in records]
+        values = [spec.stored(record) for record in records]
         sealed = () if spec.rules is None else spec.rules.sealed
         fitting = tuple(
             column.holding([getattr(value, column.attribute) for value in values])

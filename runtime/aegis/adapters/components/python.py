@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 import typing
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
@@ -47,9 +48,13 @@ from aegis.core.port import (
 from aegis.core.query import Index
 from aegis.core.relation import RelationSpec, clearable, place
 from aegis.core.rule import Rules, rule_problems, rules_of
+from aegis.core.serializer import schema_of, shape_of
 from aegis.engine.relation import Relation
 
 _numbers = itertools.count(1)
+
+# How msgspec says that it does not know a type.
+_CUSTOM = re.compile(r"custom types.*type <class '(.+)'> is not supported", re.DOTALL)
 
 
 class PythonLoader:
@@ -250,6 +255,7 @@ class _Survey:
             migrate=self._migrates(cls, "migrate", "old"),
             unmigrate=self._migrates(cls, "unmigrate", "new"),
             store=vars(cls).get("__aegis_store__"),
+            cache=vars(cls).get("__aegis_cache__"),
             doc=inspect.cleandoc(vars(cls).get("__doc__") or ""),
         )
 
@@ -284,7 +290,7 @@ class _Survey:
         found: dict[Index, None] = {}
         for spelled in vars(cls).get("__aegis_index__", ()):
             try:
-                terms = columns_of(cls).sort(spelled)
+                terms = columns_of(shape_of(cls, "stored")).sort(spelled)
             except AegisError as error:
                 self.problems.append(f"{cls.__name__}: index {spelled!r}: {error}")
                 continue
@@ -351,20 +357,16 @@ class _Survey:
 
     def _schema(self, cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
-            (reference,), definitions = msgspec.json.schema_components(
-                [cls], ref_template="#/components/schemas/{name}"
-            )
+            schema, definitions = schema_of(shape_of(cls, "stored"))
+            shape_of(cls, "network")
         except TypeError as error:
-            self.problems.append(
-                f"{cls.__name__}: a field has a type that cannot be stored: {error}"
-            )
+            self.problems.append(f"{_unfit(cls)}: a type that cannot be stored: {_said(error)}")
             return {}, {}
         try:
             check_of(cls)
         except TypeError as error:
             self.problems.append(f"{cls.__name__}: {error}")
-        name = reference["$ref"].rsplit("/", 1)[-1]
-        return definitions.pop(name), definitions
+        return schema, definitions
 
     def _port(self, model: str, port: Port[Any, Any, Any]) -> PortSpec:
         where = f"{model}.{port.name}"
@@ -514,10 +516,12 @@ class _Survey:
                 forbid_unknown_fields=True,
                 module=self.module.__name__,
             )
-            msgspec.json.schema_components([struct])
+            schema_of(shape_of(struct, "network"))
             check_of(struct)
         except TypeError as error:
-            self.problems.append(f"{where}: an argument has a type that cannot be sent: {error}")
+            self.problems.append(
+                f"{where}: an argument has a type that cannot be sent: {_said(error)}"
+            )
             return None
         return struct
 
@@ -647,6 +651,29 @@ def _methods(protocol: type) -> tuple[str, ...]:
 def _is_protocol_init(init: FunctionType) -> bool:
     """Whether `init` is the one that typing gives to protocols."""
     return init.__module__ == "typing"
+
+
+def _said(error: TypeError) -> str:
+    """Why a type does not fit, with what to do where JSON has nothing like it."""
+    unknown = _CUSTOM.search(str(error))
+    if unknown is None:
+        return str(error)
+    name = unknown[1].rsplit(".", 1)[-1]
+    return (
+        f"JSON has nothing like {name}: say how it is written, as in "
+        f"Annotated[{name}, Serializer(str, {name})]"
+    )
+
+
+def _unfit(cls: type) -> str:
+    """The field of a model whose type cannot be stored."""
+    for item in msgspec.structs.fields(cls):
+        try:
+            one = msgspec.defstruct(cls.__name__, [(item.name, item.type)])
+            msgspec.json.schema(shape_of(one, "stored"))
+        except TypeError:
+            return f"{cls.__name__}.{item.name}"
+    return cls.__name__
 
 
 def _input(
