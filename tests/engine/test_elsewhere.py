@@ -367,19 +367,19 @@ async def test_the_steps_of_a_flow_run_on_it(shelf):
 
 
 async def test_a_flow_waits_for_a_datasource_that_is_away(shelf):
+    asked = READ.replace('consumes="note.created"', 'consumes="reader.came", by="note"')
     async with kept(shelf) as host:
-        await host.deploy("notes", "1.0.0", READ)
-        shelf.gate.clear()
+        await host.deploy("notes", "1.0.0", asked)
         await host.create("Note", id="a")
-        await quiet(host)
-        shelf.gate.set()
-        await landed(host)
-        note = await host.get("Note", "a")
-        await host.update(note, read=0)
         await landed(host)
         shelf.away = True
-        await host.publish("note.reopened", "a")
+        await host.publish("reader.came", note="a")
+        away = "datasource 'shelf' at nowhere:1 does not answer"
+        await until(lambda: host.status().waiting == (away,))
         shelf.away = False
+        await quiet(host)
+        await landed(host)
+        assert (await host.get("Note", "a")).read == 2
 
 
 JOINED = """
