@@ -6,6 +6,7 @@ One process has the file at a time: DuckDB locks it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from aegis.protocols import Datasource, Held, Write, Written
 NAME = "records.duckdb"
 PAGE = 500  # records read at once
 TRIES = 20  # of a transaction that another connection was quicker than
+PAUSE = 0.0002  # seconds before the second of them
 
 T = TypeVar("T")
 
@@ -178,6 +180,8 @@ def _within(db: duckdb.DuckDBPyConnection, change: Callable[[], T]) -> T:
             _undo(db)
             if not left:
                 raise
+            # Each time longer, so that whoever is slow gets between the writes of who is quick.
+            time.sleep(PAUSE * (TRIES - left))
         except BaseException:
             _undo(db)
             raise
