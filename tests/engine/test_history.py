@@ -10,7 +10,7 @@ import pytest
 from aegis import Refused
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.component import ENCODER
-from aegis.core.errors import AegisError, InvalidError, NotFoundError
+from aegis.core.errors import AegisError, ConflictError, InvalidError, NotFoundError
 from aegis.core.flow import OPEN_STEPS
 from aegis.core.past import OPEN, UNSURE
 from aegis.core.why import Why
@@ -364,3 +364,22 @@ async def test_a_record_that_never_was_has_no_past(shop):
     await shop.create("Order")
     with pytest.raises(NotFoundError, match="no event of Order 'nobody'"):
         await shop.at(1, "nobody", "Order")
+
+
+async def test_an_id_that_was_used_before_a_reset_begins_anew():
+    text = "from aegis import Model\nclass Note(Model):\n    text: str = ''\n"
+    async with memory_host() as host:
+        await host.deploy("notes", "1.0.0", text)
+        for said in ("one", "two"):
+            note = await host.create("Note", id="n", text=said)
+            await host.update(note, text=f"{said}, changed")
+            seq = host.store.last_seq()
+            if said == "one":
+                await host.reset("notes")
+        past = await host.at(seq, "n", "notes.Note")
+        assert past.record.text == "two, changed"
+        await host.create("Note", id="m")
+        await host.reset("notes")
+        await host.create("Note", id="n")
+        with pytest.raises(ConflictError, match="was reset"):
+            await host.sql("select * from note", at=seq)

@@ -124,6 +124,8 @@ def folded(spec: ModelSpec, record: Record | None, event: Event, entry: Entry) -
         )
     if data.keys() != {"id", "revision", "changed"} or data["id"] != event.subject:
         return record  # somebody said something of it: nothing was changed by that
+    if event.type == spec.created and data["revision"] == 1:
+        record = None  # whatever had that id has gone with a reset, which no event tells
     before = 0 if record is None else record.revision
     if data["revision"] == before:
         return record
