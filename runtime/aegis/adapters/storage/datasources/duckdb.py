@@ -5,16 +5,15 @@ One process has the file at a time: DuckDB locks it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
-from aegis.core.errors import CorruptError, DatasourceError, OwnedError, StoreError
+from aegis.adapters.storage.datasources.connection import Connection
+from aegis.core.errors import AegisError, CorruptError, DatasourceError, OwnedError, StoreError
 from aegis.core.matching import counted, gathered
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
@@ -49,22 +48,15 @@ class DuckDatasource(Datasource):
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
-        self._db: duckdb.DuckDBPyConnection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aegis-datasource")
+        self._db = Connection(self._connect, self._translated)
 
     async def open(self) -> None:
         """Take the file, made when it is missing. Raises OwnedError, StoreError, CorruptError."""
-        await self._do(lambda _: None)
+        await self._db.do(lambda _: None)
 
     async def close(self) -> None:
         """Let go of the file."""
-
-        def close() -> None:
-            db, self._db = self._db, None
-            if db is not None:
-                db.close()
-
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        await self._db.close()
 
     async def get(self, model: str, id: str) -> Record | None:
         """The record as last written."""
@@ -77,11 +69,11 @@ class DuckDatasource(Datasource):
             found = _get(db, model, id)
             return None if found is None else found[0]
 
-        return await self._do(get)
+        return await self._db.do(get)
 
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means."""
-        return await self._do(lambda db: gathered(_all(db, model), query))
+        return await self._db.do(lambda db: gathered(_all(db, model), query))
 
     async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
         """How many records there are for which all of `where` holds."""
@@ -92,11 +84,11 @@ class DuckDatasource(Datasource):
             (found,) = db.execute(_COUNT, (model,)).fetchone() or (0,)
             return int(found)
 
-        return await self._do(count)
+        return await self._db.do(count)
 
     async def scan(self, model: str) -> AsyncIterator[Record]:
         """All records of a model."""
-        for record in await self._do(lambda db: [*_all(db, model)]):
+        for record in await self._db.do(lambda db: [*_all(db, model)]):
             yield record
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
@@ -104,7 +96,9 @@ class DuckDatasource(Datasource):
 
     async def write(self, writes: Sequence[Write]) -> Sequence[Written]:
         """Do each of `writes`, all in one transaction."""
-        return await self._do(lambda db: _within(db, lambda: [_write(db, one) for one in writes]))
+        return await self._db.do(
+            lambda db: _within(db, lambda: [_write(db, one) for one in writes])
+        )
 
     async def clear(self, component: str) -> int:
         """Drop the records of a component."""
@@ -113,20 +107,7 @@ class DuckDatasource(Datasource):
             (dropped,) = db.execute(_CLEAR, (f"{component}.",)).fetchone() or (0,)
             return int(dropped)
 
-        return await self._do(lambda db: _within(db, lambda: clear(db)))
-
-    async def _do(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        def do() -> T:
-            try:
-                if self._db is None:
-                    self._db = self._connect()
-                return work(self._db)
-            except UnicodeEncodeError as error:
-                raise StoreError(f"no record can have that value: {error}") from error
-            except (duckdb.Error, OSError) as error:
-                raise self._translated(error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
+        return await self._db.do(lambda db: _within(db, lambda: clear(db)))
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,7 +120,11 @@ class DuckDatasource(Datasource):
             raise
         return db
 
-    def _translated(self, error: Exception) -> StoreError:
+    def _translated(self, error: Exception) -> AegisError | None:
+        if isinstance(error, UnicodeEncodeError):
+            return StoreError(f"no record can have that value: {error}")
+        if not isinstance(error, duckdb.Error | OSError):
+            return None
         said = str(error).partition("\n")[0]
         if "Could not set lock" in said:
             return OwnedError(

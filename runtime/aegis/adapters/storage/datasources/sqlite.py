@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aegis.adapters.storage import selection, values
+from aegis.adapters.storage.datasources.connection import Connection
 from aegis.adapters.storage.table import checksum
 from aegis.adapters.storage.tables import RECORDS
-from aegis.core.errors import BadRequestError, CorruptError, DatasourceError, StoreError
+from aegis.core.errors import AegisError, BadRequestError, CorruptError, DatasourceError, StoreError
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.protocols import Datasource, Held, Write, Written
@@ -48,22 +47,15 @@ class SqliteDatasource(Datasource):
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
-        self._db: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aegis-datasource")
+        self._db = Connection(self._connect, self._translated)
 
     async def open(self) -> None:
         """Make the file when it is missing. Raises StoreError, CorruptError."""
-        await self._do(lambda _: None)
+        await self._db.do(lambda _: None)
 
     async def close(self) -> None:
         """Close the file."""
-
-        def close() -> None:
-            db, self._db = self._db, None
-            if db is not None:
-                db.close()
-
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        await self._db.close()
 
     async def get(self, model: str, id: str) -> Record | None:
         """The record as last written; a damaged one has no document."""
@@ -75,15 +67,15 @@ class SqliteDatasource(Datasource):
                 return None
             return None if row is None else values.record(row[:-1])
 
-        return await self._do(get)
+        return await self._db.do(get)
 
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means."""
-        return await self._do(lambda db: selection.select(db, model, query))
+        return await self._db.do(lambda db: selection.select(db, model, query))
 
     async def count(self, model: str, where: tuple[Condition, ...] = ()) -> int:
         """How many records there are for which all of `where` holds."""
-        return await self._do(lambda db: selection.count(db, model, where))
+        return await self._db.do(lambda db: selection.count(db, model, where))
 
     async def scan(self, model: str) -> AsyncIterator[Record]:
         """All records of a model."""
@@ -92,37 +84,28 @@ class SqliteDatasource(Datasource):
         def page(db: sqlite3.Connection) -> Sequence[Record]:
             return [values.record(row) for row in db.execute(_SCAN, (model, after, PAGE))]
 
-        while found := await self._do(page):
+        while found := await self._db.do(page):
             for record in found:
                 yield record
             after = found[-1].id
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
         """Have these indexes, and no others."""
-        await self._do(lambda db: _within(db, lambda: selection.index(db, component, indexes)))
+        await self._db.do(lambda db: _within(db, lambda: selection.index(db, component, indexes)))
 
     async def write(self, writes: Sequence[Write]) -> Sequence[Written]:
         """Do each of `writes`, all in one transaction."""
-        return await self._do(lambda db: _within(db, lambda: [_write(db, one) for one in writes]))
+        return await self._db.do(
+            lambda db: _within(db, lambda: [_write(db, one) for one in writes])
+        )
 
     async def clear(self, component: str) -> int:
         """Drop the records of a component."""
         # Keys of models are `component.Model`, and `/` comes right after `.`.
         between = (f"{component}.", f"{component}/")
-        return await self._do(lambda db: _within(db, lambda: db.execute(_CLEAR, between).rowcount))
-
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def do() -> T:
-            try:
-                if self._db is None:
-                    self._db = self._connect()
-                return work(self._db)
-            except (OverflowError, UnicodeEncodeError) as error:
-                raise BadRequestError(f"no record can have that value: {error}") from error
-            except (sqlite3.Error, OSError) as error:
-                raise self._translated(error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
+        return await self._db.do(
+            lambda db: _within(db, lambda: db.execute(_CLEAR, between).rowcount)
+        )
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,7 +123,11 @@ class SqliteDatasource(Datasource):
             raise
         return db
 
-    def _translated(self, error: Exception) -> StoreError:
+    def _translated(self, error: Exception) -> AegisError | None:
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            return BadRequestError(f"no record can have that value: {error}")
+        if not isinstance(error, sqlite3.Error | OSError):
+            return None
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return CorruptError(
