@@ -126,6 +126,20 @@ async def test_a_record_is_created_through_a_relation(shop, host):
     assert (asked.status, "is a question" in asked.body.decode()) == (422, True)
 
 
+async def test_what_is_created_through_a_relation_is_read_as_any_new_record(shop, host):
+    exact = "12345678901234567890.123456789"
+    order = {"items": [], "total": 1}
+    body = json.dumps(order).replace("1}", exact + "}").encode()
+    path = f"{MODELS}/customers/bea/related/orders"
+    made = await shop("POST", path, body=body, content_type="application/json")
+    assert (made.status, made.json["total"], made.json["customer_id"]) == (201, exact, "bea")
+    for wrong, pointer in (({"totl": 1}, "/totl"), ({"items": [{"qty": 1}]}, "/items/0/item_id")):
+        refused = await shop("POST", path, wrong)
+        assert (refused.status, refused.json["pointer"]) == (422, pointer)
+    assert (await shop("POST", path, body=b"[]", content_type="application/json")).status == 422
+    assert await host.count("Order", customer_id="bea") == 2
+
+
 async def test_what_is_named_must_be_there_and_stays(shop):
     answer = await shop("POST", f"{MODELS}/orders", {"customer_id": "nobody"})
     assert (answer.status, answer.json["field"]) == (422, "customer_id")

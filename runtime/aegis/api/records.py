@@ -128,7 +128,9 @@ class Records:
         relation = _named(spec.relations, name, f"relation of {spec.name}")
         target = engine.reach.target(relation)
         check_type(request)
-        data = decode_text(request.body, _OBJECT)
+        given = decode_text(request.body, _FIELDS)
+        text = msgspec.json.encode(engine.reach.filled(relation, target, id, given))
+        data = decode_text(text, target.create_decoder, _fields(target.create), target.rules)
 
         def respond(outcome: Outcome) -> Response:
             made = "" if outcome.record is None else outcome.record.id
@@ -383,3 +385,4 @@ def _arguments(request: Request, call: Call) -> msgspec.Struct | None:
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -339,14 +339,14 @@ class Engine:
         spec: ModelSpec,
         id: str,
         relation: RelationSpec,
-        data: Mapping[str, Any],
+        data: msgspec.Struct,
         *,
         answering: Answering | None = None,
     ) -> Outcome:
         """Create a record that another relates to, and name it there where that holds the id.
 
-        The outcome is about the new one. Raises InvalidError, ConflictError where one record is
-        related to already.
+        `data` is a `create` of the target (see Reach.filled). The outcome is about the new one.
+        Raises InvalidError, ConflictError where one record is related to already.
         """
         resident = self.resident(spec)
         record = await self.fetch(spec, id)
@@ -359,7 +359,7 @@ class Engine:
             condition = self.reach.condition(relation, target, value)
             if (await self.list(target, Query(where=(condition,), limit=1))).items:
                 raise ConflictError(f"{spec.name} {id!r} has a {relation.name} already")
-        change = self.reach.made(relation, target, value, data)
+        change = self.reach.made(target, data)
         work = self._work(resident, spec, id)
         work.changes[change.key] = change
         linked = self.reach.linked(relation, value, change.id)

@@ -130,27 +130,38 @@ class Reach:
     ) -> Any:
         """A new related record, which is stored with what `work` comes to."""
         spec = self.target(relation)
-        change = self.made(relation, spec, record, data)
+        given = self.filled(relation, spec, record.id, data)
+        change = self.made(spec, checked(spec, spec.create_decoder, given))
         work.changes[change.key] = change
         return _viewed(spec, relation, _record(change))
 
     # For whoever asks from outside
 
-    def made(
-        self, relation: RelationSpec, spec: ModelSpec, record: Any, data: Mapping[str, Any]
-    ) -> Change:
-        """The creation of a related record of `data`, in which the id of this one is filled in."""
-        given = dict(data)
-        if relation.by is not None:
-            if "." in relation.by:
-                raise InvalidError(
-                    f"{relation.by!r} of a {spec.name} is in a list: create it with that list"
-                )
-            if given.setdefault(relation.by, record.id) != record.id:
-                raise InvalidError(f"{spec.name}: {relation.by!r} is filled in", field=relation.by)
-        elif relation.via is None:
-            raise InvalidError(f"the relation {relation.name!r} is a question: create no record")
-        fields = checked(spec, spec.create_decoder, given)
+    def filled(
+        self, relation: RelationSpec, spec: ModelSpec, id: str, data: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What creates a record that the record `id` relates to: `data` with that id filled in.
+
+        Values may be JSON still. Raises InvalidError where another id is given.
+        """
+        if relation.by is None:
+            if relation.via is None:
+                said = f"the relation {relation.name!r} is a question: create no record"
+                raise InvalidError(said)
+            return dict(data)
+        if "." in relation.by:
+            raise InvalidError(
+                f"{relation.by!r} of a {spec.name} is in a list: create it with that list"
+            )
+        given = data.get(relation.by, id)
+        if isinstance(given, msgspec.Raw):
+            given = msgspec.json.decode(given)
+        if given != id:
+            raise InvalidError(f"{spec.name}: {relation.by!r} is filled in", field=relation.by)
+        return {**data, relation.by: id}
+
+    def made(self, spec: ModelSpec, fields: msgspec.Struct) -> Change:
+        """The creation of a record of `fields` (a `spec.create`)."""
         id = self._engine.id()
         value = spec.cls(id=id, **{n: getattr(fields, n) for n in fields.__struct_fields__})
         if spec.rules is not None:
