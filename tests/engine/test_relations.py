@@ -165,6 +165,22 @@ async def test_ids_in_a_list_of_objects_relate_both_ways(host):
         assert [one.id for one in found] == [its.id]
 
 
+@pytest.mark.parametrize("many", [8, 80])
+async def test_those_that_are_named_come_in_that_order_whatever_is_missing(host, many):
+    text = ORDERS.replace('on_delete="clear"', 'on_delete="ignore"')
+    await host.deploy("orders", "1.0.0", text.replace('"order.created"', '"nobody.asks"'))
+    named = [f"t{n:02}" for n in reversed(range(many))]
+    for id in named[1::2]:
+        await host.create("Tag", id=id, text=id[-1])
+    order = await host.create("Order", tag_ids=named)
+    assert [tag.id for tag in await host.related(order, "tags", limit=3)] == named[1:6:2]
+    found = await host.related(order, "tags", sort="id", limit=3)
+    assert [tag.id for tag in found] == sorted(named[1::2])[:3]
+    assert [tag.id for tag in await host.related(order, "tags", text="2")] == [
+        id for id in named[1::2] if id[-1] == "2"
+    ]
+
+
 async def test_one_to_one_is_one_or_none(host):
     ada = await host.create("Customer", name="Ada")
     assert await host.related(ada, "profile") is None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOTHING = Some(())  # holds for no record
 RELATION = "relation"  # where a recorded call has its Protocol
 MOST = 10_000  # records that one relation brings at a time
+FEW = 20  # ids that are looked for one by one: a cache may have them
 AT_ONCE = 500  # ids of one query
 
 
@@ -74,18 +75,21 @@ class Reach:
         spec = self.target(relation)
         where = (self.condition(relation, spec, record), *_asked(spec, clauses, filters))
         terms = spec.columns.sort(sort)
-        query = Query(where=where, sort=terms, limit=_limited(limit))
+        limit = _limited(limit)
+        named = [] if relation.via is None or sort is not None else ids(record, relation.via)
+        # Those that are named come in that order, so which are the first is known when all are.
+        query = Query(where=where, sort=terms, limit=min(len(named), MOST) if named else limit)
 
         async def ask() -> list[Record]:
-            if relation.via is None or clauses or filters:
+            if clauses or filters or not 0 < len(named) <= FEW:
                 return await self._all(spec, query)
-            return await self._named(spec, ids(record, relation.via)[:limit])
+            return await self._named(spec, named)
 
         said = await self._told(work, relation, query, ask)
         found = [one if isinstance(one, Record) else msgspec.convert(one, Record) for one in said]
         found += self._made(work, spec, where)
-        if sort is None and relation.via is not None:
-            order = {id: n for n, id in enumerate(ids(record, relation.via))}
+        if named:
+            order = {id: n for n, id in enumerate(named)}
             found.sort(key=lambda one: order[one.id])
         elif sort is not None:
             places = {one.id: position(one, data_of(one), terms) for one in found}
@@ -239,7 +243,7 @@ class Reach:
         return await self._all(pointer.model, Query(where=where, limit=most))
 
     async def _named(self, spec: ModelSpec, named: Sequence[str]) -> list[Record]:
-        """Those of the records that are there: by id a cache may have them."""
+        """Those of the records that are there."""
         found: list[Record] = []
         for id in named:
             try:
