@@ -29,6 +29,7 @@ from aegis_kernel.ipynb import Cell, HalfWrittenError, code_of, parameter_cell, 
 from aegis_kernel.notebook import Notebook
 
 # Seconds that a file may be half written.
+TURN = 1.0  # seconds after which a signal is seen that came at the wrong moment
 PATIENCE = 1.0
 # Seconds that flows of a rehearsal may take to end.
 DRAIN_SECONDS = 10.0
@@ -128,12 +129,13 @@ class Reloads:
         """Serve what is saved, until a signal.
 
         That raises; but what is raised while the collector runs is lost, so `stopping` is asked.
+        One that comes just before a wait begins does not end it: so none is without an end.
         """
         try:
             while not stopping():
-                self._changed.wait()
-                self._changed.clear()
-                self.reload()
+                if self._changed.wait(TURN):
+                    self._changed.clear()
+                    self.reload()
         finally:
             self._notices.close(wait=2.0)
 

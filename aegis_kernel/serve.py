@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # What a cell says that may deploy something.
 DEPLOYING = ("%%component", "deploy", "%aegis watch")
 SAY_AFTER_SECONDS = 1.0
+TURN = 1.0  # seconds after which a signal is seen that came at the wrong moment
 DRAIN_SECONDS = 30.0
 
 
@@ -134,7 +135,7 @@ class _Service:
                 if self.reloads is not None:
                     self.reloads.run(lambda: self.stopping)
                 while not self.stopping:
-                    signal.pause()
+                    time.sleep(TURN)  # what comes just before a pause would not end it
                 raise Stopped
             _say(failed)
             return 1
