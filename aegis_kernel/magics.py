@@ -13,9 +13,10 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from aegis.adapters.components.files import read_imports
-from aegis.core.component import NAME, VERSION, Source
+from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
+from aegis.core.manifest import NAME, VERSION
 from aegis.engine.failures import GROUP, Told
 from aegis.engine.intake import OnConflict
 from aegis_kernel import failures, past, sql

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
@@ -708,6 +709,26 @@ class Clock(Protocol):
 
     async def until(self, when: datetime) -> None:
         """Return when wall time has reached `when`."""
+
+
+class Sources(Protocol):
+    """Where components come from: finds out what an address offers, and fetches it."""
+
+    async def offers(self, address: str) -> Sequence[Offer]:
+        """The versions that an address offers, oldest first; empty where it has only itself.
+
+        Raises InvalidError for what is no address, SourceError.
+        """
+        ...
+
+    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Bundle]:
+        """The components at an address, most often one, their files as their manifests say.
+
+        A ref that is a range is the newest version in it. Bundles are checked against their
+        manifests, and no signature is. `told` hears the bytes so far and of how many. Raises
+        InvalidError for what is no address, SourceError, ManifestError, DigestError.
+        """
+        ...
 
 
 class Loader(Protocol):

@@ -16,6 +16,7 @@ from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
 from aegis.core.errors import CorruptError, InvalidError
 from aegis.core.event import Event, matches
+from aegis.core.manifest import Manifest
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
@@ -25,14 +26,6 @@ from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
 from aegis.core.sealing import Sealing
 from aegis.core.serializer import Decoder, Form, decoder_of, form_of, schema_of, shape_of
-
-NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
-VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$")
-
-# What begins the names of the host's own cursors and failures, where a component's name may stand.
-TAKEN = frozenset(
-    {"absent", "answer", "flow", "group", "journal", "listener", "once", "outbox", "schedule"}
-)
 
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
@@ -47,12 +40,23 @@ def noun(model: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Library:
+    """A wheel that one revision imports and nobody else: known by the SHA-256 of its bytes."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where a component's text came from. `origin` is shown to people (`cell 4`, a path).
+    """Where a component's text came from. `origin` is shown to people (`cell 4`, an address).
 
     `imports` are the files beside it that it imports, and those that they import: the text of
     each by its path from the component's folder (`pricing.py`, `rates/__init__.py`). `file` is what
     tracebacks and a debugger of this process call the text, if not the host's own name for it.
+    `manifest` is what it said of itself, None of a cell or a file that says nothing; `resolved` is
+    what its address was when it was fetched. `libraries` are what it imports of others.
     """
 
     name: str
@@ -62,6 +66,9 @@ class Source:
     digest: str
     imports: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
+    manifest: Manifest | None = None
+    resolved: str = ""
+    libraries: tuple[Library, ...] = ()
 
     @classmethod
     def of(
@@ -73,10 +80,17 @@ class Source:
         origin: str = "",
         imports: Mapping[str, str] | None = None,
         file: str = "",
+        manifest: Manifest | None = None,
+        resolved: str = "",
+        libraries: tuple[Library, ...] = (),
     ) -> Source:
-        """A source with the digest of all its code: name, version, text and imported files."""
+        """A source with the digest of all its code, and of what it offers to and asks of others."""
         files = dict(sorted((imports or {}).items()))
         code = "\0".join((name, version, text, *(part for file in files.items() for part in file)))
+        if manifest is not None:
+            said = (manifest.exports, manifest.grants, manifest.dependencies)
+            code += "\0" + msgspec.json.encode(said, order="deterministic").decode()
+        code = "\0".join((code, *(library.sha256 for library in libraries)))
         return cls(
             name=name,
             version=version,
@@ -85,6 +99,9 @@ class Source:
             digest=hashlib.sha256(code.encode()).hexdigest(),
             imports=files,
             file=file,
+            manifest=manifest,
+            resolved=resolved,
+            libraries=libraries,
         )
 
 

@@ -232,6 +232,38 @@ class ComponentError(AegisError):
         )
 
 
+class SourceError(AegisError):
+    """A component cannot be had from where it is: no such place, no answer, or not in time."""
+
+    status = 502
+    title = "Source not available"
+
+
+class ManifestError(AegisError):
+    """What a source says of its component cannot be read, or does not fit what is in it."""
+
+    status = 422
+    title = "Manifest refused"
+
+
+class TrustError(AegisError):
+    """A component from elsewhere is not what its owner signed, or nobody who is trusted did."""
+
+    status = 403
+    title = "Not trusted"
+
+
+class DigestError(TrustError):
+    """A file, or a whole source, is not the one that was meant: another SHA-256."""
+
+
+class GrantError(AegisError):
+    """A component reaches for what another one does not export, or nobody granted to it."""
+
+    status = 403
+    title = "Not granted"
+
+
 class ConfigError(AegisError):
     """A configuration value is missing, unknown or of the wrong type."""
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aegis.core.component import NAME, VERSION, Source
+from aegis.core.component import Source
 from aegis.core.errors import ComponentError
+from aegis.core.manifest import NAME, VERSION
 
 # A file that says a version is a component; the others of a folder are imported by components.
 SAYS_VERSION = re.compile(r"^__version__\s*(:[^=\n]+)?=", re.MULTILINE)

@@ -16,9 +16,6 @@ from aegis.adapters.components.imports import Modules
 from aegis.core.column import columns_of
 from aegis.core.component import (
     MODULES,
-    NAME,
-    TAKEN,
-    VERSION,
     Call,
     CommandSpec,
     ListenerSpec,
@@ -35,6 +32,7 @@ from aegis.core.constraint import check_of
 from aegis.core.errors import AegisError, ComponentError, closest
 from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.event import Event
+from aegis.core.manifest import NAME, TAKEN, VERSION
 from aegis.core.model import RESERVED, Model
 from aegis.core.port import (
     AdapterNeed,

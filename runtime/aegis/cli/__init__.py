@@ -1,0 +1,40 @@
+"""The command `aegis`: what an operator and an author do from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from aegis.cli.data import add_data
+from aegis.cli.terminal import say
+from aegis.core.errors import AegisError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `aegis`. Exit codes: 0 it is done, 2 it is not, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("aegis: %(message)s"))
+    logging.getLogger("aegis").addHandler(handler)
+    try:
+        options.run(options)
+    except AegisError as error:
+        say(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aegis", description="Look after an Aegis host.")
+    words = parser.add_subparsers(metavar="WORD", required=True)
+    add_data(words)
+    return parser

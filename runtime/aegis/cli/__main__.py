@@ -1,0 +1,5 @@
+"""`python -m aegis.cli` is the command `aegis`."""
+
+from aegis.cli import main
+
+main()

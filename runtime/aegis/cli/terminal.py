@@ -1,0 +1,84 @@
+"""What all verbs of `aegis` share: how one is added, what a host answers, what a person sees."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aegis.core.errors import AegisError, ClosedError
+from aegis.core.moving import Progress
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+TIMEOUT = 60.0  # seconds for the answer to one request
+
+
+def verb(
+    verbs: _SubParsersAction[ArgumentParser], name: str, run: Callable[[Namespace], None], text: str
+) -> ArgumentParser:
+    """Add a verb that `run` does; `text` is its help, without a full stop."""
+    made = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    made.set_defaults(run=run)
+    made.add_argument("--quiet", action="store_true", help="draw no progress bar")
+    return made
+
+
+def post(url: str, token: str | None, body: bytes) -> bytes:
+    """What a host answers. Raises AegisError with what it says, or when it says nothing."""
+    from tornado.httpclient import HTTPClient, HTTPRequest
+
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    client = HTTPClient()
+    try:
+        answer = client.fetch(
+            HTTPRequest(url, "POST", headers, body, request_timeout=TIMEOUT), raise_error=False
+        )
+    except (OSError, ValueError) as error:
+        raise ClosedError(f"{url} does not answer: {error}") from None
+    finally:
+        client.close()
+    if answer.code == 200:
+        return answer.body
+    if answer.code == 599:
+        raise ClosedError(f"{url} does not answer: {answer.error}")
+    try:
+        problem = msgspec.json.decode(answer.body, type=dict[str, Any])
+        detail, hint = str(problem["detail"]), problem.get("hint")
+        if problem.get("pointer"):
+            detail = f"{detail}, at {problem['pointer']}"
+    except (msgspec.DecodeError, KeyError):
+        detail, hint = f"{url} answers {answer.code}", None
+    raise AegisError(detail, hint=hint)
+
+
+@contextmanager
+def bar(what: str, unit: str, *, quiet: bool) -> Generator[Progress]:
+    """A progress bar on a terminal, None elsewhere; what it is told with how far it is."""
+    from tqdm import tqdm
+
+    scaled = unit == "B"
+    # `disable=None` leaves it out where standard error is no terminal.
+    with tqdm(
+        desc=what, unit=unit if scaled else f" {unit}", unit_scale=scaled,
+        disable=True if quiet else None,
+    ) as bar:  # fmt: skip
+
+        def told(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield told
+
+
+def say(text: str) -> None:
+    """To standard error; standard output belongs to data."""
+    sys.stderr.write(f"aegis: {text}\n")
+    sys.stderr.flush()
