@@ -278,15 +278,7 @@ class Notebook:
         host = self.thread.host
         before, graph = host.engine.registry.live.get(source.name), self.thread.call(host.graph)
         try:
-            deployment = self.thread.call(
-                host.deploy,
-                source.name,
-                source.version,
-                source.text,
-                origin=source.origin,
-                imports=source.imports,
-                file=source.file,
-            )
+            deployment = self.thread.call(host.deploy, source)
         except ComponentError as error:
             self.explain(error, before)
             raise

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from aegis.core.bundle import Bundle, Offer
-from aegis.core.component import Revision, Source
+from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.flow import Flow, Step
@@ -727,6 +727,30 @@ class Sources(Protocol):
         A ref that is a range is the newest version in it. Bundles are checked against their
         manifests, and no signature is. `told` hears the bytes so far and of how many. Raises
         InvalidError for what is no address, SourceError, ManifestError, DigestError.
+        """
+        ...
+
+
+class Trust(Protocol):
+    """Says whether a bundle may be deployed: who signed it, and whether that is who should."""
+
+    async def check(self, bundle: Bundle) -> None:
+        """Raise TrustError unless `bundle` is signed as its address must be; nothing is noted."""
+        ...
+
+    async def note(self, bundle: Bundle) -> None:
+        """Remember that `bundle` was deployed: nothing older of its source is trusted from now."""
+        ...
+
+
+class Libraries(Protocol):
+    """The wheels that components import and the host has not: found, checked and kept."""
+
+    async def provide(self, bundle: Bundle, *, told: Progress | None = None) -> Sequence[Library]:
+        """What the dependencies of a bundle come to, each kept by its digest.
+
+        Raises SourceError, DigestError, and ComponentError for a wheel that cannot be used, and
+        for one that another component needs in another version.
         """
         ...
 

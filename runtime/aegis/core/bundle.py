@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from aegis.core.component import Source
+from aegis.core.component import Library, Source
 from aegis.core.errors import DigestError, ManifestError
 from aegis.core.manifest import FILE, SIGNATURE, Manifest
 
@@ -78,7 +78,7 @@ class Bundle:
             if hashlib.sha256(self.files[path]).hexdigest() != said[path]:
                 raise DigestError(f"{where}: {path} is not what the manifest says: its sha256")
 
-    def source(self) -> Source:
+    def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of. Raises ManifestError for files that are missing.
 
         One named file is the component; of several, one that takes in what all of them have is.
@@ -110,6 +110,7 @@ class Bundle:
             imports=texts,
             manifest=self.manifest,
             resolved=self.resolved,
+            libraries=tuple(libraries),
         )
 
     def _text(self, path: str) -> str:

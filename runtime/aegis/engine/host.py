@@ -52,6 +52,7 @@ from aegis.engine.elsewhere import Datasources, Elsewhere
 from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
+from aegis.engine.fetching import Fetched, Fetching
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -62,7 +63,18 @@ from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
 from aegis.engine.work import Work, checked
-from aegis.protocols import Analyst, Cipher, Clock, Failed, Loader, Sighted, Store
+from aegis.protocols import (
+    Analyst,
+    Cipher,
+    Clock,
+    Failed,
+    Libraries,
+    Loader,
+    Sighted,
+    Sources,
+    Store,
+    Trust,
+)
 
 PAGE = 500  # entries of the journal read at once
 
@@ -142,6 +154,9 @@ class Host:
         datasources: Datasources | None = None,
         stores: Mapping[str, str] | None = None,
         backups: str | None = None,
+        sources: Sources | None = None,
+        trust: Trust | None = None,
+        libraries: Libraries | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -169,6 +184,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
+        self._fetching = Fetching(sources, trust, libraries)
         self._starting: set[str] = set()
         self._make_analyst = analyst
         self._everywhere = Everywhere(store, self._deploys.elsewhere)
@@ -242,9 +258,9 @@ class Host:
 
     async def deploy(
         self,
-        name: str,
-        version: str,
-        text: str,
+        source: Source | str,
+        version: str | None = None,
+        text: str | None = None,
         *,
         origin: str = "",
         imports: Mapping[str, str] | None = None,
@@ -253,12 +269,32 @@ class Host:
     ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
+        `source` is one, or the address of a component, or its name with `version` and `text`.
         `imports` are the texts of the files it imports, by path from its folder; `file` is what a
         debugger calls the text. The same code and configuration again changes nothing. Raises
-        ComponentError naming every problem; then nothing has changed.
+        ComponentError naming every problem; then nothing has changed. Of an address also what
+        `fetch` raises, and InvalidError when there is more than one component.
         """
-        source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
-        return await self._deploys.deploy(source, who=who)
+        if isinstance(source, str) and version is not None and text is not None:
+            source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
+        if isinstance(source, Source):
+            return await self._deploys.deploy(source, who=who)
+        found = await self.fetch(source)
+        if len(found) != 1:
+            names = ", ".join(one.source.name for one in found)
+            raise InvalidError(
+                f"{source} has {len(found)} components: {names or 'none'}",
+                hint="name one, as in book.ipynb#orders",
+            )
+        return await self._deploys.deploy(found[0].source, who=who)
+
+    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
+        """The components at an address, checked and trusted; nothing of them has run.
+
+        `told` hears how many bytes came, and of how many. Raises InvalidError for what is no
+        address, SourceError, ManifestError, TrustError.
+        """
+        return await self._fetching.fetch(address, told=told)
 
     async def change(self, change: Change, *, who: str = "") -> Sequence[Deployment]:
         """Make everything that `change` says so in one commit and one swap; the new deployments.
