@@ -14,7 +14,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment of a component on this host: what, from where, by whom, when.
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
-    `migrated` is what became of stored records with it, None when they fitted.
+    `migrated` is what became of stored records with it, None when they fitted. `resolved` is what
+    the address in `origin` was then: a commit, an address.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     live: bool = True
     migrated: Migrated | None = None
+    resolved: str = ""
 
 
 def _strip(schema: Any) -> Any:
