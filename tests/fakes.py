@@ -12,7 +12,7 @@ from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.errors import ConfigError, DatasourceError, SourceError, StoreError
-from aegis.core.lock import split
+from aegis.core.lock import place_of, ref_of
 from aegis.core.manifest import Manifest
 from aegis.core.semver import is_range, newest
 
@@ -152,16 +152,16 @@ class ShelfSources:
         return self.places[place]
 
     async def offers(self, address):
-        place, _ = split(address)
+        place = place_of(address)
         self.looks.append(place)
         found = await self._reach(place)
         if not place.startswith("github:"):
             return []
         return [Offer(version=version, ref=bundle.resolved) for version, bundle in found.items()]
 
-    async def fetch(self, address, *, told=None):
-        self.asked.append(address)
-        place, ref = split(address)
+    async def fetch(self, address, *, at="", told=None):
+        self.asked.append((address, at) if at else address)
+        place, ref = place_of(address), at or ref_of(address)
         found = await self._reach(place)
         version = newest(found, ref or "*") if not ref or is_range(ref) else None
         for bundle in found.values():

@@ -722,12 +722,16 @@ class Sources(Protocol):
         """
         ...
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Bundle]:
+    async def fetch(
+        self, address: str, *, at: str = "", told: Progress | None = None
+    ) -> Sequence[Bundle]:
         """The components at an address, most often one, their files as their manifests say.
 
-        A ref that is a range is the newest version in it. Bundles are checked against their
-        manifests, and no signature is. `told` hears the bytes so far and of how many. Raises
-        InvalidError for what is no address, SourceError, ManifestError, DigestError.
+        A ref that is a range is the newest version in it. `at` is what an earlier bundle was
+        `resolved` to: exactly that is fetched then, and nobody is asked for what is kept. Bundles
+        are checked against their manifests, and no signature is. `told` hears the bytes so far and
+        of how many. Raises InvalidError for what is no address, SourceError, ManifestError,
+        DigestError.
         """
         ...
 

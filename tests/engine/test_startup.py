@@ -75,7 +75,7 @@ async def test_a_start_takes_what_is_locked_and_not_what_is_new(sources):
     async with begun(sources, lockfile, orders=f"{ORDERS}@^1.2") as host:
         await host.begin()
         assert live(host) == {"orders": "1.3.0"}
-    assert sources.asked == [f"{ORDERS}@{locked.resolved}"]
+    assert sources.asked == [(f"{ORDERS}@^1.2", locked.resolved)]
     assert lockfile.lock["orders"] == locked
     assert lockfile.writes == 1
 

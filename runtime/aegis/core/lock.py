@@ -13,10 +13,10 @@ from aegis.core.manifest import DIGEST
 from aegis.core.semver import is_range, is_version, within
 
 FILE = "aegis.lock"
-COMMIT = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
-# Addresses of these kinds end with a ref where they name one: `github:acme/orders@^1.2`.
-_WITH_REF = re.compile(r"^(github|gitlab|git)(\+https?)?:")
+# What an address begins with that ends with a ref where it names one: `github:acme/orders@^1.2`.
+_WITH_REF = re.compile(r"^(?!(https?|file|cell):)[a-z][a-z0-9_+-]+:")
+_LOCAL = re.compile(r"^((file|cell):|(?![a-z][a-z0-9_+-]+:))")
 
 Seconds = Annotated[float, msgspec.Meta(ge=1, le=86400)]
 
@@ -63,40 +63,45 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What tells two locked versions apart, whenever and why they were locked."""
         return (self.version, self.resolved, self.digest, self.libraries)
 
-    @property
-    def address(self) -> str:
-        """The address of exactly this: its commit where it has one, else its version number."""
-        place, ref = split(self.source)
-        if COMMIT.match(self.resolved) and _WITH_REF.match(self.source):
-            return f"{place}@{self.resolved}"
-        return f"{place}@{self.version}" if is_range(ref) else self.source
-
     def fits(self, address: str) -> bool:
         """Whether this is one of those that `address` means now."""
-        place, ref = split(address)
-        if place != split(self.source)[0]:
+        ref = ref_of(address)
+        if place_of(address) != place_of(self.source):
             return False
         if is_range(ref):
-            return is_version(self.version) and within(self.version, ref)
+            return within(self.version, ref)
         return address == self.source or (bool(ref) and ref == self.resolved)
 
 
 Lock = Mapping[str, Locked]
 
 
-def split(address: str) -> tuple[str, str]:
-    """An address without its ref, and the ref; empty where it names none."""
-    if not _WITH_REF.match(address):
-        return address, ""
-    place, at, ref = address.partition("@")
-    return (place, ref) if at else (address, "")
+def place_of(address: str) -> str:
+    """An address without its ref: what stays the same over all versions."""
+    place, _, choice = _split(address)
+    return f"{place}{choice}"
+
+
+def ref_of(address: str) -> str:
+    """The ref of an address, empty where it names none."""
+    return _split(address)[1]
 
 
 def with_ref(address: str, ref: str) -> str:
     """An address with another ref."""
-    return f"{split(address)[0]}@{ref}"
+    place, _, choice = _split(address)
+    return f"{place}@{ref}{choice}"
 
 
 def is_local(address: str) -> bool:
     """Whether an address is on this machine: what is there may change at any time, unlocked."""
-    return not re.match(r"^(?!file:)[a-z][a-z0-9+]+:", address)
+    return _LOCAL.match(address) is not None
+
+
+def _split(address: str) -> tuple[str, str, str]:
+    """An address up to its ref, the ref, and what is chosen there (`#orders`)."""
+    if not _WITH_REF.match(address):
+        return address, "", ""
+    rest, mark, choice = address.partition("#")
+    place, _, ref = rest.partition("@")
+    return place, ref, f"{mark}{choice}"

@@ -39,16 +39,18 @@ class Fetching:
         self,
         address: str,
         *,
+        at: str = "",
         libraries: Sequence[Library] | None = None,
         told: Progress | None = None,
     ) -> Sequence[Fetched]:
         """The components at an address; nothing of them has run.
 
-        With `libraries` they get exactly these. Raises InvalidError for what is no address,
+        `at` is what the address was resolved to before, to have exactly that again; with
+        `libraries` they get these and no others. Raises InvalidError for what is no address,
         SourceError, ManifestError, TrustError.
         """
         found = []
-        for bundle in await self._known().fetch(address, told=told):
+        for bundle in await self._known().fetch(address, at=at, told=told):
             if self._trust is not None:
                 await self._trust.check(bundle)
             provided: Sequence[Library] = ()

@@ -22,7 +22,7 @@ from aegis.core.errors import (
     closest,
 )
 from aegis.core.event import Emission
-from aegis.core.lock import split
+from aegis.core.lock import place_of, ref_of
 from aegis.core.registry import Registry
 from aegis.core.semver import is_range, newer, newest
 from aegis.core.versions import Followed, coming, usual
@@ -87,7 +87,7 @@ class Following:
         self._end(name)
         live = self._registry().live.get(name)
         serves = None if live is None else live.version
-        _, ref = split(address)
+        ref = ref_of(address)
         locked = self._locking.entry(name)
         followed = self._followed[name] = Followed(
             name=name,
@@ -146,6 +146,7 @@ class Following:
             if live is None:
                 if one.serves is not None:  # it was undeployed
                     self._end(name)
+                    self._locking.unfollow(name)
                 continue
             if live.version == one.serves:
                 continue
@@ -191,13 +192,14 @@ class Following:
     async def look(self, name: str) -> None:
         """Ask the address once, and deploy what is newer there. Raises what asking does."""
         one = self._followed[name]
-        place, ref = split(one.address)
+        ref = ref_of(one.address)
         fetched: Fetched | None = None
         try:
             async with asyncio.timeout(LIMIT):
                 versions: list[str] = []
                 if not ref or is_range(ref):
-                    versions = [offer.version for offer in await self._fetching.offers(place)]
+                    offers = await self._fetching.offers(place_of(one.address))
+                    versions = [offer.version for offer in offers]
                 if not versions:  # it has only itself
                     fetched = await self._locking.newest(name)
                     versions = [fetched.source.version]

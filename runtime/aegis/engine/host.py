@@ -55,6 +55,7 @@ from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
+from aegis.engine.following import Gate
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -311,6 +312,10 @@ class Host:
     async def unfollow(self, name: str) -> None:
         """Let no version of a component come by itself any more. Raises NotFoundError."""
         self._upkeep.unfollow(name)
+
+    def guard(self, gate: Gate | None) -> None:
+        """Let `gate` look at what comes by itself before it serves; what it raises holds it."""
+        self._upkeep.following.gate = gate
 
     def followed(self) -> Sequence[Followed]:
         """All that is followed, by name."""

@@ -105,8 +105,10 @@ class Locking:
         locked = self.entry(name)
         if locked is None:
             return await self.newest(name)
-        found = await self._fetching.fetch(locked.address, libraries=locked.libraries)
-        one = named(name, locked.address, found)
+        found = await self._fetching.fetch(
+            locked.source, at=locked.resolved, libraries=locked.libraries
+        )
+        one = named(name, locked.source, found)
         _refuse_other(name, locked, _facts(one, locked.source))
         return one
 
@@ -294,8 +296,8 @@ def _refuse_other(name: str, locked: Locked, found: Locked) -> None:
     hint = f"`aegis lock --upgrade {name}` takes what is there, if that is meant"
     if found.digest != locked.digest:
         raise DigestError(
-            f"component {name!r}: {locked.address} has the digest {found.digest} ({found.version}),"
-            f" and {FILE} says {locked.digest} ({locked.version})",
+            f"component {name!r}: {locked.source} has the digest {found.digest} ({found.version}), "
+            f"and {FILE} says {locked.digest} ({locked.version})",
             hint=hint,
         )
     said = {library.name: library.sha256 for library in locked.libraries}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from aegis.core.component import Revision
 from aegis.core.errors import AegisError, ConflictError, InvalidError, NotFoundError, closest
-from aegis.core.lock import Lock, Wanted, is_local, split
+from aegis.core.lock import Lock, Wanted, is_local, place_of, ref_of
 from aegis.core.semver import is_range, is_version
 from aegis.core.versions import Followed, Versions
 from aegis.engine.deploys import Deploys
@@ -160,7 +160,7 @@ class Upkeep:
             return (), None
         try:
             async with asyncio.timeout(ASKED):
-                found = await self._fetching.offers(split(address)[0])
+                found = await self._fetching.offers(place_of(address))
         except TimeoutError:
             return (), f"it does not answer within {ASKED:g} s"
         except AegisError as error:
@@ -184,7 +184,7 @@ def _check(name: str, address: str, wanted: Wanted | None) -> None:
             f"{address} is on this machine: it has no versions to follow",
             hint="`%aegis watch` deploys a file whenever it is saved",
         )
-    _, ref = split(address)
+    ref = ref_of(address)
     if is_range(ref) and is_version(ref):
         raise InvalidError(
             f"{address} is one version: no newer one comes", hint=f"write it as ^{ref}"
