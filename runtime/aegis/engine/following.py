@@ -219,6 +219,7 @@ class Following:
             if self.gate is not None:
                 await self.gate(fetched.source)
             await self._deploy([fetched], WHO)
+            self._locking.keep(name, fetched)
         except TimeoutError:
             raise SourceError(f"{version} did not come within {LIMIT:g} s") from None
         except _PASSING:

@@ -208,6 +208,11 @@ class Locking:
         if name not in self._components and self.wanted.pop(name, None) is not None:
             self._change(lambda lock: {key: lock[key] for key in lock if key != name})
 
+    def keep(self, name: str, fetched: Fetched) -> None:
+        """Lock a component at what came by itself, which may be beside the ref of its address."""
+        if not fetched.bundle.is_local:
+            self.put(name, _facts(fetched, self._address(name)))
+
     def put(self, name: str, locked: Locked) -> None:
         """Have a component locked so from now on; what is said of following it stays."""
         self._change(lambda lock: {**lock, name: self._dated(name, locked, lock.get(name))})
