@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.audit import Action
 from aegis.core.caching import Caching
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
@@ -25,6 +26,7 @@ from aegis.core.query import Page, Query
 from aegis.core.registry import Registry
 from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
+from aegis.engine.auditing import audited
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.elsewhere import Elsewhere
@@ -318,6 +320,7 @@ class Deploys:
         change: Change,
         *,
         who: str,
+        action: Action = Action.DEPLOY,
         loaded: Mapping[Revision, Resident] = MappingProxyType({}),
         returned: Collection[str] = (),
         back: bool = False,
@@ -329,7 +332,14 @@ class Deploys:
         """
         async with AsyncExitStack() as boundary:
             return await self._install_at(
-                boundary, revisions, change, who=who, loaded=loaded, returned=returned, back=back
+                boundary,
+                revisions,
+                change,
+                who=who,
+                action=action,
+                loaded=loaded,
+                returned=returned,
+                back=back,
             )
 
     async def _install_at(
@@ -339,6 +349,7 @@ class Deploys:
         change: Change,
         *,
         who: str,
+        action: Action,
         loaded: Mapping[Revision, Resident],
         returned: Collection[str],
         back: bool,
@@ -391,6 +402,14 @@ class Deploys:
             )
             commit = self._commit(planned, revisions, deployments, change.gone, places)
             commit.released = released
+            commit.audits = [
+                audited(self._clock, action, who="" if who == action else who, of=revision.source)
+                for revision in revisions
+            ]
+            commit.audits += [
+                audited(self._clock, Action.UNDEPLOY, who=who, of=before.live[name].source)
+                for name in sorted(change.gone)
+            ]
             deployments, finish = await self._stored(
                 planned, revisions, deployments, commit, boundary, back=back
             )
@@ -567,6 +586,7 @@ class Deploys:
             origin=revision.source.origin,
             who=who,
             time=self._clock.stamp(),
+            signed=revision.source.signed,
         )
 
     def _is_unsettled(
@@ -700,6 +720,7 @@ class Deploys:
                     [previous],
                     Change(),
                     who="rollback",
+                    action=Action.ROLLBACK,
                     loaded={previous: resident},
                     returned=() if done is None else done.models,
                     back=done is not None and not done.back,
@@ -723,7 +744,8 @@ class Deploys:
             revision = self.engine.registry.live.get(name)
             await self.flows.forget(name)
             dropped = await self.elsewhere.clear(name)
-            dropped += await self._store.clear(name)
+            told = audited(self._clock, Action.RESET, name)
+            dropped += await self._store.clear(name, [told])
             self._ledger.records.forget()
             await self.monitor.reload()
             if revision is not None:
@@ -759,7 +781,7 @@ class Deploys:
                     )
                 revision = await self._load(source)
                 if component not in registry.live:
-                    await self._install([revision], Change(), who="resume")
+                    await self._install([revision], Change(), who="resume", action=Action.RESUME)
                 else:
                     lookup = self._lookup_in(self._values)
                     resident = await self._stage(registry, revision, lookup)
