@@ -79,6 +79,23 @@ async def test_a_change_of_several_components_is_told_of_each():
         ]
 
 
+async def test_a_split_is_told_from_its_begin_to_its_end():
+    async with memory_host() as host:
+        await host.deploy("cups", "1.0.0", CUP)
+        for version in ("1.1.0", "1.2.0"):
+            await host.split(Source.of("cups", version, CUP), weight=10)
+            await host.split("cups", weight=50)
+            await (host.drop("cups") if version == "1.1.0" else host.promote("cups", who="ada"))
+        assert [(one.action, one.version, one.detail) for one in await host.audit(after=1)] == [
+            ("split", "1.1.0", "10 % by record"),
+            ("split", "1.1.0", "50 % by record"),
+            ("drop", "1.1.0", "50 % by record"),
+            ("split", "1.2.0", "10 % by record"),
+            ("split", "1.2.0", "50 % by record"),
+            ("promote", "1.2.0", ""),
+        ]
+
+
 async def test_what_was_refused_or_not_stored_is_not_told_as_done():
     store = FailingStore()
     async with memory_host(store=store) as host:

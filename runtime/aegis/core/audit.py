@@ -18,7 +18,9 @@ class Action(StrEnum):
     UNDEPLOY = "undeploy"
     MIGRATE = "migrate"
     RESET = "reset"
-    SPLIT = "split"
+    SPLIT = "split"  # a candidate was begun beside what is live, or gets another part
+    PROMOTE = "promote"
+    DROP = "drop"
     GRANT = "grant"
     REVOKE = "revoke"
     PIN = "pin"  # a key may sign what comes from an address
