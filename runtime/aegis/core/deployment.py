@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 
 from aegis.core.migration import Migrated
+from aegis.core.signature import Signed
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment of a component on this host: what, from where, by whom, when.
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
-    `migrated` is what became of stored records with it, None when they fitted. `resolved` is what
-    the address in `origin` was then: a commit, an address.
+    `migrated` is what became of stored records with it, None when they fitted. `signed` says who
+    signed it, None where nobody had to, `resolved` what the address in `origin` was then: a commit,
+    an address.
     """
 
     number: int
@@ -27,6 +29,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     live: bool = True
     migrated: Migrated | None = None
+    signed: Signed | None = None
     resolved: str = ""
 
 
