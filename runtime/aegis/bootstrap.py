@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.configuration import Config
+from aegis.core.lock import Lock
 from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
@@ -40,6 +42,17 @@ def build_host(config: Config) -> Host:
         lockfile=_lockfile(config),
         locked=config.locked,
     )
+
+
+async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
+    """The lock before and after what `Host.lock` does, without a running host.
+
+    Raises as that does.
+    """
+    lockfile = _lockfile(config)
+    before = {} if lockfile is None else await lockfile.read()
+    # It is never opened, so whoever owns the data directory is not in the way.
+    return before, await build_host(config).lock(upgrade)
 
 
 def _lockfile(config: Config) -> Lockfile | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aegis.cli.data import add_data
 from aegis.cli.terminal import say
+from aegis.cli.versions import add_versions
 from aegis.core.errors import AegisError
 
 
@@ -37,4 +38,5 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aegis", description="Look after an Aegis host.")
     words = parser.add_subparsers(metavar="WORD", required=True)
     add_data(words)
+    add_versions(words)
     return parser
