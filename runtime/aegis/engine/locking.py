@@ -105,9 +105,12 @@ class Locking:
         locked = self.entry(name)
         if locked is None:
             return await self.newest(name)
-        found = await self._fetching.fetch(
-            locked.source, at=locked.resolved, libraries=locked.libraries
-        )
+        try:
+            found = await self._fetching.fetch(
+                locked.source, at=locked.resolved, libraries=locked.libraries
+            )
+        except DigestError as error:
+            raise DigestError(f"component {name!r}: {error.detail}", hint=_hint(name)) from None
         one = named(name, locked.source, found)
         _refuse_other(name, locked, _facts(one, locked.source))
         return one
@@ -296,9 +299,13 @@ def _facts(fetched: Fetched, address: str) -> Locked:
     )
 
 
+def _hint(name: str) -> str:
+    return f"`aegis lock --upgrade {name}` takes what is there, if that is meant"
+
+
 def _refuse_other(name: str, locked: Locked, found: Locked) -> None:
     """Raise DigestError unless what was found is what is locked."""
-    hint = f"`aegis lock --upgrade {name}` takes what is there, if that is meant"
+    hint = _hint(name)
     if found.digest != locked.digest:
         raise DigestError(
             f"component {name!r}: {locked.source} has the digest {found.digest} ({found.version}), "
