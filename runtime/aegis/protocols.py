@@ -721,12 +721,23 @@ class Sources(Protocol):
         """
         ...
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Bundle]:
+    async def resolve(self, address: str) -> str:
+        """What is at an address now: a commit, a digest; empty where nothing is more exact than it.
+
+        Asks whoever has it, always. Raises InvalidError for what is no address, SourceError.
+        """
+        ...
+
+    async def fetch(
+        self, address: str, *, at: str = "", told: Progress | None = None
+    ) -> Sequence[Bundle]:
         """The components at an address, most often one, their files as their manifests say.
 
-        A ref that is a range is the newest version in it. Bundles are checked against their
-        manifests, and no signature is. `told` hears the bytes so far and of how many. Raises
-        InvalidError for what is no address, SourceError, ManifestError, DigestError.
+        A ref that is a range is the newest version in it. With `at`, what the address was resolved
+        to once (`Bundle.resolved`), it is that and nothing newer, and nobody is asked when it was
+        fetched before. Bundles are checked against their manifests, and no signature is. `told`
+        hears the bytes so far and of how many. Raises InvalidError for what is no address,
+        SourceError, ManifestError, DigestError, and ComponentError for code that cannot be read.
         """
         ...
 

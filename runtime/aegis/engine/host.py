@@ -184,7 +184,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
-        self._fetching = Fetching(sources, trust, libraries)
+        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
         self._starting: set[str] = set()
         self._make_analyst = analyst
         self._everywhere = Everywhere(store, self._deploys.elsewhere)
