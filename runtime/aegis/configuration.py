@@ -57,7 +57,9 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
-    forges: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    forges: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -112,6 +112,16 @@ class Address:
         """The address without ref, choice and digest: what stays the same over all versions."""
         return str(replace(self, ref="", component="", sha256=""))
 
+    @property
+    def folder(self) -> str:
+        """The folder of a repository that is meant, or that has the file that is."""
+        return self.path.rpartition("/")[0] if self.path.endswith(ENDINGS) else self.path
+
+    @property
+    def entry(self) -> str:
+        """The file of a repository that is meant, empty for all of its folder."""
+        return self.path.rpartition("/")[2] if self.path.endswith(ENDINGS) else ""
+
     def at(self, ref: str) -> Address:
         """The same place at another ref."""
         return replace(self, ref=ref)

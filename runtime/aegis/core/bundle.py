@@ -107,8 +107,9 @@ class Bundle:
         if said is None:
             path = f"{source.name}.py"
             said = Manifest(name=source.name, version=source.version, models=(path,))
-        if len(said.code) < 2:
-            files.setdefault(said.code[0], source.text.encode())
+        first, *others = said.code
+        if not others:  # of several the text only imports them
+            files.setdefault(first, source.text.encode())
         return cls(
             # Only its code was kept, so the digests of all its files say nothing of these.
             manifest=msgspec.structs.replace(said, files={}),

@@ -150,14 +150,11 @@ class Anywhere(Sources):
                         url = api.archive_url(commit)
                         await asyncio.to_thread(self._cache.note, url, packed)
             except SourceError as error:
-                if commit and self._cache.has(api.archive_url(commit)):
+                if commit and self._cache.had(api.archive_url(commit)):
                     raise _damaged(asked, error) from None
                 raise
-        folder, entry = asked.path, ""
-        if folder.endswith(ENDINGS):
-            folder, _, entry = folder.rpartition("/")
-        tree = tree.below(folder)
-        return Contents(address=asked, tree=tree, entry=entry, resolved=commit), version
+        tree = tree.below(asked.folder)
+        return Contents(address=asked, tree=tree, entry=asked.entry, resolved=commit), version
 
     async def _kept(self, asked: Address, url: str) -> MemoryTree | None:
         """The files of a commit that was fetched before, None when it has to be fetched anew."""
@@ -179,7 +176,7 @@ class Anywhere(Sources):
         content = await self._had(wanted) if wanted else None
         if content is None:
             async with self._client.session(str(asked), told) as session:
-                content = await _there(session, asked.place)
+                content = await self._there(session, asked.place, wanted)
             found = await asyncio.to_thread(self._cache.put, content)
             _check_digest(str(asked), wanted, found)
             wanted = found
@@ -188,10 +185,11 @@ class Anywhere(Sources):
 
     async def _listed(self, asked: Address, digest: str, told: Progress | None) -> Contents:
         """The files of a folder on the web, which its aegis.toml lists with their digests."""
+        is_pinned = bool(digest)
         async with self._client.session(str(asked), told) as session:
             said = await self._had(digest) if digest else None
             if said is None:
-                said = await _there(session, asked.place + FILE)
+                said = await self._there(session, asked.place + FILE, digest)
                 found = await asyncio.to_thread(self._cache.put, said)
                 _check_digest(f"{asked}: {FILE}", digest, found)
                 digest = found
@@ -210,14 +208,15 @@ class Anywhere(Sources):
                 async with turns:
                     content = await self._had(wanted)
                     if content is None:
-                        content = await _there(session, asked.place + quote(path))
+                        content = await self._there(session, asked.place + quote(path), wanted)
                         found = await asyncio.to_thread(self._cache.put, content)
                         _check_digest(f"{asked}: {path}", wanted, found)
                 files[path] = content
 
             async def sign() -> None:
                 key = f"{asked.place}{SIGNATURE}#{digest}"
-                content = await asyncio.to_thread(self._cache.found, key)
+                # Asked for anew where the newest is wanted: it may have been signed since.
+                content = await asyncio.to_thread(self._cache.found, key) if is_pinned else None
                 if content is None:
                     answer = await session.get(asked.place + SIGNATURE)
                     content = answer.content if answer.status == 200 else b""
@@ -235,6 +234,18 @@ class Anywhere(Sources):
         tree = MemoryTree(files, where=str(asked))
         return Contents(address=asked, tree=tree, resolved=f"{PIN}{digest}")
 
+    async def _there(self, session: Session, url: str, digest: str) -> bytes:
+        """What is at a URL, meant to have a digest. Raises SourceError when nothing is."""
+        try:
+            answer = await session.get(url)
+        except SourceError as error:
+            if digest and self._cache.had(digest):
+                raise _damaged(url, error) from None
+            raise
+        if answer.status == 404:
+            raise SourceError(f"there is no {url}")
+        return answer.content
+
     async def _had(self, digest: str) -> bytes | None:
         return await asyncio.to_thread(self._cache.get, digest)
 
@@ -242,21 +253,13 @@ class Anywhere(Sources):
 _ENDINGS = ", ".join(ENDINGS)
 
 
-async def _there(session: Session, url: str) -> bytes:
-    """What is at a URL. Raises SourceError when nothing is."""
-    answer = await session.get(url)
-    if answer.status == 404:
-        raise SourceError(f"there is no {url}")
-    return answer.content
-
-
 def _check_digest(what: str, wanted: str, found: str) -> None:
     if wanted and found != wanted:
         raise DigestError(f"{what}: it has another sha256: {found}, and {wanted} was meant")
 
 
-def _damaged(asked: Address, error: SourceError) -> SourceError:
-    return SourceError(f"what was kept of {asked} is damaged, and cannot be fetched anew: {error}")
+def _damaged(what: object, error: SourceError) -> SourceError:
+    return SourceError(f"what was kept of {what} is damaged, and cannot be fetched anew: {error}")
 
 
 def _first(failed: BaseExceptionGroup[AegisError]) -> AegisError:

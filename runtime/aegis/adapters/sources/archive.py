@@ -87,7 +87,7 @@ def untarred(content: bytes, where: str, limits: Limits) -> MemoryTree:
     try:
         with (
             gzip.GzipFile(fileobj=io.BytesIO(content)) as packed,
-            tarfile.open(fileobj=_Bounded(packed, most), mode="r|") as archive,
+            tarfile.open(fileobj=_Bounded(packed, most, taking), mode="r|") as archive,
         ):
             for entry in archive:
                 name = entry.name.rstrip("/")
@@ -150,14 +150,16 @@ def _read(opened: IO[bytes], size: int) -> bytes:
 class _Bounded(io.RawIOBase):
     """What gzip unpacks, up to a limit."""
 
-    def __init__(self, packed: gzip.GzipFile, most: int) -> None:
+    def __init__(self, packed: gzip.GzipFile, most: int, taking: Taking) -> None:
         self._packed = packed
+        self._taking = taking
+        self._most = most
         self._left = most
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes. Raises ValueError for one too many."""
+        """The next bytes. Raises ManifestError for one too many."""
         content = self._packed.read(CHUNK if size < 0 else min(size, CHUNK))
         self._left -= len(content)
         if self._left < 0:
-            raise ValueError("it unpacks to more than it may")
+            raise self._taking.error(f"is more than {self._most >> 20} MiB unpacked")
         return content

@@ -44,9 +44,9 @@ class Cache:
         text = digest.decode("ascii", "replace")
         return self.get(text) if DIGEST.match(text) else None
 
-    def has(self, url: str) -> bool:
-        """Whether something of an address is here, be it damaged or not."""
-        return self._read(_key(url)) is not None
+    def had(self, what: str) -> bool:
+        """Whether something of a digest or an address is here, be it damaged or not."""
+        return self._read(what if DIGEST.match(what) else _key(what)) is not None
 
     def note(self, url: str, content: bytes) -> None:
         """Keep what is at an address that never changes. Raises StoreError."""

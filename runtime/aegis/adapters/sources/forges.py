@@ -126,7 +126,8 @@ class GitLab(Api):
 
     def archive_url(self, commit: str) -> str:
         """Only the folder that is asked for."""
-        path = f"&path={quote(self.address.path)}" if self.address.path else ""
+        folder = self.address.folder
+        path = f"&path={quote(folder)}" if folder else ""
         return f"{self._repository}/archive.tar.gz?sha={commit}{path}"
 
     def _tags_url(self, page: int) -> str:

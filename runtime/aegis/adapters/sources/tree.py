@@ -76,9 +76,9 @@ class MemoryTree(Tree):
         return text_of(self.content(path), path)
 
     def content(self, path: str) -> bytes:
-        """Its bytes. Raises ManifestError."""
+        """Its bytes. Raises SourceError, and ManifestError for what is refused."""
         if not self.is_file(path):
-            raise ManifestError(f"{self._where}: there is no file {path!r}")
+            raise SourceError(f"{self._where}: there is no file {path!r}")
         return self._files[path]
 
     def names(self) -> Sequence[str]:
