@@ -12,7 +12,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Sighted, Sources, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -37,6 +37,9 @@ def build_host(config: Config) -> Host:
         datasources=_datasources(config),
         stores=config.stores,
         sources=build_sources(config),
+        components=config.components,
+        lockfile=_lockfile(config),
+        locked=config.locked,
     )
 
 
@@ -49,6 +52,15 @@ def build_sources(config: Config) -> Sources:
         forges=config.sources,
         folder=None if config.data is None else config.data / "sources",
     )
+
+
+def _lockfile(config: Config) -> Lockfile | None:
+    """What keeps the versions of components, beside aegis.toml."""
+    if config.lock is None:
+        return None
+    from aegis.adapters.components.lockfile import TomlLockfile
+
+    return TomlLockfile(config.lock)
 
 
 def _datasources(config: Config) -> Datasources:

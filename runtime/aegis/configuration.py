@@ -17,6 +17,9 @@ from aegis.core.address import FORGES, Forge, forge_of
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.keep import Keep
+from aegis.core.lock import FILE as LOCK
+from aegis.core.lock import Wanted
+from aegis.core.manifest import NAME
 from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
@@ -27,6 +30,9 @@ RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
 SOURCES = "sources"
+COMPONENTS = "components"
+
+_YES = {"1", "true", "yes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +44,10 @@ class Config:
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are. `directory` is what
-    paths of sources are relative to, the working directory without; `forges` are the tables
-    `[sources.NAME]` as they were written.
+    host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
+    deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
+    `directory` is what paths of sources are relative to, the working directory without; `forges`
+    are the tables `[sources.NAME]` as they were written.
     """
 
     data: Path | None = None
@@ -60,6 +67,9 @@ class Config:
     forges: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )
+    components: Mapping[str, Wanted] = field(default_factory=lambda: MappingProxyType({}))
+    lock: Path | None = None
+    locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -143,11 +153,12 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
-    (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
-    and path or url and database), `[stores]` ("component.Model" = datasource), `[sources.NAME]`
-    (see Forge) and `[component]` (see Manifest) are the host's own, and so are `replay.recordings`
-    (true or false), `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see
-    adapters/vault.py); every other table is for components.
+    (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
+    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
+    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
+    `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
+    `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see adapters/vault.py); every
+    other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -165,6 +176,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         caching = msgspec.convert(content.pop("cache", {}), Caching)
         forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
         content.pop(COMPONENT, None)  # what the folder itself is as a source
+        components = _components(content.pop(COMPONENTS, {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -183,6 +195,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "caching": caching,
         "directory": path.parent.absolute(),
         "forges": MappingProxyType(forges),
+        "components": MappingProxyType(components),
+        "lock": path.with_name(LOCK),
         "environment": MappingProxyType(environment),
         **server,
         **given,
@@ -203,8 +217,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 def environment() -> dict[str, Any]:
     """What the environment says of the host itself, by the names of Config, as far as it does.
 
-    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, and AEGIS_EPHEMERAL (1, true or yes: `data` is None).
-    Raises ConfigError.
+    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, AEGIS_EPHEMERAL (1, true or yes: `data` is None), and
+    AEGIS_LOCKED (as that: nothing is deployed at the start but what is in aegis.lock). Raises
+    ConfigError.
     """
     said = {name: text for name, text in os.environ.items() if text}
     found: dict[str, Any] = {}
@@ -217,9 +232,30 @@ def environment() -> dict[str, Any]:
         found["token"] = said["AEGIS_TOKEN"]
     if "AEGIS_DATA" in said:
         found["data"] = Path(said["AEGIS_DATA"]).expanduser().absolute()
-    if said.get("AEGIS_EPHEMERAL", "").lower() in {"1", "true", "yes"}:
+    if said.get("AEGIS_EPHEMERAL", "").lower() in _YES:
         found["data"] = None
+    if said.get("AEGIS_LOCKED", "").lower() in _YES:
+        found["locked"] = True
     return found
+
+
+def _components(table: Any) -> dict[str, Wanted]:
+    """What `[components]` says. Raises ConfigError, msgspec.ValidationError."""
+    wanted: dict[str, Wanted] = {}
+    for name, said in msgspec.convert(table, dict[str, Any]).items():
+        if not NAME.match(name):
+            raise ConfigError(
+                f"[{COMPONENTS}]: {name!r} is no name of a component",
+                hint="lower case letters, digits, - and _, a letter first",
+            )
+        spelled_out = {"source": said} if isinstance(said, str) else said
+        try:
+            wanted[name] = msgspec.convert(spelled_out, Wanted)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"[{COMPONENTS}] {name}: {error}") from None
+        if not wanted[name].source.strip():
+            raise ConfigError(f"[{COMPONENTS}] {name}: its address is empty")
+    return wanted
 
 
 def _flat(table: Any, prefix: str = "") -> Any:

@@ -9,11 +9,13 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.flow import Flow, Step
+from aegis.core.lock import Lock
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
@@ -292,12 +294,14 @@ class Commit(msgspec.Struct, kw_only=True):
     outgoing: list[Outgoing] = []
     sent: list[Sent] = []
     places: list[Place] = []
+    audits: list[Audit] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.
 FlowSteps = tuple[Flow, list[Step]]
 Flows = list[FlowSteps]
 Entries = list[Entry]
+Audits = Sequence[Audit]
 
 
 class Sight(Protocol):
@@ -420,12 +424,12 @@ class Store(Sighted, Protocol):
         """
         ...
 
-    async def clear(self, component: str) -> int:
+    async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
         What its records held is free again, and what is kept of them from before a migration goes.
         Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
-        as well.
+        as well. `audits` are stored with that, or nothing is done.
         """
         ...
 
@@ -547,6 +551,13 @@ class Store(Sighted, Protocol):
 
     async def schema(self, model: str) -> bytes | None:
         """The schema that the stored records of `model` have."""
+        ...
+
+    async def audits(self, after: int | None, limit: int, action: Action | None = None) -> Audits:
+        """Up to `limit` entries of the audit log with an `n` above `after`, in order.
+
+        Of one `action` only, if it is named; without `after` the last ones. None is ever dropped.
+        """
         ...
 
     async def export(
@@ -721,23 +732,16 @@ class Sources(Protocol):
         """
         ...
 
-    async def resolve(self, address: str) -> str:
-        """What is at an address now: a commit, a digest; empty where nothing is more exact than it.
-
-        Asks whoever has it, always. Raises InvalidError for what is no address, SourceError.
-        """
-        ...
-
     async def fetch(
         self, address: str, *, at: str = "", told: Progress | None = None
     ) -> Sequence[Bundle]:
         """The components at an address, most often one, their files as their manifests say.
 
-        A ref that is a range is the newest version in it. With `at`, what the address was resolved
-        to once (`Bundle.resolved`), it is that and nothing newer, and nobody is asked when it was
-        fetched before. Bundles are checked against their manifests, and no signature is. `told`
-        hears the bytes so far and of how many. Raises InvalidError for what is no address,
-        SourceError, ManifestError, DigestError, and ComponentError for code that cannot be read.
+        A ref that is a range is the newest version in it. `at` is what an earlier bundle was
+        `resolved` to: exactly that is fetched then, and nobody is asked for what is kept. Bundles
+        are checked against their manifests, and no signature is. `told` hears the bytes so far and
+        of how many. Raises InvalidError for what is no address, SourceError, ManifestError,
+        DigestError, and ComponentError for code that cannot be read.
         """
         ...
 
@@ -762,6 +766,25 @@ class Libraries(Protocol):
 
         Raises SourceError, DigestError, and ComponentError for a wheel that cannot be used, and
         for one that another component needs in another version.
+        """
+        ...
+
+
+class Lockfile(Protocol):
+    """Keeps what the addresses of a host came to, beside its configuration."""
+
+    async def read(self) -> Lock:
+        """What is locked, by component; nothing when there is no lock.
+
+        Raises ConfigError naming the file and what is wrong in it.
+        """
+        ...
+
+    async def write(self, change: Callable[[Lock], Lock]) -> Lock:
+        """Make of what is locked what `change` makes of it, whole or not at all; the new lock.
+
+        Nothing is written where nothing changes. Raises ConfigError as `read` does, and when the
+        file cannot be written.
         """
         ...
 

@@ -25,7 +25,7 @@ from aegis.core.port import REQUIRED
 from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Datasource, Held, Sighted, Sources, Store, Write
+from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Write
 
 
 class EagerClock(SystemClock):
@@ -63,15 +63,15 @@ async def memory_host(
     datasources: Mapping[str, Callable[[], Datasource]] | None = None,
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
-    sources: Sources | None = None,
+    **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
     `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
-    `recordings` what adapters answer is kept, for `host.replay`. Without `sources` no address is
-    known.
+    `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
+    `sources`, `trust`, `libraries`, `components`, `lockfile`.
     """
     known = values or {}
     host = Host(
@@ -89,7 +89,7 @@ async def memory_host(
         analyst=_analyst,
         datasources={**making({}, None), **(datasources or {})},
         stores=stores,
-        sources=sources,
+        **more,
     )
     async with host:
         yield host

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec, Source
@@ -32,6 +33,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
+from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
 from aegis.core.model import Model
 from aegis.core.moving import Header, Manifest, Progress
@@ -43,6 +45,8 @@ from aegis.core.record import Record
 from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
 from aegis.core.serializer import Decoder, text_of
+from aegis.core.split import SplitStatus
+from aegis.core.versions import Followed, Versions
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.cache import CacheStatus
@@ -53,6 +57,7 @@ from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
+from aegis.engine.following import Gate
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -62,6 +67,7 @@ from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
+from aegis.engine.upkeep import Upkeep
 from aegis.engine.work import Work, checked
 from aegis.protocols import (
     Analyst,
@@ -70,6 +76,7 @@ from aegis.protocols import (
     Failed,
     Libraries,
     Loader,
+    Lockfile,
     Sighted,
     Sources,
     Store,
@@ -127,6 +134,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     problems: tuple[str, ...]
     caches: tuple[CacheStatus, ...] = ()
+    followed: tuple[Followed, ...] = ()
 
 
 class Host:
@@ -157,6 +165,9 @@ class Host:
         sources: Sources | None = None,
         trust: Trust | None = None,
         libraries: Libraries | None = None,
+        components: Mapping[str, Wanted] | None = None,
+        lockfile: Lockfile | None = None,
+        locked: bool = False,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -185,6 +196,15 @@ class Host:
             scratch=scratch,
         )
         self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
+        self._upkeep = Upkeep(
+            self._deploys,
+            self._fetching,
+            store,
+            clock,
+            components=components or {},
+            lockfile=lockfile,
+            only=locked,
+        )
         self._starting: set[str] = set()
         self._make_analyst = analyst
         self._everywhere = Everywhere(store, self._deploys.elsewhere)
@@ -250,9 +270,66 @@ class Host:
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
+        await self._upkeep.close()
         if self._analyst is not None:
             await self._analyst.close()
         await self._deploys.close()
+
+    async def begin(self) -> None:
+        """Deploy what `[components]` wants; back when each was tried, after seconds at most.
+
+        What cannot be had yet is `missing`, and is tried again until it is there. Raises
+        ConfigError for a lock that is broken, or lacks something when only that may be taken.
+        """
+        begun = self.starting("components")
+        try:
+            await self._upkeep.begin()
+        finally:
+            begun()
+
+    # Versions
+
+    async def lock(self, upgrade: Collection[str] | None = ()) -> Lock:
+        """Write down what `[components]` comes to, for the next start; what serves stays.
+
+        What is locked stays so, but what is named in `upgrade`, or all with None: of that the
+        newest that its address means. Raises NotFoundError for another name, and what `fetch` does;
+        then nothing has changed.
+        """
+        return await self._upkeep.renew(upgrade)
+
+    async def follow(
+        self, name: str, address: str | None = None, *, every: float | None = None
+    ) -> Followed:
+        """Let newer versions of a component deploy by themselves; back after the first look.
+
+        `address` may end with a range (`@^1.2`); without one it is what the component is from.
+        Every `every` seconds it is asked. No pre-release comes so, and no other major version; one
+        that is refused, or was given up for an older one, waits for the next newer one. The next
+        start follows it, too. Raises NotFoundError, InvalidError for what cannot be followed,
+        ConflictError where aegis.toml says another address.
+        """
+        return await self._upkeep.follow(name, address, every)
+
+    async def unfollow(self, name: str) -> None:
+        """Let no version of a component come by itself any more. Raises NotFoundError."""
+        self._upkeep.unfollow(name)
+
+    def guard(self, gate: Gate | None) -> None:
+        """Let `gate` look at what comes by itself before it serves; what it raises holds it."""
+        self._upkeep.following.gate = gate
+
+    def followed(self) -> Sequence[Followed]:
+        """All that is followed, by name."""
+        return self._upkeep.following.states()
+
+    async def versions(self, name: str) -> Versions:
+        """What there is of a component: live, loaded, deployed before, and where it comes from.
+
+        A source that does not answer is no error. Raises NotFoundError for a component that was
+        never here and that nobody wants.
+        """
+        return await self._upkeep.versions(name)
 
     # Deploying
 
@@ -277,16 +354,19 @@ class Host:
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
-        if isinstance(source, Source):
-            return await self._deploys.deploy(source, who=who)
-        found = await self.fetch(source)
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._deploys.deploy(found, who=who)
+
+    async def one(self, address: str) -> Source:
+        """The one component at an address. Raises InvalidError, and what `fetch` raises."""
+        found = await self.fetch(address)
         if len(found) != 1:
             names = ", ".join(one.source.name for one in found)
             raise InvalidError(
-                f"{source} has {len(found)} components: {names or 'none'}",
+                f"{address} has {len(found)} components: {names or 'none'}",
                 hint="name one, as in book.ipynb#orders",
             )
-        return await self._deploys.deploy(found[0].source, who=who)
+        return found[0].source
 
     async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
         """The components at an address, checked and trusted; nothing of them has run.
@@ -339,6 +419,38 @@ class Host:
         """
         return await self._deploys.rollback(name)
 
+    async def split(
+        self, source: Source | str, *, weight: float = 10, by: str | None = None
+    ) -> SplitStatus:
+        """Let a candidate serve `weight` percent of a component's records beside what is live.
+
+        `source` is a candidate or its address; or the name of a component that is split already,
+        whose candidate gets another weight. Which of the two a call, a step or an event gets goes
+        by the id of its record (`by="record"`), or by what a request says (`by="header:NAME"`). The
+        same key has the same side, and a larger weight takes none away from the candidate. Flows
+        end on the version they began on. Raises ComponentError naming what keeps both from serving
+        the same records, ConflictError while another candidate is tried, and what `fetch` raises.
+        """
+        if isinstance(source, str) and source in self.engine.registry.live:
+            return await self._deploys.splits.weigh(source, weight, by)
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._deploys.splits.begin(found, weight=weight, by=by)
+
+    def splits(self) -> Sequence[SplitStatus]:
+        """The components that are split, with calls, errors and times of both sides."""
+        return self._deploys.splits.status()
+
+    async def promote(self, name: str, *, who: str = "") -> Deployment:
+        """Make the candidate of a split live, for all. Raises NotFoundError, ComponentError."""
+        return await self._deploys.splits.promote(name, who=who)
+
+    async def drop(self, name: str) -> None:
+        """End a split: what is live serves all again; flows that began on the candidate end there.
+
+        Raises NotFoundError, and ComponentError when other flows wait for what only it has.
+        """
+        await self._deploys.splits.drop(name)
+
     async def reset(self, name: str) -> int:
         """Drop all records, flows and schemas of a component; how many records were dropped.
 
@@ -366,6 +478,24 @@ class Host:
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
         await self._deploys.bind(slot, part)
+
+    async def audit(
+        self, limit: int = 100, *, after: int | None = None, action: Action | str | None = None
+    ) -> Sequence[Audit]:
+        """Who changed what runs here: the newest `limit` entries of the audit log, in order.
+
+        With `after` those behind that number; with `action` only those of one, as `deploy`. Raises
+        BadRequestError for an action that there is none of.
+        """
+        try:
+            wanted = None if action is None else Action(action)
+        except ValueError:
+            raise BadRequestError(
+                f"there is no action {action!r}",
+                hint=closest(str(action), [one.value for one in Action])
+                or f"it is one of {', '.join(Action)}",
+            ) from None
+        return await self.store.audits(after, limit, wanted)
 
     # Records
 
@@ -401,20 +531,31 @@ class Host:
         self.engine.resident(spec)
         return spec
 
+    def _armed(self, spec: ModelSpec, id: str) -> tuple[Engine, ModelSpec]:
+        """The engine for calls of a record, and its model there: of a split that of its side."""
+        engine = self.engine.arm(spec.component, id)
+        return engine, (
+            spec if engine is self.engine else engine.registry.models.get(spec.key, spec)
+        )
+
     @repeated
     async def create(self, model: type[Any] | str, *, id: str | None = None, **data: Any) -> Any:
         """Create a record; durable, with its first event, on return. Raises InvalidError."""
         self._deploys.check_open()
         spec = self._taking(model)
+        engine = self.engine
+        if spec.component in engine.arms:
+            id = engine.id() if id is None else id
+            engine, spec = self._armed(spec, id)
         given = checked(spec, spec.create_decoder, data)
-        return _value(spec, await self.engine.create(spec, given, id=id))
+        return _value(spec, await engine.create(spec, given, id=id))
 
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
         while True:
-            spec = self.spec(model)
+            engine, spec = self._armed(self.spec(model), id)
             try:
-                return spec.value(await self.engine.fetch(spec, id))
+                return spec.value(await engine.fetch(spec, id))
             except MigratingError as error:
                 await self.migrated(error)
 
@@ -502,9 +643,9 @@ class Host:
     async def update(self, record: Any, **changes: Any) -> Any:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         given = checked(spec, spec.patch_decoder, changes)
-        now = spec.value(await self.engine.fetch(spec, record.id))
+        now = spec.value(await engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -512,31 +653,32 @@ class Host:
                 hint="get it again",
             )
         # No revision is named: a change of other fields that comes between does no harm.
-        return _value(spec, await self.engine.patch(spec, record.id, given, expected=None))
+        return _value(spec, await engine.patch(spec, record.id, given, expected=None))
 
     @repeated
     async def delete(self, record: Any) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
         self._deploys.check_open()
-        await self.engine.delete(self.spec(record), record.id, expected=None)
+        engine, spec = self._armed(self.spec(record), record.id)
+        await engine.delete(spec, record.id, expected=None)
 
     @repeated
     async def call(self, record: Any, command: str, **arguments: Any) -> Any:
         """Run a command of a record."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         found = named(spec, "command", spec.commands, command)
         given = _arguments(spec, command, found.call.decoder, arguments)
-        return _value(spec, await self.engine.command(spec, record.id, found, given))
+        return _value(spec, await engine.command(spec, record.id, found, given))
 
     @repeated
     async def run(self, record: Any, port: str, **arguments: Any) -> Any:
         """Run a port of a record directly, outside any flow."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         found = named(spec, "port", spec.ports, port)
         given = _arguments(spec, port, found.call.decoder, arguments)
-        return _value(spec, await self.engine.run(spec, record.id, found, given))
+        return _value(spec, await engine.run(spec, record.id, found, given))
 
     # Moving data
 
@@ -944,6 +1086,7 @@ class Host:
             failed=self.monitor.failures,
             caches=self._deploys.records.status(),
             events=self.store.last_seq(),
+            followed=tuple(self.followed()),
             problems=(
                 *registry.warnings(),
                 *(problem.text for problem in self.monitor.problems()),
@@ -965,7 +1108,8 @@ class Host:
             return ["the host"]
         waiting = self._deploys.flows.waiting()
         stranded = (f"flow {id}: {why}" for id, why in self._deploys.patrol.stranded.items())
-        return sorted({*self._starting, *waiting, *stranded})
+        absent = self._upkeep.startup.missing()
+        return sorted({*self._starting, *absent, *waiting, *stranded})
 
 
 def _value(spec: ModelSpec, outcome: Outcome) -> Any:

@@ -62,16 +62,6 @@ class Anywhere(Sources):
             tags = await api_of(self._forges[asked.scheme], asked).tags(session)
         return offers(tags, asked)
 
-    async def resolve(self, address: str) -> str:
-        """What is at an address now, for `at` of a fetch; see protocols."""
-        asked = parse(address, self._forges)
-        if asked.is_local:
-            return ""
-        if asked.kind == "repository":
-            async with self._client.session(address) as session:
-                return (await self._commit(session, asked))[0]
-        return (await self._web(asked, "", None)).resolved
-
     async def fetch(
         self, address: str, *, at: str = "", told: Progress | None = None
     ) -> Sequence[Bundle]:
