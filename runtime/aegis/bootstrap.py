@@ -14,7 +14,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -38,6 +38,7 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        sources=build_sources(config),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
@@ -53,6 +54,17 @@ async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lo
     before = {} if lockfile is None else await lockfile.read()
     # It is never opened, so whoever owns the data directory is not in the way.
     return before, await build_host(config).lock(upgrade)
+
+
+def build_sources(config: Config) -> Sources:
+    """What fetches components from wherever they are."""
+    from aegis.adapters.sources.anywhere import Anywhere
+
+    return Anywhere(
+        directory=config.directory,
+        forges=config.sources,
+        folder=None if config.data is None else config.data / "sources",
+    )
 
 
 def _lockfile(config: Config) -> Lockfile | None:
