@@ -26,7 +26,7 @@ ENDINGS = (CODE, BOOK, *ARCHIVES)
 COMMIT = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 MOST = 2048  # characters of an address
 
-_SCHEME = re.compile(r"^([a-z][a-z0-9+_-]+):(.*)$", re.DOTALL)
+SCHEME = re.compile(r"^([a-z][a-z0-9+_-]+):(.*)$", re.DOTALL)
 _SECRET = re.compile(r"(?<=://)[^/@#]*@|\?[^#]*")
 _PROJECT = re.compile(r"^[A-Za-z0-9_.-]+$")
 _SAYS = "a path, cell:NAME, https://..., or github:OWNER/REPO[/PATH][@REF]"
@@ -136,7 +136,7 @@ def parse(text: str, forges: Mapping[str, Forge] = FORGES) -> Address:
         raise InvalidError("an address is missing", hint=_SAYS)
     if len(text) > MOST or not text.isprintable():
         raise InvalidError(f"{text[:40]!r} is no address", hint=f"{MOST} printable characters")
-    found = _SCHEME.match(text)
+    found = SCHEME.match(text)
     scheme = found[1] if found else ""
     if scheme not in {"", "file"} and _SECRET.search(text):
         # An address is shown, logged and written into locks.
@@ -149,7 +149,7 @@ def parse(text: str, forges: Mapping[str, Forge] = FORGES) -> Address:
         rest, component, sha256 = _choice(text.removeprefix("file:"), text, is_path=True)
         if not rest:
             raise InvalidError(f"{text!r} says no path", hint=_SAYS)
-        is_plain = not scheme and not _SCHEME.match(rest)
+        is_plain = not scheme and not SCHEME.match(rest)
         return Address(
             kind="file",
             scheme="" if is_plain else "file",

@@ -15,6 +15,8 @@ from aegis.core.component import Library, Source
 from aegis.core.errors import DigestError, ManifestError
 from aegis.core.manifest import FILE, SIGNATURE, Manifest, is_inside
 
+SHOWN = 5  # problems that an error tells
+
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
@@ -73,13 +75,17 @@ class Bundle:
                 f"{where}: its aegis.toml says no digests of its files",
                 hint="its owner writes them with `aegis sign`",
             )
+        problems = []
         for path in sorted(said.keys() | set(self.paths)):
             if path not in self.files:
-                raise DigestError(f"{where}: {path} is in the manifest and not in the source")
-            if path not in said:
-                raise DigestError(f"{where}: {path} is in the source and not in the manifest")
-            if hashlib.sha256(self.files[path]).hexdigest() != said[path]:
-                raise DigestError(f"{where}: {path} is not what the manifest says: its sha256")
+                problems.append(f"{path} is in the manifest and not in the source")
+            elif path not in said:
+                problems.append(f"{path} is in the source and not in the manifest")
+            elif hashlib.sha256(self.files[path]).hexdigest() != said[path]:
+                problems.append(f"{path} is not what the manifest says: its sha256")
+        if problems:
+            more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}")
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of: the code that is named, and all that it imports here.
@@ -132,9 +138,9 @@ def code(manifest: Manifest, folder: Folder, where: str) -> tuple[str, Mapping[s
             f"{where}: {FILE} names no Python file",
             hint='say models = ["orders.py"] in [component]',
         )
-    for path in named:
-        if not folder.is_file(path):
-            raise ManifestError(f"{where}: there is no {path!r}, which {FILE} names")
+    missing = ", ".join(repr(path) for path in named if not folder.is_file(path))
+    if missing:
+        raise ManifestError(f"{where}: there is no {missing}, which {FILE} names")
     if len(named) == 1 and "/" not in named[0]:
         text = folder.text(named[0])
         return text, Closure(folder, named[0].removesuffix(".py")).of(text)

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aegis.adapters.sources.archive import of_wheel, unzipped, without_top
-from aegis.adapters.sources.notebook import PERCENT, NotebookError, components_of
+from aegis.adapters.sources.notebook import NotebookError, components_of, has_components
 from aegis.adapters.sources.tree import Limits, Tree
 from aegis.core.address import ARCHIVES, BOOK, CODE, Address
 from aegis.core.bundle import Bundle, belonging
 from aegis.core.code import SAYS_VERSION, Closure, named, parsed, version_of
 from aegis.core.errors import DigestError, InvalidError, ManifestError, closest
 from aegis.core.manifest import FILE, SIGNATURE, VERSION, Manifest, read_manifest
-
-MAGIC = b"%%component"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +70,7 @@ class Contents:
         if not self.entry:
             return self._folder(self.tree)
         content = self.tree.content(self.entry)
-        if self.entry.endswith(BOOK) or (
-            MAGIC in content and PERCENT.search(content.decode("utf-8", "replace"))
-        ):
+        if self.entry.endswith(BOOK) or has_components(content):
             return self._notebook(content)
         bundle = self._file(self.tree, self.entry)
         return {bundle.manifest.name: bundle}
@@ -106,7 +102,16 @@ class Contents:
 
     def _described(self, tree: Tree, manifest: Manifest) -> Bundle:
         """The component that a manifest describes: what it names and imports, and what it lists."""
-        paths = {*belonging(manifest, tree, str(self.address))}
+        where = str(self.address)
+        for path in manifest.code if len(manifest.code) == 1 else ():
+            if tree.is_file(path) and _says_version(tree.content(path)):
+                name = manifest.name
+                said = version_of(parsed(tree.text(path), name, path), name, path)
+                if said != manifest.version:
+                    raise ManifestError(
+                        f"{where}: {FILE} says version {manifest.version}, and {path} says {said}"
+                    )
+        paths = {*belonging(manifest, tree, where)}
         paths |= {path for path in (*manifest.files, SIGNATURE) if tree.is_file(path)}
         files = {path: tree.content(path) for path in sorted({FILE, *paths})}
         return self._bundle(manifest, files, is_derived=False)

@@ -7,8 +7,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from aegis.core.address import SCHEME
 from aegis.core.errors import AegisError
 
 # A line that begins a cell of a percent notebook, as jupytext reads it.
@@ -16,6 +18,8 @@ PERCENT = re.compile(r"^\s*#\s*%%(%*\s|\s*$)", re.MULTILINE)
 SKIPPED = frozenset({"aegis-skip", "skip-execution", "injected-parameters"})
 # What makes a cell a component, as it is written in a cell and in a percent notebook.
 COMPONENT = re.compile(r"^(?:#\s*)?%%component[ \t]+(\S+)[ \t]+(\S+)[ \t]*$", re.MULTILINE)
+
+MAGIC = b"%%component"
 
 
 class NotebookError(AegisError):
@@ -63,6 +67,21 @@ def cells_of(content: bytes, shown: object) -> tuple[Cell, ...]:
     if str(shown).endswith(".py"):
         return _percent_cells(shown, content)
     return _json_cells(shown, content)
+
+
+def is_component_file(address: str) -> bool:
+    """Whether an address is a path of a `.py` file, and that is no notebook of components."""
+    if not address.endswith(".py") or SCHEME.match(address):
+        return False
+    try:
+        return not has_components(Path(address).expanduser().read_bytes())
+    except (OSError, RuntimeError):
+        return True
+
+
+def has_components(content: bytes) -> bool:
+    """Whether a `.py` file is a percent notebook with components in it."""
+    return MAGIC in content and bool(PERCENT.search(content.decode("utf-8", "replace")))
 
 
 def running(cells: Sequence[Cell]) -> list[Cell]:
