@@ -57,7 +57,7 @@ from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
-from aegis.engine.following import Gate
+from aegis.engine.following import Guard
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -313,11 +313,11 @@ class Host:
 
     async def unfollow(self, name: str) -> None:
         """Let no version of a component come by itself any more. Raises NotFoundError."""
-        self._upkeep.unfollow(name)
+        await self._upkeep.unfollow(name)
 
-    def guard(self, gate: Gate | None) -> None:
-        """Let `gate` look at what comes by itself before it serves; what it raises holds it."""
-        self._upkeep.following.gate = gate
+    def guard(self, guard: Guard | None) -> None:
+        """Let `guard` look at what comes by itself before it serves; what it raises holds it."""
+        self._upkeep.following.guard = guard
 
     def followed(self) -> Sequence[Followed]:
         """All that is followed, by name."""

@@ -84,8 +84,8 @@ class Locking:
                 f"{FILE} does not have {', '.join(lacking)}", hint="`aegis lock` adds them"
             )
 
-    async def close(self) -> None:
-        """Write what is to be written."""
+    async def written(self) -> None:
+        """Return when the file has what is locked, or that it cannot have it was told."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
 

@@ -65,6 +65,7 @@ class Upkeep:
         locking = self.locking
         await locking.open()
         await self.startup.begin(list(locking.wanted))
+        await locking.written()
         if locking.only:
             return
         for name, one in self._components.items():
@@ -78,7 +79,7 @@ class Upkeep:
         """Try and follow nothing any more."""
         await self.startup.close()
         await self.following.close()
-        await self.locking.close()
+        await self.locking.written()
 
     async def _deploy(self, fetched: Sequence[Fetched], who: str) -> None:
         await self._deploys.change(Change(sources=tuple(one.source for one in fetched)), who=who)
@@ -100,12 +101,15 @@ class Upkeep:
         said = every or EVERY
         self.locking.follow(name, address, said, self._deploys.engine.registry)
         self.following.begin(name, address, said)
-        return await self.following.looked(name)
+        followed = await self.following.looked(name)
+        await self.locking.written()
+        return followed
 
-    def unfollow(self, name: str) -> None:
+    async def unfollow(self, name: str) -> None:
         """Follow a component no more. Raises NotFoundError."""
         self.following.end(name)
         self.locking.unfollow(name)
+        await self.locking.written()
 
     def _origin(self, name: str) -> str:
         """The address a component is from. Raises NotFoundError."""
