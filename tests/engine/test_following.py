@@ -227,6 +227,29 @@ async def test_a_source_that_is_down_is_asked_more_and_more_seldom(sources, lock
         assert (clock.sleeping[0] - clock.now()).total_seconds() <= 60
 
 
+async def test_what_somebody_deploys_while_the_gate_looks_stays(sources, lockfile, clock):
+    looking, go = asyncio.Event(), asyncio.Event()
+
+    async def gate(source):
+        looking.set()
+        await go.wait()
+
+    async with following_host(sources, lockfile, clock) as host:
+        host.guard(gate)
+        await host.begin()
+        await until(lambda: clock.sleeping)
+        sources.release(ORDERS, "1.3.0", code(text="1.3.0"))
+        clock.advance(60)
+        await looking.wait()
+        sources.release(ORDERS, "1.4.0", code(text="1.4.0"))
+        await host.deploy(f"{ORDERS}@1.4.0")
+        go.set()
+        await until(lambda: clock.sleeping)
+        assert live(host) == {"orders": "1.4.0"}
+        assert host.followed()[0].held is None
+    assert lockfile.lock["orders"].version == "1.4.0"
+
+
 async def test_what_passes_is_not_held(sources, lockfile, clock):
     """That a split is under way says nothing of this version."""
     async with following_host(sources, lockfile, clock) as host:

@@ -67,6 +67,7 @@ class Following:
         monitor: Monitor,
         deploy: Deploying,
         registry: Callable[[], Registry],
+        turn: asyncio.Lock,
     ) -> None:
         self.guard: Guard | None = None
         self._locking = locking
@@ -75,6 +76,7 @@ class Following:
         self._monitor = monitor
         self._deploy = deploy
         self._registry = registry
+        self._turn = turn
         self._followed: dict[str, Followed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._first: dict[str, asyncio.Event] = {}  # set after the first look
@@ -238,10 +240,15 @@ class Following:
             self._hold(name, version, why)
 
     async def _serve(self, name: str, fetched: Fetched) -> None:
-        try:
-            await self._deploy([fetched], WHO)
-        except ConflictError as error:
-            raise _InTheWayError(error.detail, hint=error.hint) from error
+        async with self._turn:
+            one = self._followed.get(name)  # as it is now: the guard may have taken its time
+            version = fetched.source.version
+            if one is None or coming([version], "*", serves=one.serves, held=one.held) is None:
+                return
+            try:
+                await self._deploy([fetched], WHO)
+            except ConflictError as error:
+                raise _InTheWayError(error.detail, hint=error.hint) from error
         self._locking.keep(name, fetched)
 
     def _hold(self, name: str, version: str, why: str) -> None:
@@ -256,7 +263,9 @@ class Following:
             "address": one.address,
             "why": why,
         }
-        self._monitor.publish(name, Emission(HELD, data, name))
+        live = self._registry().live.get(name)
+        label = name if live is None else live.label
+        self._monitor.publish(label, Emission(HELD, data, name))
 
     def _put(self, name: str, **changed: Any) -> None:
         if name in self._followed:

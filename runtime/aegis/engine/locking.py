@@ -66,14 +66,17 @@ class Locking:
         self._changes: list[Change] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Read the lock. Raises ConfigError: for a broken one, and with `only` for a short one."""
+    async def read(self) -> None:
+        """Read the lock. Raises ConfigError for a broken one."""
         if self._lockfile is not None:
-            self.lock = await self._lockfile.read()
+            self.lock = _changed(self._changes, await self._lockfile.read())
         for name, one in self.lock.items():
             if one.follow is not None:
                 self.wanted.setdefault(name, one.source)
                 self.followed[name] = one.follow
+
+    def check(self) -> None:
+        """Raise ConfigError when only what is locked may be taken and something is not."""
         lacking = [
             f"{name} ({one.source})"
             for name, one in self._components.items()
@@ -140,6 +143,7 @@ class Locking:
         Those of `upgrade`, None for all, are looked for anew. What runs is not touched. Raises
         NotFoundError for one that is not wanted, and what `fetch` does, then nothing has changed.
         """
+        await self.read()
         for name in upgrade or ():
             self._address(name)
         names = [

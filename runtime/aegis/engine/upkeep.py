@@ -44,15 +44,10 @@ class Upkeep:
         self._store = store
         self._components = components
         self.locking = Locking(fetching, lockfile, clock, deploys.monitor, components, only=only)
-        parts = (
-            self.locking,
-            clock,
-            deploys.monitor,
-            self._deploy,
-            lambda: deploys.engine.registry,
-        )
-        self.startup = Startup(*parts)
-        self.following = Following(fetching, *parts)
+        told = (clock, deploys.monitor, self._deploy, lambda: deploys.engine.registry)
+        turn = asyncio.Lock()
+        self.startup = Startup(self.locking, *told, turn)
+        self.following = Following(fetching, self.locking, *told, turn)
         fetching.heard = self.locking.heard
         deploys.on_swap += [self.locking.swapped, self.following.swapped]
 
@@ -63,7 +58,8 @@ class Upkeep:
         for a lock that is broken, or that lacks something where nothing else may be taken.
         """
         locking = self.locking
-        await locking.open()
+        await locking.read()
+        locking.check()
         await self.startup.begin(list(locking.wanted))
         await locking.written()
         if locking.only:
@@ -86,8 +82,6 @@ class Upkeep:
 
     async def renew(self, upgrade: Collection[str] | None = ()) -> Lock:
         """Lock what is wanted, see `Locking.renew`; also on a host that is not open."""
-        if not self._deploys.is_open:
-            await self.locking.open()
         return await self.locking.renew(upgrade)
 
     async def follow(self, name: str, address: str | None, every: float | None) -> Followed:
