@@ -49,6 +49,18 @@ class Records:
         self._prefix = prefix
         self._once = Once(host.clock)
 
+    def _engine(self, request: Request, endpoint: str, id: str) -> Engine:
+        """The engine for a record: where its component is split, that of the side which gets it."""
+        engine = self._host.engine
+        if not engine.arms:
+            return engine
+        spec = engine.registry.endpoints.get(endpoint)
+        split = None if spec is None else engine.registry.splits.get(spec.component)
+        if split is None:
+            return engine
+        said = None if split.header is None else request.headers.get(split.header)
+        return engine.arm(split.component, said or id)
+
     def _model(self, engine: Engine, endpoint: str) -> ModelSpec:
         """The live model of an endpoint. Raises NotFoundError with the likely one.
 
@@ -67,7 +79,7 @@ class Records:
 
     def get(self, request: Request, endpoint: str, id: str) -> Response | Awaitable[Response]:
         """One record, or 304 when the caller has it; with `at` as it was then."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._model(engine, endpoint)
         if "at=" in request.query and "at" in (given := dict(request.parameters())):
             return self._past(spec, id, given)
@@ -100,7 +112,7 @@ class Records:
 
     async def related(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """What a record relates to: one record, or a page of them."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._model(engine, endpoint)
         relation = _named(spec.relations, name, f"relation of {spec.name}")
         value = spec.value(await engine.fetch(spec, id))
@@ -123,7 +135,7 @@ class Records:
 
     async def relate(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """A new record that this one relates to: 201 once both are durable as they are then."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._model(engine, endpoint)
         relation = _named(spec.relations, name, f"relation of {spec.name}")
         target = engine.reach.target(relation)
@@ -212,27 +224,30 @@ class Records:
 
     async def create(self, request: Request, endpoint: str) -> Response:
         """A new record: 201 once it and its first event are durable."""
-        engine = self._host.engine
+        engine, id = self._host.engine, None
+        if engine.arms:
+            id = engine.id()
+            engine = self._engine(request, endpoint, id)
         spec = self._taking(engine, endpoint)
         data = decode(request, spec.create_decoder, _fields(spec.create), spec.rules)
 
         def respond(outcome: Outcome) -> Response:
-            id = "" if outcome.record is None else outcome.record.id
-            place = f"{self._prefix}/models/{quote(endpoint, safe='')}/{quote(id, safe='')}"
+            made = "" if outcome.record is None else outcome.record.id
+            place = f"{self._prefix}/models/{quote(endpoint, safe='')}/{quote(made, safe='')}"
             return _changed(spec, outcome, ("Location", place), status=201)
 
         return await self._do(
             request,
             engine,
             spec,
-            lambda answering: engine.create(spec, data, answering=answering),
+            lambda answering: engine.create(spec, data, id=id, answering=answering),
             respond,
             spec.sealing,
         )
 
     async def patch(self, request: Request, endpoint: str, id: str) -> Response:
         """The record with the given fields changed; the others stay."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._taking(engine, endpoint)
         changes = decode(request, spec.patch_decoder, _fields(spec.patch), spec.rules)
         revision = expected(request.headers, spec, await engine.fetch(spec, id))
@@ -241,7 +256,7 @@ class Records:
 
     async def delete(self, request: Request, endpoint: str, id: str) -> Response:
         """The end of a record: 204."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._taking(engine, endpoint)
         revision = expected(request.headers, spec, await engine.stored(spec, id))
         await engine.delete(spec, id, expected=revision)
@@ -249,7 +264,7 @@ class Records:
 
     async def command(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """A command of the record; the body holds its arguments."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._taking(engine, endpoint)
         command = _named(spec.commands, name, f"command of {spec.name}")
         arguments = _arguments(request, command.call)
@@ -264,7 +279,7 @@ class Records:
 
     async def port(self, request: Request, endpoint: str, id: str, name: str) -> Response:
         """One direct attempt of a port; the body holds its arguments."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._taking(engine, endpoint)
         port = _named(spec.ports, name, f"port of {spec.name}")
         arguments = _arguments(request, port.call)
@@ -279,7 +294,7 @@ class Records:
 
     async def flows(self, request: Request, endpoint: str, id: str) -> Response:
         """The flows about a record, oldest first."""
-        engine = self._host.engine
+        engine = self._engine(request, endpoint, id)
         spec = self._model(engine, endpoint)
         found = await self._host.store.flows(spec.key, id)
         if not found:

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from aegis.api.audit import AuditRoutes
 from aegis.api.body import located
 from aegis.api.failed import FailedRoutes
 from aegis.api.inbox import Inbox
@@ -16,6 +17,7 @@ from aegis.api.policy import Access, Gate
 from aegis.api.records import Records
 from aegis.api.request import Request
 from aegis.api.response import Response, problem_response
+from aegis.api.splits import SplitRoutes
 from aegis.api.state import State
 from aegis.core.errors import (
     AegisError,
@@ -81,10 +83,16 @@ class Router:
         self.routes = (
             *_routes(Records(host, PREFIX), State(host, render), Inbox(host), FailedRoutes(host)),
             Route(
+                path=f"{PREFIX}/audit",
+                access=Access.TOKEN,
+                methods={"GET": AuditRoutes(host).list},
+            ),
+            Route(
                 path=f"{PREFIX}/import",
                 access=Access.TOKEN,
                 methods={"POST": IntakeRoutes(host).take},
             ),
+            *_split_routes(SplitRoutes(host)),
             *routes,
         )
         self._fixed: dict[str, Route] = {}
@@ -220,6 +228,19 @@ def _shape(parts: list[str]) -> _Shape:
     if count == 6 and parts[3] != "models":
         return (count, parts[3], parts[5])
     return (count, parts[3], parts[6] if count > 6 else "")
+
+
+def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:
+    split = f"{PREFIX}/components/{{name}}/split"
+    return (
+        Route(path=f"{PREFIX}/splits", access=Access.TOKEN, methods={"GET": splits.list}),
+        Route(
+            path=split,
+            access=Access.TOKEN,
+            methods={"GET": splits.get, "PUT": splits.put, "DELETE": splits.drop},
+        ),
+        Route(path=f"{split}/promote", access=Access.TOKEN, methods={"POST": splits.promote}),
+    )
 
 
 def _routes(

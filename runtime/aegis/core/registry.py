@@ -13,6 +13,7 @@ from aegis.core.event import is_glob, matches
 from aegis.core.policy import Policy
 from aegis.core.relation import OnDelete, Pointer, RelationSpec, clearable, place, viewed
 from aegis.core.schedule import FIRED
+from aegis.core.split import Split
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,13 +34,15 @@ class Registry:
     """The live revision of each component, and those still loaded besides.
 
     `bindings` chooses among several adapters: `{"orders.Payments": "CardPayments"}`. `defaults` is
-    how ports are attempted that say nothing themselves.
+    how ports are attempted that say nothing themselves. `splits` are the components of which a
+    candidate, retained, serves beside what is live.
     """
 
     live: Mapping[str, Revision] = field(default_factory=lambda: MappingProxyType({}))
     retained: tuple[Revision, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     defaults: Policy = Policy()
+    splits: Mapping[str, Split] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_component(self, revision: Revision) -> Registry:
         """This registry with `revision` live; the one it replaces is retained."""
@@ -49,13 +52,51 @@ class Registry:
             self,
             live=MappingProxyType({**self.live, revision.name: revision}),
             retained=kept if old is None or old is revision else (*kept, old),
+            splits=self._unsplit(revision.name),
         )
+
+    def _unsplit(self, name: str) -> Mapping[str, Split]:
+        if name not in self.splits:
+            return self.splits
+        return MappingProxyType({key: one for key, one in self.splits.items() if key != name})
+
+    def splitting(self, split: Split) -> Registry:
+        """This registry with a candidate beside the live revision of its component."""
+        kept = tuple(r for r in self.retained if r is not split.candidate)
+        return replace(
+            self,
+            retained=(*kept, split.candidate),
+            splits=MappingProxyType({**self.splits, split.component: split}),
+        )
+
+    def unsplit(self, name: str) -> Registry:
+        """This registry with all of a component going to its live revision."""
+        return replace(self, splits=self._unsplit(name))
+
+    def taking(self, component: str, key: str | None) -> Revision | None:
+        """The revision of a component that gets a key (see Split), None when none is live."""
+        if self.splits:
+            split = self.splits.get(component)
+            if split is not None and split.takes(key):
+                return split.candidate
+        return self.live.get(component)
+
+    def serving(self) -> Iterator[Revision]:
+        """The revisions that get calls and events: the live ones, then candidates."""
+        yield from self.live.values()
+        for split in self.splits.values():
+            yield split.candidate
 
     def without(self, name: str) -> Registry:
         """This registry with no live revision of `name`; the one it had is retained."""
         live = dict(self.live)
         old = live.pop(name)
-        return replace(self, live=MappingProxyType(live), retained=(*self.retained, old))
+        return replace(
+            self,
+            live=MappingProxyType(live),
+            retained=(*self.retained, old),
+            splits=self._unsplit(name),
+        )
 
     def retaining(self, *revisions: Revision) -> Registry:
         """This registry with exactly `revisions` loaded besides the live ones."""

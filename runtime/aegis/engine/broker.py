@@ -70,11 +70,11 @@ class Broker:
         finally:
             self._woken.discard(wake)
 
-    async def follow(self, revisions: Sequence[Revision]) -> None:
-        """Run exactly the durable listeners of `revisions`, and their schedules."""
+    async def follow(self, revisions: Sequence[Revision], serving: Sequence[Revision]) -> None:
+        """Run exactly the durable listeners of what is `serving`, and the schedules of the live."""
         wanted = {
             subscriber(revision, listener): (revision.name, listener.name)
-            for revision in revisions
+            for revision in serving
             for listener in revision.listeners
         }
         for running in self._listeners.values():

@@ -12,10 +12,16 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import ClosedError, ComponentError, NotFoundError, closest
+from aegis.core.errors import (
+    ClosedError,
+    ComponentError,
+    NotFoundError,
+    closest,
+)
 from aegis.core.flow import Flow, Step
 from aegis.core.keep import Keep
 from aegis.core.migration import Migration
@@ -25,6 +31,7 @@ from aegis.core.query import Page, Query
 from aegis.core.registry import Registry
 from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
+from aegis.engine.auditing import audited
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.elsewhere import Elsewhere
@@ -36,7 +43,14 @@ from aegis.engine.ledger import Ledger
 from aegis.engine.migrations import Finish, Migrations, numbers
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
-from aegis.engine.plan import Change, Plan, plan, rebound, refuse_stranding, sketch
+from aegis.engine.plan import (
+    Change,
+    Plan,
+    plan,
+    rebound,
+    refuse_stranding,
+    sketch,
+)
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
@@ -44,6 +58,7 @@ from aegis.engine.rotation import Rotation
 from aegis.engine.run import Located
 from aegis.engine.script import Script
 from aegis.engine.sealing import check_keys, sealing
+from aegis.engine.splits import Splits
 from aegis.engine.watchdog import Watchdog
 from aegis.protocols import Cipher, Clock, Commit, Loader, Place, Schema, Store
 
@@ -87,9 +102,9 @@ class Deploys:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._limits = limits
-        self._store = store
-        self._clock = clock
-        self._loader = loader
+        self.store = self._store = store
+        self.clock = self._clock = clock
+        self.loader = loader
         self.vault = vault
         self._fallback = lookup or _nothing
         self._open_parts = stage
@@ -121,10 +136,11 @@ class Deploys:
             store, clock, self._ledger, self.flows, patience=limits.boundary, backups=backups
         )
         self.failures = Failures(self)
+        self.splits = Splits(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
         self.previous: dict[str, Revision] = {}
-        self._deploying = asyncio.Lock()
+        self.changing = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
         self._absence = Absence(store, clock, self.flows, lambda: self._closed)
@@ -179,7 +195,8 @@ class Deploys:
         self._closed = True
         self.watchdog.stop()
         self.patrol.stop()
-        self.engine.closing = True
+        for engine in (self.engine, *self.engine.arms.values()):
+            engine.closing = True
         if self._opened:
             await self.retention.stop()
             await self.flows.close(self._limits.grace)
@@ -195,7 +212,7 @@ class Deploys:
                 except TimeoutError:
                     _log.warning("%s still had calls in flight", resident.revision.label)
                 await resident.close()
-                self._loader.unload(resident.revision)
+                self.loader.unload(resident.revision)
         await self.elsewhere.close(self._limits.grace if self._opened else 0)
         await self._store.close()
         self.monitor.close()
@@ -210,6 +227,8 @@ class Deploys:
         """Where the code of a step is in the current engine, None when it is not loaded."""
         places = self.engine.places
         key = (flow.component, flow.version, step.model, step.port)
+        if self.engine.arms and step.model.partition(".")[0] in self.engine.arms:
+            return self._located(flow, step)  # it depends on the record
         if key not in places:
             places[key] = self._located(flow, step)
         return places[key]
@@ -220,7 +239,7 @@ class Deploys:
         if component == flow.component:
             revision = registry.revision(component, flow.version)
         else:
-            revision = registry.live.get(component)
+            revision = registry.taking(component, step.record)
         if revision is None:
             return None
         model = revision.by_name.get(name)
@@ -230,8 +249,12 @@ class Deploys:
         resident = self.engine.residents[revision]
         return Located(resident, model, port, self.monitor, registry.defaults, self.engine.reach)
 
-    def _lookup_in(self, values: Mapping[str, Any]) -> Lookup:
-        """Finds configuration in `values`, else where the host was told to look, else here."""
+    def lookup_in(self, given: Mapping[str, Any] | None = None) -> Lookup:
+        """Finds configuration in what is `given`, else where the host was told to look, else here.
+
+        With None, in what is set now.
+        """
+        values = self._values if given is None else given
 
         def find(key: str) -> Any:
             if key in values:
@@ -256,25 +279,27 @@ class Deploys:
         Raises ComponentError naming every problem, NotFoundError for a component that is to go and
         is not there; then nothing has changed.
         """
-        async with self._deploying:
+        async with self.changing:
             return await self._make(change, who)
 
     async def _make(self, change: Change, who: str = "") -> list[Deployment]:
         self.check_open()
         for name in change.gone:
-            self._live(name)
-        lookup = self._lookup_in(self._values if change.values is None else change.values)
+            self.live(name)
+        for source in change.sources:
+            self.splits.check(source.name)
+        lookup = self.lookup_in(change.values)
         loaded: list[Revision] = []
         try:
             for source in change.sources:
                 if not self._serves(source, lookup):
-                    loaded.append(await self._load(source))  # noqa: PERF401 -- see below
+                    loaded.append(await self.load(source))  # noqa: PERF401 -- see below
             self.check_open()
-            return await self._install(loaded, change, who=who)
+            return await self.install(loaded, change, who=who)
         except BaseException:
             for revision in loaded:  # as many as there were
                 if revision not in self.engine.residents:
-                    self._loader.unload(revision)
+                    self.loader.unload(revision)
             raise
 
     def setup(self) -> Change:
@@ -297,27 +322,28 @@ class Deploys:
         resident.caller = CALLER.get()
         return True
 
-    async def _load(self, source: Source) -> Revision:
+    async def load(self, source: Source) -> Revision:
         """Load off the loop; what a caller who has gone no longer wants is unloaded again."""
         with self._pinned(source.name):
-            loading = asyncio.ensure_future(asyncio.to_thread(self._loader.load, source))
+            loading = asyncio.ensure_future(asyncio.to_thread(self.loader.load, source))
         try:
             return sealing(await asyncio.shield(loading), self.vault)
         except asyncio.CancelledError:
 
             def unload(loaded: asyncio.Future[Revision]) -> None:
                 if not loaded.cancelled() and loaded.exception() is None:
-                    self._loader.unload(loaded.result())
+                    self.loader.unload(loaded.result())
 
             loading.add_done_callback(unload)
             raise
 
-    async def _install(
+    async def install(
         self,
         revisions: Sequence[Revision],
         change: Change,
         *,
         who: str,
+        action: Action = Action.DEPLOY,
         loaded: Mapping[Revision, Resident] = MappingProxyType({}),
         returned: Collection[str] = (),
         back: bool = False,
@@ -329,7 +355,14 @@ class Deploys:
         """
         async with AsyncExitStack() as boundary:
             return await self._install_at(
-                boundary, revisions, change, who=who, loaded=loaded, returned=returned, back=back
+                boundary,
+                revisions,
+                change,
+                who=who,
+                action=action,
+                loaded=loaded,
+                returned=returned,
+                back=back,
             )
 
     async def _install_at(
@@ -339,13 +372,14 @@ class Deploys:
         change: Change,
         *,
         who: str,
+        action: Action,
         loaded: Mapping[Revision, Resident],
         returned: Collection[str],
         back: bool,
     ) -> list[Deployment]:
         """Do so; what waits for a migration at its `boundary` goes on when that ends."""
         before = self.engine.registry
-        lookup = self._lookup_in(self._values if change.values is None else change.values)
+        lookup = self.lookup_in(change.values)
         homes, places = await self.elsewhere.settle(
             revisions, lambda revision: settings_of(revision, lookup)
         )
@@ -363,13 +397,13 @@ class Deploys:
             away={key for key, name in homes.items() if name} | set(self.elsewhere.places),
         )
         await check_keys(
-            self.vault, self._store, revisions, lambda model, query: self._page(model, query, homes)
+            self.vault, self._store, revisions, lambda model, query: self.page(model, query, homes)
         )
         values = self._values if change.values is None else change.values
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
         again = [
             revision
-            for revision in registry.live.values()
+            for revision in registry.serving()
             if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
         ]
         tuned = registry.defaults != before.defaults
@@ -384,13 +418,14 @@ class Deploys:
         try:
             for revision in (*revisions, *again):
                 if revision not in loaded:
-                    opened[revision] = await self._stage(registry, revision, lookup)
+                    opened[revision] = await self.stage(registry, revision, lookup)
             await self._index(revisions, planned, homes)
             released = await self._ledger.uniques.prepare(
                 self._ledger, revisions, lambda model: self.elsewhere.counted(model, homes)
             )
             commit = self._commit(planned, revisions, deployments, change.gone, places)
             commit.released = released
+            commit.audits = self._audits(revisions, change.gone, action, who)
             deployments, finish = await self._stored(
                 planned, revisions, deployments, commit, boundary, back=back
             )
@@ -412,6 +447,7 @@ class Deploys:
         for revision in again:
             residents[revision].caller = self.engine.residents[revision].caller
             residents[revision].newer = self.engine.residents[revision].newer
+            residents[revision].tally = self.engine.residents[revision].tally
         replaced = [
             resident
             for revision, resident in self.engine.residents.items()
@@ -427,10 +463,22 @@ class Deploys:
             if old is not None and old is not revision:
                 self.previous[revision.name] = old
                 self._outdate(old, planned.schemas)
-        await self._swap(registry, residents, finish)
+        await self.swap(registry, residents, finish)
         for resident in replaced:
             self._spawn(_retire(resident))
         return deployments
+
+    def _audits(
+        self, revisions: Sequence[Revision], gone: Collection[str], action: Action, who: str
+    ) -> list[Audit]:
+        """What the audit log says of a change: who did that to what."""
+        live = self.engine.registry.live
+        who = "" if who == action else who
+        told = [audited(self._clock, action, who=who, of=one.source) for one in revisions]
+        return told + [
+            audited(self._clock, Action.UNDEPLOY, who=who, of=live[name].source)
+            for name in sorted(gone)
+        ]
 
     async def _stored(
         self,
@@ -474,7 +522,7 @@ class Deploys:
         Raises ComponentError when it cannot be loaded.
         """
         self.check_open()
-        revision = await self._load(source)
+        revision = await self.load(source)
         try:
             before = self.engine.registry
             homes = {key: lane.name for key, lane in self.elsewhere.places.items()}
@@ -491,7 +539,7 @@ class Deploys:
             )
             problems = [problem for some in found.problems.values() for problem in some]
             try:
-                settings_of(revision, self._lookup_in(self._values))
+                settings_of(revision, self.lookup_in())
             except ComponentError as error:
                 problems += error.problems
             migrating = found.plan.migrating
@@ -509,14 +557,14 @@ class Deploys:
                 problems=tuple(problems),
             )
         finally:
-            self._loader.unload(revision)
+            self.loader.unload(revision)
 
     async def _count(self, model: str, homes: Mapping[str, str]) -> int:
         """How many records of a model there are, where it will be."""
         found = await self.elsewhere.counted(model, homes)
         return await self._store.count(model) if found is None else found
 
-    async def _page(self, model: str, query: Query, homes: Mapping[str, str]) -> Page:
+    async def page(self, model: str, query: Query, homes: Mapping[str, str]) -> Page:
         """What a query of a model finds, where it will be."""
         found = await self.elsewhere.asked(model, query, homes)
         return await self._store.list(model, query) if found is None else found
@@ -567,6 +615,7 @@ class Deploys:
             origin=revision.source.origin,
             who=who,
             time=self._clock.stamp(),
+            signed=revision.source.signed,
         )
 
     def _is_unsettled(
@@ -590,7 +639,7 @@ class Deploys:
         earlier = self._deployments.get(name) or self._absence.away.get(name)
         return [] if earlier is None else [msgspec.structs.replace(earlier, live=False)]
 
-    async def _swap(
+    async def swap(
         self,
         registry: Registry,
         residents: Mapping[Revision, Resident],
@@ -613,6 +662,13 @@ class Deploys:
             self._ledger,
             self.flows,
         )
+        for name, split in registry.splits.items():
+            self.engine.arms[name] = Engine(
+                registry.with_component(split.candidate),
+                self.engine.residents,
+                self._ledger,
+                self.flows,
+            )
         if tuned:
             for resident in self.engine.residents.values():
                 resident.tune(registry.defaults)
@@ -622,13 +678,16 @@ class Deploys:
             await finish()
         for revision in given_up:
             self._spawn(self._drain(residents[revision]))
-        await self.broker.follow(list(registry.live.values()))
+        await self.broker.follow(list(registry.live.values()), list(registry.serving()))
         await self._absence.end(self.engine.registry)
         self.flows.resume()
 
     def _needed(self, registry: Registry, revision: Revision) -> bool:
         """Whether a revision that is not live stays loaded: the previous one, or flows need it."""
         if self.previous.get(revision.name) is revision:
+            return True
+        split = registry.splits.get(revision.name)
+        if split is not None and split.candidate is revision:
             return True
         live = registry.live.get(revision.name)
         if live is not None and live.version == revision.version:
@@ -654,35 +713,50 @@ class Deploys:
             self._spawn(self._tidy())
 
     async def _tidy(self) -> None:
-        async with self._deploying:
+        async with self.changing:
             if not self._closed:
-                await self._swap(self.engine.registry, self.engine.residents)
+                await self.swap(self.engine.registry, self.engine.residents)
 
     async def _drain(self, resident: Resident) -> None:
         """Wait for the calls in flight on a replaced revision, then take it out of memory."""
         await resident.drained()
-        async with self._deploying:
+        async with self.changing:
             revision, registry = resident.revision, self.engine.registry
             loaded = registry.revision(revision.name, revision.version)
             if loaded is None and not self._closed and self._awaited(revision):
                 # The last call in flight began a flow: it ends where it began.
-                await self._swap(
+                await self.swap(
                     registry.retaining(*registry.retained, revision),
                     {**self.engine.residents, revision: resident},
                 )
                 return
         await resident.close()
-        self._loader.unload(resident.revision)
+        self.loader.unload(resident.revision)
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
         await self.change(Change(gone=frozenset({name})))
 
+    async def planned(self, revision: Revision) -> Plan:
+        """How a revision would come to be live. Raises ComponentError naming every problem."""
+        return await plan(
+            self.engine.registry,
+            [revision],
+            Change(sources=(revision.source,)),
+            store=self._store,
+            count=lambda model: self._count(model, {}),
+            now=self._clock.now(),
+            runs=self.flows.runs(),
+            locate=self.locate,
+            away=set(self.elsewhere.places),
+        )
+
     async def rollback(self, name: str) -> Deployment:
         """Make the previous revision of a component live again. Raises NotFoundError."""
-        async with self._deploying:
+        async with self.changing:
             self.check_open()
-            self._live(name)
+            self.live(name)
+            self.splits.check(name)
             previous = self.previous.get(name)
             if previous is None:
                 raise NotFoundError(
@@ -690,16 +764,17 @@ class Deploys:
                     hint="deploy the version you want",
                 )
             resident = self.engine.residents[previous]
-            lookup = self._lookup_in(self._values)
+            lookup = self.lookup_in()
             outdated = settings_of(previous, lookup) != resident.settings
             if outdated:
-                resident = await self._stage(self.engine.registry, previous, lookup)
+                resident = await self.stage(self.engine.registry, previous, lookup)
             done = self._deployments[name].migrated
             try:
-                (deployment,) = await self._install(
+                (deployment,) = await self.install(
                     [previous],
                     Change(),
                     who="rollback",
+                    action=Action.ROLLBACK,
                     loaded={previous: resident},
                     returned=() if done is None else done.models,
                     back=done is not None and not done.back,
@@ -715,7 +790,7 @@ class Deploys:
 
         Raises NotFoundError for a component that was never deployed on this data.
         """
-        async with self._deploying:
+        async with self.changing:
             self.check_open()
             known = {deployment.component for deployment in await self._store.deployments()}
             if name not in known:
@@ -723,7 +798,8 @@ class Deploys:
             revision = self.engine.registry.live.get(name)
             await self.flows.forget(name)
             dropped = await self.elsewhere.clear(name)
-            dropped += await self._store.clear(name)
+            told = audited(self._clock, Action.RESET, name)
+            dropped += await self._store.clear(name, [told])
             self._ledger.records.forget()
             await self.monitor.reload()
             if revision is not None:
@@ -736,7 +812,7 @@ class Deploys:
 
         Raises ComponentError when the stored text does not load any more.
         """
-        async with self._deploying:
+        async with self.changing:
             self.check_open()
             resumed = []
             wanted = {
@@ -757,17 +833,17 @@ class Deploys:
                     raise ComponentError(
                         component, [f"the text of {component}@{version} is not in the store"]
                     )
-                revision = await self._load(source)
+                revision = await self.load(source)
                 if component not in registry.live:
-                    await self._install([revision], Change(), who="resume")
+                    await self.install([revision], Change(), who="resume", action=Action.RESUME)
                 else:
-                    lookup = self._lookup_in(self._values)
-                    resident = await self._stage(registry, revision, lookup)
+                    lookup = self.lookup_in()
+                    resident = await self.stage(registry, revision, lookup)
                     stored = {key: await self._store.schema(key) for key in revision.schemas}
                     resident.newer = frozenset(
                         key for key, doc in revision.schemas.items() if stored[key] != doc
                     )
-                    await self._swap(
+                    await self.swap(
                         registry.retaining(*registry.retained, revision),
                         {**self.engine.residents, revision: resident},
                     )
@@ -781,15 +857,15 @@ class Deploys:
         Those of table `ports` count from the next attempt on. Raises ConfigError for one of these
         that is wrong, ComponentError for another; then nothing has changed.
         """
-        async with self._deploying:
+        async with self.changing:
             await self._make(Change(values={**self._values, **spelled(values)}))
 
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
-        async with self._deploying:
+        async with self.changing:
             await self._make(Change(bindings={**self.engine.registry.bindings, slot: part}))
 
-    async def _stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
+    async def stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
         with self._pinned(revision.name):
             resident = await self._open_parts(registry, revision, lookup, self.monitor)
         resident.outlet = self.outlet
@@ -811,7 +887,7 @@ class Deploys:
         if not self.is_open:
             raise ClosedError("the host is closed" if self._closed else "the host is not open yet")
 
-    def _live(self, name: str) -> Revision:
+    def live(self, name: str) -> Revision:
         revision = self.engine.registry.live.get(name)
         if revision is None:
             raise NotFoundError(

@@ -81,12 +81,20 @@ class Engine:
         self._flows = flows
         self.closing = False
         self.reach = Reach(self)
+        self.arms: dict[str, Engine] = {}  # by component that is split: the candidate's graph
         self.outdated: frozenset[str] = frozenset()  # components whose records moved on, see there
         self._boundary = flows.boundary
         self._boundary.follow(self)
         # Where steps find their code: (component, version, model, port), filled in as they ask.
         self.places: dict[tuple[str, str, str, str], Located | None] = {}
         self._policies: dict[int, tuple[Policies, Policy]] = {}  # by the id of what was said
+
+    def arm(self, component: str, key: str | None) -> Engine:
+        """The engine of whoever gets a key: this one, or that in which the candidate is live."""
+        if not self.arms:
+            return self
+        split = self.registry.splits.get(component)
+        return self.arms[component] if split is not None and split.takes(key) else self
 
     def policy(self, said: Policies) -> Policy:
         """What somebody goes by who `said` this of attempts."""
@@ -485,7 +493,7 @@ class Engine:
                 work.emissions.clear()
                 probed = admit(resident.gates(call), work)
                 try:
-                    span = meter.begin(SOURCE.get(), about=id)
+                    span = meter.begin(SOURCE.get(), about=id, tally=resident.tally)
                     try:
                         after = await attempt(call, before, given, policy.timeout, work, name)
                         after = returned(spec, name, after, before)
@@ -544,7 +552,8 @@ class Engine:
         answering: Answering | None,
         mark: Callable[[Draft], None] | None = None,
     ) -> Outcome:
-        span = self._ledger.monitor.meter(work.actor or "").begin(SOURCE.get(), verb, work.subject)
+        meter = self._ledger.monitor.meter(work.actor or "")
+        span = meter.begin(SOURCE.get(), verb, work.subject, tally=resident.tally)
         resident.enter()
         try:
             outcome, _ = await self._ledger.settle(

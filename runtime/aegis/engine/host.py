@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec, Source
@@ -43,6 +44,7 @@ from aegis.core.record import Record
 from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
 from aegis.core.serializer import Decoder, text_of
+from aegis.core.split import SplitStatus
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.cache import CacheStatus
@@ -277,16 +279,19 @@ class Host:
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
-        if isinstance(source, Source):
-            return await self._deploys.deploy(source, who=who)
-        found = await self.fetch(source)
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._deploys.deploy(found, who=who)
+
+    async def one(self, address: str) -> Source:
+        """The one component at an address. Raises InvalidError, and what `fetch` raises."""
+        found = await self.fetch(address)
         if len(found) != 1:
             names = ", ".join(one.source.name for one in found)
             raise InvalidError(
-                f"{source} has {len(found)} components: {names or 'none'}",
+                f"{address} has {len(found)} components: {names or 'none'}",
                 hint="name one, as in book.ipynb#orders",
             )
-        return await self._deploys.deploy(found[0].source, who=who)
+        return found[0].source
 
     async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
         """The components at an address, checked and trusted; nothing of them has run.
@@ -339,6 +344,38 @@ class Host:
         """
         return await self._deploys.rollback(name)
 
+    async def split(
+        self, source: Source | str, *, weight: float = 10, by: str | None = None
+    ) -> SplitStatus:
+        """Let a candidate serve `weight` percent of a component's records beside what is live.
+
+        `source` is a candidate or its address; or the name of a component that is split already,
+        whose candidate gets another weight. Which of the two a call, a step or an event gets goes
+        by the id of its record (`by="record"`), or by what a request says (`by="header:NAME"`). The
+        same key has the same side, and a larger weight takes none away from the candidate. Flows
+        end on the version they began on. Raises ComponentError naming what keeps both from serving
+        the same records, ConflictError while another candidate is tried, and what `fetch` raises.
+        """
+        if isinstance(source, str) and source in self.engine.registry.live:
+            return await self._deploys.splits.weigh(source, weight, by)
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._deploys.splits.begin(found, weight=weight, by=by)
+
+    def splits(self) -> Sequence[SplitStatus]:
+        """The components that are split, with calls, errors and times of both sides."""
+        return self._deploys.splits.status()
+
+    async def promote(self, name: str, *, who: str = "") -> Deployment:
+        """Make the candidate of a split live, for all. Raises NotFoundError, ComponentError."""
+        return await self._deploys.splits.promote(name, who=who)
+
+    async def drop(self, name: str) -> None:
+        """End a split: what is live serves all again; flows that began on the candidate end there.
+
+        Raises NotFoundError, and ComponentError when other flows wait for what only it has.
+        """
+        await self._deploys.splits.drop(name)
+
     async def reset(self, name: str) -> int:
         """Drop all records, flows and schemas of a component; how many records were dropped.
 
@@ -366,6 +403,24 @@ class Host:
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
         await self._deploys.bind(slot, part)
+
+    async def audit(
+        self, limit: int = 100, *, after: int | None = None, action: Action | str | None = None
+    ) -> Sequence[Audit]:
+        """Who changed what runs here: the newest `limit` entries of the audit log, in order.
+
+        With `after` those behind that number; with `action` only those of one, as `deploy`. Raises
+        BadRequestError for an action that there is none of.
+        """
+        try:
+            wanted = None if action is None else Action(action)
+        except ValueError:
+            raise BadRequestError(
+                f"there is no action {action!r}",
+                hint=closest(str(action), [one.value for one in Action])
+                or f"it is one of {', '.join(Action)}",
+            ) from None
+        return await self.store.audits(after, limit, wanted)
 
     # Records
 
@@ -401,20 +456,31 @@ class Host:
         self.engine.resident(spec)
         return spec
 
+    def _armed(self, spec: ModelSpec, id: str) -> tuple[Engine, ModelSpec]:
+        """The engine for calls of a record, and its model there: of a split that of its side."""
+        engine = self.engine.arm(spec.component, id)
+        return engine, (
+            spec if engine is self.engine else engine.registry.models.get(spec.key, spec)
+        )
+
     @repeated
     async def create(self, model: type[Any] | str, *, id: str | None = None, **data: Any) -> Any:
         """Create a record; durable, with its first event, on return. Raises InvalidError."""
         self._deploys.check_open()
         spec = self._taking(model)
+        engine = self.engine
+        if spec.component in engine.arms:
+            id = engine.id() if id is None else id
+            engine, spec = self._armed(spec, id)
         given = checked(spec, spec.create_decoder, data)
-        return _value(spec, await self.engine.create(spec, given, id=id))
+        return _value(spec, await engine.create(spec, given, id=id))
 
     async def get(self, model: type[Any] | str, id: str) -> Any:
         """A record by id. Raises NotFoundError."""
         while True:
-            spec = self.spec(model)
+            engine, spec = self._armed(self.spec(model), id)
             try:
-                return spec.value(await self.engine.fetch(spec, id))
+                return spec.value(await engine.fetch(spec, id))
             except MigratingError as error:
                 await self.migrated(error)
 
@@ -502,9 +568,9 @@ class Host:
     async def update(self, record: Any, **changes: Any) -> Any:
         """Set fields of a record; ConflictError when one of them was changed since it was read."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         given = checked(spec, spec.patch_decoder, changes)
-        now = spec.value(await self.engine.fetch(spec, record.id))
+        now = spec.value(await engine.fetch(spec, record.id))
         stale = [n for n in changes if getattr(now, n) != getattr(record, n, getattr(now, n))]
         if stale and not spec.last_wins:
             raise ConflictError(
@@ -512,31 +578,32 @@ class Host:
                 hint="get it again",
             )
         # No revision is named: a change of other fields that comes between does no harm.
-        return _value(spec, await self.engine.patch(spec, record.id, given, expected=None))
+        return _value(spec, await engine.patch(spec, record.id, given, expected=None))
 
     @repeated
     async def delete(self, record: Any) -> None:
         """Delete a record. Raises ConflictError while a flow about it is open."""
         self._deploys.check_open()
-        await self.engine.delete(self.spec(record), record.id, expected=None)
+        engine, spec = self._armed(self.spec(record), record.id)
+        await engine.delete(spec, record.id, expected=None)
 
     @repeated
     async def call(self, record: Any, command: str, **arguments: Any) -> Any:
         """Run a command of a record."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         found = named(spec, "command", spec.commands, command)
         given = _arguments(spec, command, found.call.decoder, arguments)
-        return _value(spec, await self.engine.command(spec, record.id, found, given))
+        return _value(spec, await engine.command(spec, record.id, found, given))
 
     @repeated
     async def run(self, record: Any, port: str, **arguments: Any) -> Any:
         """Run a port of a record directly, outside any flow."""
         self._deploys.check_open()
-        spec = self._taking(record)
+        engine, spec = self._armed(self._taking(record), record.id)
         found = named(spec, "port", spec.ports, port)
         given = _arguments(spec, port, found.call.decoder, arguments)
-        return _value(spec, await self.engine.run(spec, record.id, found, given))
+        return _value(spec, await engine.run(spec, record.id, found, given))
 
     # Moving data
 

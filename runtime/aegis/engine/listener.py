@@ -120,7 +120,7 @@ class Listener:
             if seq - self.seq > BEHIND and self._late is None:
                 self._late = asyncio.create_task(self._complain())
             return
-        found = self._find()
+        found = self._find(entry.subject)
         if found is None or found[1].pattern(entry.type, entry.subject) is not None:
             self.rouse()
             return
@@ -211,20 +211,34 @@ class Listener:
                 self._resting = True
                 await self._wake.wait()
 
-    def _find(self) -> tuple[Revision, ListenerSpec] | None:
-        """Its code as it is now, None when it is gone."""
-        revision = self._engine().registry.live.get(self.component)
+    def _find(self, subject: str | None = None) -> tuple[Revision, ListenerSpec] | None:
+        """Its code as it is now, for events of a subject; None when there is none."""
+        revision = self._engine().registry.taking(self.component, subject)
         if self._found is None or self._found[0] is not revision:
             specs = () if revision is None else revision.listeners
             spec = next((spec for spec in specs if spec.name == self._listener), None)
             self._found = None if revision is None or spec is None else (revision, spec)
         return self._found
 
-    def _code(self) -> tuple[Revision, ListenerSpec]:
-        found = self._find()
-        if found is None:
+    def _code(self, subject: str | None) -> tuple[Revision, ListenerSpec] | None:
+        """Its code for events of a subject, None when these are for code that has no such listener.
+
+        Raises _Gone when no code has it.
+        """
+        found = self._find(subject)
+        if found is None and not self._codes():
             raise _Gone
         return found
+
+    def _codes(self) -> list[ListenerSpec]:
+        """What it is in the code that serves, which is two where the component is split."""
+        return [
+            spec
+            for revision in self._engine().registry.serving()
+            if revision.name == self.component
+            for spec in revision.listeners
+            if spec.name == self._listener
+        ]
 
     async def _parked(self) -> set[str | None]:
         """The subjects of which an event is on the failed list."""
@@ -237,8 +251,10 @@ class Listener:
 
     def _together(self) -> int:
         """How many events it may be given at a time: several where their order does not matter."""
-        _, spec = self._code()
-        return TOGETHER if spec.order == "none" and not spec.once else 1
+        specs = self._codes()
+        if not specs:
+            raise _Gone
+        return TOGETHER if all(spec.order == "none" and not spec.once for spec in specs) else 1
 
     async def _take_all(self, entries: Sequence[Entry]) -> None:
         """Some events at a time. What they do is committed in their order, as the cursor needs."""
@@ -268,7 +284,10 @@ class Listener:
     async def _take(self, entry: Entry, turn: asyncio.Event | None = None) -> None:
         """One event, until it is passed over, taken or put on the failed list in its `turn`."""
         await self._ledger.flows.boundary.passed(self.component)
-        revision, spec = self._code()
+        found = self._code(entry.subject)
+        if found is None:
+            return
+        revision, spec = found
         if spec.pattern(entry.type, entry.subject) is None or (spec.once and self._spent):
             return
         event = decode_event(entry.doc)
@@ -301,7 +320,10 @@ class Listener:
                     await self._park(entry, _said(error), attempts, spec=spec)
                     return
                 await self._ledger.clock.sleep(pause)
-            revision, spec = self._code()
+            found = self._code(entry.subject)
+            if found is None:
+                return
+            revision, spec = found
 
     def _moves(self, seq: int, spec: ListenerSpec | None = None) -> Mark:
         """Moves the cursor to `seq` with a commit; of a listener that hears once, for good."""
@@ -366,7 +388,7 @@ class Listener:
         resident.enter()
         try:
             monitor.heard(spec.pattern(event.type, event.subject) or spec.patterns[0], node)
-            span = meter.begin(event_id(event.type), about=event.subject)
+            span = meter.begin(event_id(event.type), about=event.subject, tally=resident.tally)
             try:
                 timeout = engine.policy(spec.policies).timeout
                 await attempt(spec.call, None, arguments, timeout, work, self.name)
@@ -462,7 +484,7 @@ class Listener:
                 hint="it may have been taken meanwhile: list what failed again",
             )
         line = [meant]
-        found = self._find()
+        found = self._find(meant.subject)
         if meant.subject is not None and (found is None or found[1].order == "subject"):
             line = [one for one in parked if one.subject == meant.subject]
         if asked.discard:
@@ -490,7 +512,7 @@ class Listener:
         What went wrong when it failed again, which is stored with the `data` it was given.
         """
         entry = await self._ledger.store.event(parked.event)
-        found = self._find()
+        found = self._find(parked.subject)
         if entry is None or found is None:
             raise ConflictError(f"{self.name} or its event {parked.seq} is gone")
         event = decode_event(entry.doc)

@@ -21,6 +21,7 @@ from aegis.engine.context import WORK
 if TYPE_CHECKING:
     from aegis.engine.gate import Gate
     from aegis.engine.monitor import Monitor
+    from aegis.engine.tally import Tally
     from aegis.engine.work import Work
 
 # The last calls, of which p50 and p99 are told.
@@ -77,9 +78,13 @@ class Meter:
         label: str | None = None,
         about: str | None = None,
         gate: Gate | None = None,
+        tally: Tally | None = None,
     ) -> Span:
-        """A call begins, whose end `gate` hears of; end the span that this gives. Any thread."""
-        span = Span(self, gate)
+        """A call begins, whose end `gate` hears of; end the span that this gives. Any thread.
+
+        A `tally` counts it, too; then it is called on the host's loop.
+        """
+        span = Span(self, gate, tally)
         monitor = self.monitor
         if get_ident() == monitor.thread:
             self.running += 1
@@ -148,11 +153,12 @@ class Meter:
 class Span:
     """One call under way, measured; for traces also what it is called and what it is about."""
 
-    __slots__ = ("about", "began", "ended", "error", "gate", "label", "meter", "source")
+    __slots__ = ("about", "began", "ended", "error", "gate", "label", "meter", "source", "tally")
 
-    def __init__(self, meter: Meter, gate: Gate | None = None) -> None:
+    def __init__(self, meter: Meter, gate: Gate | None = None, tally: Tally | None = None) -> None:
         self.meter = meter
         self.gate = gate
+        self.tally = tally
         self.began = perf_counter()
 
     def describe(self, source: str | None, label: str | None, about: str | None) -> None:
@@ -167,6 +173,8 @@ class Span:
         """The call has ended, well or with `error`. From the thread it began on."""
         ended = self.ended = perf_counter()
         meter = self.meter
+        if self.tally is not None:
+            self.tally.ended(ended - self.began, failed=error is not None)
         monitor = meter.monitor
         if get_ident() != monitor.thread:
             # The error stays here: its traceback would keep the frames of component code.

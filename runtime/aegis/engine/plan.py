@@ -145,6 +145,15 @@ def refuse_stranding(
     _refuse({name: problems for name, problems in found.items() if problems})
 
 
+def refuse_leaving(live: Revision, runs: Iterable[Run], locate: Locate) -> None:
+    """Raise ComponentError naming what open flows of others would miss with only `live` there."""
+    _refuse(
+        {live.name: found}
+        if (found := _Stranding(runs, locate).problems(live, moves=False))
+        else {}
+    )
+
+
 def rebound(before: Registry, after: Registry) -> set[str]:
     """The components of which another adapter was chosen for a Protocol."""
     changed = before.bindings.items() ^ after.bindings.items()

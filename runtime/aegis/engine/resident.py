@@ -21,6 +21,7 @@ from aegis.core.registry import Registry
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.gate import Gate, Said
 from aegis.engine.meter import metered
+from aegis.engine.tally import Tally
 
 if TYPE_CHECKING:
     from aegis.engine.monitor import Monitor
@@ -48,6 +49,7 @@ class Resident:
         self.outlet: Outlet | None = None
         self.newer: frozenset[str] = frozenset()
         self.calls = 0
+        self.tally: Tally | None = None  # while its component is split
         self._opened = opened
         self._idle: asyncio.Future[None] | None = None
         self._filled = filled

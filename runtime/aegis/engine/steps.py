@@ -377,7 +377,7 @@ class Steps:
         meter = located.undo_meter if port is None else located.meter
         monitor = self._flows.ledger.monitor
         source = monitor.cause(step.cause, located.model) if monitor.traces else None
-        span = meter.begin(source, about=step.record)
+        span = meter.begin(source, about=step.record, tally=located.resident.tally)
         try:
             after = await attempt(call, before, arguments, policy.timeout, work, step.port, alarm)
             if isinstance(after, Waiting) and port is not None and port.answer is not None:

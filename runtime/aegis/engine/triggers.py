@@ -81,7 +81,9 @@ class Triggers:
             if record is None:
                 continue
             owner = consumer.revision
-            if (only is not None and owner is not only) or not _takes(registry, owner, flow):
+            if (only is not None and owner is not only) or not _takes(
+                registry, owner, flow, record
+            ):
                 continue
             joined = self._join(draft, event, consumer, record, run) if port.join else None
             if joined is not None:
@@ -174,7 +176,7 @@ class Triggers:
         self, registry: Registry, draft: Draft, event: Event, model: str, consumer: Revision
     ) -> tuple[Flow, Run]:
         """A new flow, owned by the component that `event` is about."""
-        owner = registry.live.get(model.split(".", 1)[0], consumer)
+        owner = registry.taking(model.split(".", 1)[0], event.subject) or consumer
         flow = Flow(
             id=self._flows.ledger.clock.id(),
             root=event.id,
@@ -224,11 +226,11 @@ def _subject(
     return subject if found is None and about is not None and by == "id" else found
 
 
-def _takes(registry: Registry, owner: Revision, flow: Flow | None) -> bool:
+def _takes(registry: Registry, owner: Revision, flow: Flow | None, record: str) -> bool:
     """Whether it is this revision of its component that takes the next step of a flow."""
     if flow is not None and owner.name == flow.component:
         return registry.revision(flow.component, flow.version) is owner
-    return registry.live.get(owner.name) is owner
+    return registry.taking(owner.name, record) is owner
 
 
 def is_joined(port: PortSpec, step: Step) -> bool:
