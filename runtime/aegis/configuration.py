@@ -23,6 +23,7 @@ FILE = "aegis.toml"
 RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
+INDEX = "libraries.index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,14 @@ class Config:
         """The key that the keys of sealed fields are locked with; None leaves them unlocked."""
         return self._key(FIELDS)
 
+    @property
+    def index(self) -> str | None:
+        """Where libraries are looked for that a manifest does not place; None as pip does."""
+        said = self._find(INDEX)
+        if said is not REQUIRED and not isinstance(said, str):
+            raise ConfigError(f"configuration value {INDEX!r} is text, the address of an index")
+        return None if said is REQUIRED else said
+
     def _key(self, name: str) -> str | None:
         said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
@@ -112,8 +121,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
     and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
-    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
-    and `keys.fields` (see adapters/vault.py); every other table is for components.
+    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py),
+    `keys.fields` (see adapters/vault.py) and `libraries.index` (the address of a package index);
+    every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -157,6 +167,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.recordings,
         config.recordings_key,
         config.fields_key,
+        config.index,
     )  # a value that is wrong is told now
     return config
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email.parser
 import hashlib
-from collections.abc import Mapping
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 from aegis.core.archive import unpack
 from aegis.core.component import Library
 from aegis.core.errors import SourceError
+from aegis.core.footprint import Footprint, footprint
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -57,6 +60,11 @@ class Wheel:
         return email.parser.Parser().parsestr(text)
 
     @cached_property
+    def footprint(self) -> Footprint | None:
+        """Where it reaches the whole process when it is imported, None where nowhere."""
+        return footprint(self.files)
+
+    @cached_property
     def modules(self) -> Mapping[str, str]:
         """The path of each module that it has, by dotted name."""
         found = {}
@@ -89,6 +97,7 @@ def read_wheel(data: bytes, where: str) -> Wheel:
     What is not of pure Python is refused by the file that is not.
     """
     from packaging.utils import canonicalize_name
+    from packaging.version import InvalidVersion, Version
 
     files = unpack(data, where)
     native = next((path for path in sorted(files) if path.lower().endswith(NATIVE)), None)
@@ -107,6 +116,10 @@ def read_wheel(data: bytes, where: str) -> Wheel:
     name, version = wheel.metadata["Name"], wheel.metadata["Version"]
     if not name or not version:
         raise SourceError(f"{where}: its METADATA says no name or no version")
+    try:
+        Version(version)
+    except InvalidVersion:
+        raise SourceError(f"{where}: its METADATA says {version!r}, which is no version") from None
     placed = f"{found[0].removesuffix('.dist-info')}.data/"
     plain = {}
     for path, content in files.items():
@@ -125,3 +138,27 @@ def read_wheel(data: bytes, where: str) -> Wheel:
         info=found[0],
         is_shared=f"{found[0]}/{SHARED}" in files,
     )
+
+
+def shared_wheel(
+    name: str, version: str, files: Mapping[str, bytes], named: Sequence[str]
+) -> bytes:
+    """The wheel of another component's source: a package of its name with its .py `files`.
+
+    The package itself has what its `named` files offer, if it has no `__init__.py`. The same files
+    make the same bytes.
+    """
+    folder = name.replace("-", "_")
+    info = f"{folder}-{version}.dist-info"
+    modules = (".".join(PurePosixPath(path).with_suffix("").parts) for path in named)
+    content = {
+        f"{folder}/__init__.py": "".join(f"from .{one} import *\n" for one in modules).encode(),
+        **{f"{folder}/{path}": text for path, text in files.items() if path.endswith(".py")},
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/{SHARED}": b"",
+    }
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:  # stored, so that no other zlib makes other bytes
+        for path in sorted(content):
+            archive.writestr(zipfile.ZipInfo(path), content[path])
+    return made.getvalue()
