@@ -72,9 +72,11 @@ class Libraries:
         if _finder not in sys.meta_path:
             sys.meta_path.append(_finder)
         _found[self.root] = self
-        package = ModuleType(self.root)
-        package.__path__ = []
-        sys.modules[self.root] = package
+        # Python looks the first word of a name up as well; that package stays empty.
+        for name in (MODULES.rstrip("."), self.root):
+            if name not in sys.modules:
+                sys.modules[name] = package = ModuleType(name)
+                package.__path__ = []
 
     def forget(self) -> None:
         """Take all modules out of the process, with what they left to be done at its exit."""

@@ -203,9 +203,7 @@ class WheelLibraries:
         if not is_pure(filename):
             raise ComponentError(
                 component,
-                [
-                    f"{filename} is no wheel of pure Python, so {component} cannot have it for itself"
-                ],
+                [f"{filename} is no wheel of pure Python, which alone a component can have"],
                 hint=f"install {wish.name} where the host runs: components use the host's copy",
             )
         if "://" not in place:
@@ -241,8 +239,8 @@ class WheelLibraries:
         if installed is None:
             return
         named = [(wish, one) for wish, one, _ in wanted.named if wish.name == wheel.name]
-        said = next((one.twice for _, one in named if one.twice is not None), None)
-        if said is True or (said is None and wheel.footprint is None):
+        twice = next((one.twice for _, one in named if one.twice is not None), None)
+        if twice or (twice is None and wheel.footprint is None):
             return
         asked = named[0][0].requirement if named else wheel.label
         said = (
