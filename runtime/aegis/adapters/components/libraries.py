@@ -15,10 +15,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from importlib.resources.abc import Traversable, TraversableResources
 from types import CodeType, ModuleType
 from typing import Any
@@ -38,6 +38,8 @@ Shelf = Callable[[Library], Wheel]
 # What a manifest says of whether a library may be there twice, by name.
 Twice = Mapping[str, bool | None]
 
+_log = logging.getLogger("aegis.components")
+
 
 class Libraries:
     """The modules of some wheels, below the unique name `root`."""
@@ -48,7 +50,7 @@ class Libraries:
         self._places: dict[str, tuple[Wheel, str]] = {}
         self._folders: dict[str, Wheel] = {}
         self._names: dict[str, str] = {}
-        self._atexit: list[Callable[..., Any]] = []
+        self._atexit: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         for wheel in wheels:
             for name, path in wheel.modules.items():
                 self._places.setdefault(name, (wheel, path))
@@ -71,6 +73,7 @@ class Libraries:
         """Be found by imports from now on."""
         if _finder not in sys.meta_path:
             sys.meta_path.append(_finder)
+            atexit.register(_leave)
         _found[self.root] = self
         # Python looks the first word of a name up as well; that package stays empty.
         for name in (MODULES.rstrip("."), self.root):
@@ -80,11 +83,7 @@ class Libraries:
 
     def forget(self) -> None:
         """Take all modules out of the process, with what they left to be done at its exit."""
-        for work in reversed(self._atexit):
-            atexit.unregister(work)
-            with suppress(Exception):
-                work()
-        self._atexit.clear()
+        self.leave()
         _found.pop(self.root, None)
         for name in [name for name in sys.modules if is_below(name, self.root)]:
             del sys.modules[name]
@@ -126,20 +125,21 @@ class Libraries:
 
     def at_exit(self, work: Callable[..., Any], *args: Any, **named: Any) -> Callable[..., Any]:
         """What `atexit.register` is to these modules: their exit comes when they are forgotten."""
-
-        def call() -> None:
-            work(*args, **named)
-
-        call.__wrapped__ = work  # type: ignore[attr-defined]
-        self._atexit.append(call)
-        atexit.register(call)
+        self._atexit.append((work, args, named))
         return work
 
     def not_at_exit(self, work: Callable[..., Any]) -> None:
         """What `atexit.unregister` is to these modules."""
-        for call in [call for call in self._atexit if call.__wrapped__ == work]:  # type: ignore[attr-defined]
-            atexit.unregister(call)
-            self._atexit.remove(call)
+        self._atexit = [entry for entry in self._atexit if entry[0] != work]
+
+    def leave(self) -> None:
+        """Do what is to be done at their exit, the last first."""
+        while self._atexit:
+            work, args, named = self._atexit.pop()
+            try:
+                work(*args, **named)
+            except Exception:  # noqa: BLE001 -- as at the exit of a process, the others follow
+                _log.exception("a library of %s failed at its exit", self.root)
 
     def spec(self, full: str) -> importlib.machinery.ModuleSpec | None:
         """Where module `full` comes from, None when no wheel has it."""
@@ -230,6 +230,12 @@ def forget(root: str) -> None:
     found = _found.get(f"{root}.{FOLDER}")
     if found is not None:
         found.forget()
+
+
+def _leave() -> None:
+    """The process ends, and with it all libraries that are still there."""
+    for libraries in list(_found.values()):
+        libraries.leave()
 
 
 def is_below(name: str, root: str) -> bool:

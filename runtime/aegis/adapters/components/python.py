@@ -161,17 +161,29 @@ def _hint(
             top, [name.partition("/")[0].removesuffix(".py") for name in source.imports]
         )
         return meant or f"name it in [component.dependencies], or install {top!r} for the host"
-    if isinstance(error, ImportError) and str(error.name or "").startswith(MODULES):
-        # What is being imported is in the traceback: it imports what now imports it.
-        around = dict.fromkeys(
-            file or source.name for name, _ in reversed(places) for file in [files[name]]
+    around = _around(error, [files[name] or source.name for name, _ in reversed(places)], files)
+    if len(around) > 1:
+        return (
+            f"{' and '.join(around)} import each other: import the module and not names of it, or "
+            "do so in the function that needs it"
         )
-        if len(around) > 1:
-            return (
-                f"{' and '.join(around)} import each other: import the module and not names of "
-                "it, or do so in the function that needs it"
-            )
     return getattr(error, "hint", None)
+
+
+def _around(
+    error: BaseException, path: Sequence[str], files: Mapping[str, str | None]
+) -> Sequence[str]:
+    """The files that import each other where a name was missed of one that is being imported.
+
+    `path` are the files whose code was running, the outermost first.
+    """
+    missed = error.path if isinstance(error, ImportError) else None
+    if isinstance(error, AttributeError):
+        missed = getattr(error.obj, "__file__", None)
+    if missed is None or missed not in files:
+        return ()
+    name = files[missed] or path[0]
+    return list(dict.fromkeys(path[path.index(name) :])) if name in path else ()
 
 
 def _spelled_events(code: CodeType) -> frozenset[str]:

@@ -116,7 +116,8 @@ class WheelLibraries:
         if self._sources is None:
             raise SourceError(f"this host fetches nothing, and {component} depends on {address}")
         version, asked = dependency.version, address
-        if version != "*" and "@" not in address.rpartition("/")[2]:
+        place, mark, choice = address.partition("#")
+        if version != "*" and "@" not in place.rpartition("/")[2]:
             offers = [offer.version for offer in await self._sources.offers(address)]
             if offers:
                 if newest(offers, version) is None:
@@ -124,7 +125,7 @@ class WheelLibraries:
                         component,
                         [f"{address} has no {name} {version}, but {', '.join(offers[-5:])}"],
                     )
-                asked = f"{address}@{version}"
+                asked = f"{place}@{version}{mark}{choice}"
         bundles = await self._sources.fetch(asked, told=told)
         found = next((one for one in bundles if one.manifest.name == name), None)
         if found is None:

@@ -151,8 +151,10 @@ class Resolution:
         elif listing.files:
             self._why[name] = f"no version of {name} runs on Python {python}{has}"
         elif listing.others:
+            wheels = [other for other in listing.others if other.endswith(".whl")]
+            example = (wheels or listing.others)[-1]
             self._why[name] = (
-                f"{name} is not pure Python: the index has only files like {listing.others[-1]}, "
+                f"{name} is not pure Python: the index has only files like {example}, "
                 f"and a component can have no native or unbuilt code for itself{has}"
             )
         else:

@@ -51,7 +51,7 @@ def read(
             for hop in (*response.history, response):
                 if hop.url.scheme != "https" and hop.url.host not in LOOPBACK:
                     raise SourceError(f"{shown(str(hop.url))} is not https")
-            if response.status_code == httpx.codes.NOT_FOUND:
+            if response.status_code == 404:
                 raise MissingError(f"there is nothing at {shown(url)}")
             response.raise_for_status()
             whole = int(response.headers.get("content-length", "0"))
