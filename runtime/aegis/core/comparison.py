@@ -88,7 +88,8 @@ class Comparison:
         for kind in ("nodes", "edges"):
             old: set[str] = {one.id for one in getattr(self._old, kind)}
             new: set[str] = {one.id for one in getattr(self._new, kind)}
-            marks.update(dict.fromkeys(new - old, "added") | dict.fromkeys(old - new, "removed"))
+            marks.update((id, "added") for id in new - old)
+            marks.update((id, "removed") for id in old - new)
         # What has another name is there twice, once as changed and once as removed.
         marks |= {item.node: item.how for item in self.items if item.node is not None}
         known = {node.id for node in (*self._old.nodes, *self._new.nodes)}
