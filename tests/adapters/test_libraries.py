@@ -11,6 +11,7 @@ from aegis.core.bundle import Bundle
 from aegis.core.component import Library
 from aegis.core.errors import AegisError, ComponentError, DigestError, SourceError
 from aegis.core.manifest import Dependency, manifest_of
+from aegis.engine.fetching import pinned
 from tests.index import served, sha256, wheel, zipped
 
 CODE = {"left.py": "SIDE = 'left'\n"}
@@ -365,6 +366,22 @@ async def test_the_files_of_another_source_are_a_library(index, shelf):
         asked
     )
     assert again == found
+
+
+async def test_what_is_locked_comes_from_the_shelf_and_nobody_is_asked(index, shelf):
+    index.put("left", "1.0", CODE)
+    places = Places(there=shared("import rates\n", left="*"))
+    libraries = WheelLibraries(shelf, index=index.address, sources=places)
+    asked = bundle({"shared": {"source": "there", "version": "^1.0"}}, is_local=False)
+    with pytest.raises(ComponentError, match="says no sha256 of left"):
+        await libraries.provide(asked)
+    local = bundle({"shared": {"source": "there", "version": "^1.0"}})
+    found = await libraries.provide(local)
+    places.asked.clear()
+    index.down = True
+    again = WheelLibraries(shelf, index=index.address, sources=places)
+    assert await again.provide(pinned(asked, found)) == found
+    assert places.asked == []
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,18 @@ class WheelLibraries:
             if name in path:
                 around = " -> ".join((*path[path.index(name) :], name))
                 raise ComponentError(component, [f"sources depend on each other: {around}"])
+            kept = await asyncio.to_thread(self._locked, name, dependency)
+            if kept is not None:
+                wanted.wheels[name] = kept  # what it needs in turn is locked as well
+                continue
             found = await self._fetched(component, name, dependency, dependency.source, told)
             files = {path: found.files[path] for path in found.paths}
             data = shared_wheel(name, found.manifest.version, files, found.manifest.code)
             wheel = await asyncio.to_thread(self._shelf.put, data, dependency.source)
+            if dependency.sha256 not in {None, found.digest, wheel.sha256}:
+                raise DigestError(
+                    f"{dependency.source} is not what {component} depends on: its sha256"
+                )
             before = wanted.wheels.setdefault(name, wheel)
             if before.sha256 != wheel.sha256:
                 raise ComponentError(
@@ -115,7 +123,7 @@ class WheelLibraries:
         """The source that is meant by a dependency, checked as a component's would be."""
         if self._sources is None:
             raise SourceError(f"this host fetches nothing, and {component} depends on {address}")
-        version, asked = dependency.version, address
+        version, asked = dependency.version.removeprefix("=="), address
         place, mark, choice = address.partition("#")
         if version != "*" and "@" not in place.rpartition("/")[2]:
             offers = [offer.version for offer in await self._sources.offers(address)]
@@ -142,9 +150,12 @@ class WheelLibraries:
                 component,
                 [f"{address} is {name} {found.manifest.version}, and {version} is wanted"],
             )
-        if dependency.sha256 not in {None, found.digest}:
-            raise DigestError(f"{address} is not what {component} depends on: its sha256")
         return found
+
+    def _locked(self, name: str, dependency: Dependency) -> Wheel | None:
+        """The source that a lock names by the digest of the wheel that was made of it."""
+        kept = None if dependency.sha256 is None else self._shelf.find(dependency.sha256)
+        return kept if kept is not None and kept.is_shared and kept.name == name else None
 
     def _provide(
         self, bundle: Bundle, wanted: _Wanted, told: Callable[[int, int], object] | None
