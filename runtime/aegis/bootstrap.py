@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
-    shelf = Shelf(None if config.data is None else config.data / "libraries")
+    shelf = Shelf(None if config.cache is None else config.cache / "libraries")
     sources = build_sources(config)
     return Host(
         store=_store(config),
@@ -68,7 +68,7 @@ def build_sources(config: Config) -> Sources:
     return Anywhere(
         directory=config.directory,
         forges=config.sources,
-        folder=None if config.data is None else config.data / "sources",
+        folder=None if config.cache is None else config.cache / "sources",
     )
 
 

@@ -40,7 +40,8 @@ _YES = {"1", "true", "yes"}
 class Config:
     """All that a host is built from.
 
-    `data` is its data directory (None keeps everything in memory), `host` and `port` where it
+    `data` is its data directory (None keeps everything in memory), `fetched` where else what was
+    fetched is kept, `host` and `port` where it
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
@@ -52,6 +53,7 @@ class Config:
     """
 
     data: Path | None = None
+    fetched: Path | None = None
     directory: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -73,6 +75,11 @@ class Config:
     locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def cache(self) -> Path | None:
+        """Where what was fetched is kept, None for in memory."""
+        return self.data if self.fetched is None else self.fetched
 
     @property
     def defaults(self) -> Policy:

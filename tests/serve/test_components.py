@@ -218,9 +218,10 @@ def test_a_broken_lock_is_told_and_nothing_starts(serve, folder, hub):
     assert "aegis.lock cannot be read" in refused.said
 
 
-def test_a_saved_notebook_leaves_what_is_from_elsewhere_as_it_is(serve, folder, hub, tmp_path):
+@pytest.mark.parametrize("words", [["--watch"], ["--watch", "--ephemeral"]])
+def test_a_saved_notebook_leaves_what_is_from_elsewhere(serve, folder, hub, tmp_path, words):
     folder(BOTH)
-    serving = serve([NOTES], "--watch")
+    serving = serve([NOTES], *words)
     with serving.ready() as client:
         hub.close()
         write(tmp_path / "shop.ipynb", NOTES.replace("1.0.0", "1.1.0"), "host.create('Order')")
