@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
@@ -292,12 +293,14 @@ class Commit(msgspec.Struct, kw_only=True):
     outgoing: list[Outgoing] = []
     sent: list[Sent] = []
     places: list[Place] = []
+    audits: list[Audit] = []
 
 
 # Inside Store `list` is its method, so the types with lists have their names here.
 FlowSteps = tuple[Flow, list[Step]]
 Flows = list[FlowSteps]
 Entries = list[Entry]
+Audits = Sequence[Audit]
 
 
 class Sight(Protocol):
@@ -420,12 +423,12 @@ class Store(Sighted, Protocol):
         """
         ...
 
-    async def clear(self, component: str) -> int:
+    async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
         What its records held is free again, and what is kept of them from before a migration goes.
         Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
-        as well.
+        as well. `audits` are stored with that, or nothing is done.
         """
         ...
 
@@ -547,6 +550,13 @@ class Store(Sighted, Protocol):
 
     async def schema(self, model: str) -> bytes | None:
         """The schema that the stored records of `model` have."""
+        ...
+
+    async def audits(self, after: int | None, limit: int, action: Action | None = None) -> Audits:
+        """Up to `limit` entries of the audit log with an `n` above `after`, in order.
+
+        Of one `action` only, if it is named; without `after` the last ones. None is ever dropped.
+        """
         ...
 
     async def export(

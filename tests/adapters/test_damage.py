@@ -8,6 +8,7 @@ import pytest
 
 from aegis.adapters.storage import sqlite, tables
 from aegis.adapters.storage.table import checksum
+from aegis.core.audit import Action, Audit
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, CorruptError
@@ -67,6 +68,7 @@ def everything():
         Outgoing(key="k", datasource="d", model="m.N", id="n", expected=1, record=None)
     )
     commit.places.append(Place("m.N", "d"))
+    commit.audits.append(Audit(time=NOW, action=Action.DEPLOY))
     return commit
 
 
@@ -122,6 +124,7 @@ READINGS = {
     "formers": [lambda store: store.look(lambda sight: list(sight.formers("m.M")))],
     "outbox": [lambda store: store.outgoing()],
     "places": [lambda store: store.places()],
+    "audits": [lambda store: store.audits(0, 9), lambda store: store.audits(None, 9)],
 }
 COLUMNS = [
     (table, column)
@@ -152,6 +155,7 @@ async def test_a_row_that_is_not_what_was_written_is_named_and_not_served(tmp_pa
         assert await reading(store)
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
         before = db.execute(table.select).fetchone()
+        db.execute("DROP TRIGGER audits_stand")  # a disk that fails asks nobody
         changed = f"UPDATE {table.name} SET {column} = {ANOTHER.format(column)}"
         assert db.execute(changed).rowcount == 1
         assert db.execute(table.select).fetchone() != before

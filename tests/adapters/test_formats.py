@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from aegis.adapters.storage import sqlite, tables
+from aegis.core.audit import Action, Audit
 from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import CorruptError, NewerFormatError, StoreError
@@ -243,11 +244,28 @@ async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
         db.executescript(
             "DROP TABLE uniques; DROP TABLE sealed; DROP TABLE outbox;"
-            "DROP TABLE places; PRAGMA user_version = 3;"
+            "DROP TABLE places; DROP TABLE audits; PRAGMA user_version = 3;"
         )
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
     await store.commit(Commit(held=[Holding("m.M", "email", "x", "r")]))
     assert store.holder("m.M", "email", "x") == "r"
     assert store.sealed("e1") is None
+    await store.close()
+
+
+async def test_a_database_of_format_4_gets_an_audit_log_that_is_only_added_to(tmp_path):
+    await (await filled(tmp_path, 3)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
+        db.executescript("DROP TABLE audits; PRAGMA user_version = 4;")
+    store = await opened(tmp_path)
+    assert await store.count("m.M") == 3
+    assert await store.audits(None, 9) == []
+    told = Audit(time=NOW, action=Action.DEPLOY, about="m")
+    await store.commit(Commit(audits=[told]))
+    assert await store.audits(None, 9) == [msgspec.structs.replace(told, n=1)]
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db:
+        for change in ("UPDATE audits SET doc = doc", "DELETE FROM audits"):
+            with pytest.raises(sqlite3.IntegrityError, match="only added to"):
+                db.execute(change)
     await store.close()

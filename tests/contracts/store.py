@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.core.audit import Action, Audit
 from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, DuplicateError, StoreError
@@ -81,6 +82,10 @@ def flow(id, *, state=FlowState.RUNNING, created=NOW, component="shop", **about)
 def failure(subscriber, seq, **about):
     values = {"event": f"e{seq}", "subject": None, "error": "no", "attempts": 1} | about
     return Failed(subscriber=subscriber, seq=seq, time=NOW, **values)
+
+
+def audit(about, **said):
+    return Audit(**{"time": NOW, "action": Action.DEPLOY, "about": about} | said)
 
 
 def step(flow, n, state=StepState.READY):
@@ -693,6 +698,42 @@ class StoreContract:
             failure("b", 2, attempts=7),
             failure("a", 10),
         ]
+
+    async def test_the_audit_log_is_counted_without_gaps_and_read_from_both_ends(self, store):
+        assert list(await store.audits(None, 10)) == list(await store.audits(0, 10)) == []
+        told = [
+            audit(str(n), action=Action.REFUSE if n == 2 else Action.DEPLOY) for n in range(1, 6)
+        ]
+        await store.commit(Commit(audits=told[:2], puts=[Put(record("a"), 0)]))
+        lost = store.commit(Commit(audits=[audit("lost")], puts=[Put(record("a"), 0)]))
+        kept = store.commit(Commit(audits=told[2:4]))
+        with pytest.raises(ConflictError):
+            await lost
+        await kept
+        await store.commit(Commit(audits=told[4:]))
+        stored = [msgspec.structs.replace(one, n=n) for n, one in enumerate(told, start=1)]
+        assert list(await store.audits(None, 10)) == list(await store.audits(0, 10)) == stored
+        assert list(await store.audits(None, 2)) == stored[3:]
+        assert list(await store.audits(1, 2)) == stored[1:3]
+        assert list(await store.audits(5, 2)) == []
+        assert list(await store.audits(None, 2, Action.REFUSE)) == stored[1:2]
+        assert list(await store.audits(1, 2, Action.DEPLOY)) == stored[2:4]
+        assert list(await store.audits(None, 2, Action.PIN)) == []
+
+    async def test_clear_is_told_by_the_audit_log_which_it_leaves_whole(self, store):
+        await store.commit(Commit(audits=[audit("shop")], puts=[Put(record("a"), 0)]))
+        assert await store.clear("shop", [audit("shop", action=Action.RESET)]) == 1
+        actions = [one.action for one in await store.audits(0, 10)]
+        assert actions == [Action.DEPLOY, Action.RESET]
+
+    async def test_what_an_entry_of_the_audit_log_says_comes_back_whole(self, store):
+        told = Audit(
+            time=NOW, action=Action.PIN, who="Ünal\n", about="github:acme/*", version="1.0.0",
+            address="github:acme/orders@^1", resolved="github:acme/orders@" + "0" * 40,
+            digest="d" * 64, key="ed25519:x", detail="so \0 it is", fields={"arm": "10"},
+        )  # fmt: skip
+        await store.commit(Commit(audits=[told]))
+        assert list(await store.audits(None, 1)) == [msgspec.structs.replace(told, n=1)]
 
     async def test_the_newest_failures_and_those_of_one_subscriber(self, store):
         await store.commit(

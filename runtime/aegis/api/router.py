@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from aegis.api.audit import AuditRoutes
 from aegis.api.body import located
 from aegis.api.failed import FailedRoutes
 from aegis.api.inbox import Inbox
@@ -81,6 +82,11 @@ class Router:
         self._gate = Gate(token=token, hosts=hosts)
         self.routes = (
             *_routes(Records(host, PREFIX), State(host, render), Inbox(host), FailedRoutes(host)),
+            Route(
+                path=f"{PREFIX}/audit",
+                access=Access.TOKEN,
+                methods={"GET": AuditRoutes(host).list},
+            ),
             Route(
                 path=f"{PREFIX}/import",
                 access=Access.TOKEN,

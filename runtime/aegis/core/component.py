@@ -26,6 +26,7 @@ from aegis.core.rule import Rules
 from aegis.core.schedule import Schedule
 from aegis.core.sealing import Sealing
 from aegis.core.serializer import Decoder, Form, decoder_of, form_of, schema_of, shape_of
+from aegis.core.signature import Signed
 
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
@@ -56,7 +57,8 @@ class Source:
     each by its path from the component's folder (`pricing.py`, `rates/__init__.py`). `file` is what
     tracebacks and a debugger of this process call the text, if not the host's own name for it.
     `manifest` is what it said of itself, None of a cell or a file that says nothing; `resolved` is
-    what its address was when it was fetched. `libraries` are what it imports of others.
+    what its address was when it was fetched. `libraries` are what it imports of others. `signed`
+    says who signed it, None where nobody had to.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Source:
     manifest: Manifest | None = None
     resolved: str = ""
     libraries: tuple[Library, ...] = ()
+    signed: Signed | None = None
 
     @classmethod
     def of(

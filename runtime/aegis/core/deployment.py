@@ -8,13 +8,15 @@ import msgspec
 
 from aegis.core.migration import Migrated
 from aegis.core.schema import bare, properties
+from aegis.core.signature import Signed
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment of a component on this host: what, from where, by whom, when.
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
-    `migrated` is what became of stored records with it, None when they fitted.
+    `migrated` is what became of stored records with it, None when they fitted. `signed` says who
+    signed it, None where nobody had to.
     """
 
     number: int
@@ -26,6 +28,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     live: bool = True
     migrated: Migrated | None = None
+    signed: Signed | None = None
 
 
 def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:

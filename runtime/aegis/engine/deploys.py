@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
@@ -30,6 +31,7 @@ from aegis.core.query import Page, Query
 from aegis.core.registry import Registry
 from aegis.core.sealing import Vault
 from aegis.engine.absence import Absence
+from aegis.engine.auditing import audited
 from aegis.engine.broker import Broker
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.elsewhere import Elsewhere
@@ -101,7 +103,7 @@ class Deploys:
     ) -> None:
         self._limits = limits
         self.store = self._store = store
-        self._clock = clock
+        self.clock = self._clock = clock
         self.loader = loader
         self.vault = vault
         self._fallback = lookup or _nothing
@@ -341,6 +343,7 @@ class Deploys:
         change: Change,
         *,
         who: str,
+        action: Action = Action.DEPLOY,
         loaded: Mapping[Revision, Resident] = MappingProxyType({}),
         returned: Collection[str] = (),
         back: bool = False,
@@ -352,7 +355,14 @@ class Deploys:
         """
         async with AsyncExitStack() as boundary:
             return await self._install_at(
-                boundary, revisions, change, who=who, loaded=loaded, returned=returned, back=back
+                boundary,
+                revisions,
+                change,
+                who=who,
+                action=action,
+                loaded=loaded,
+                returned=returned,
+                back=back,
             )
 
     async def _install_at(
@@ -362,6 +372,7 @@ class Deploys:
         change: Change,
         *,
         who: str,
+        action: Action,
         loaded: Mapping[Revision, Resident],
         returned: Collection[str],
         back: bool,
@@ -414,6 +425,7 @@ class Deploys:
             )
             commit = self._commit(planned, revisions, deployments, change.gone, places)
             commit.released = released
+            commit.audits = self._audits(revisions, change.gone, action, who)
             deployments, finish = await self._stored(
                 planned, revisions, deployments, commit, boundary, back=back
             )
@@ -455,6 +467,18 @@ class Deploys:
         for resident in replaced:
             self._spawn(_retire(resident))
         return deployments
+
+    def _audits(
+        self, revisions: Sequence[Revision], gone: Collection[str], action: Action, who: str
+    ) -> list[Audit]:
+        """What the audit log says of a change: who did that to what."""
+        live = self.engine.registry.live
+        who = "" if who == action else who
+        told = [audited(self._clock, action, who=who, of=one.source) for one in revisions]
+        return told + [
+            audited(self._clock, Action.UNDEPLOY, who=who, of=live[name].source)
+            for name in sorted(gone)
+        ]
 
     async def _stored(
         self,
@@ -591,6 +615,7 @@ class Deploys:
             origin=revision.source.origin,
             who=who,
             time=self._clock.stamp(),
+            signed=revision.source.signed,
         )
 
     def _is_unsettled(
@@ -749,6 +774,7 @@ class Deploys:
                     [previous],
                     Change(),
                     who="rollback",
+                    action=Action.ROLLBACK,
                     loaded={previous: resident},
                     returned=() if done is None else done.models,
                     back=done is not None and not done.back,
@@ -772,7 +798,8 @@ class Deploys:
             revision = self.engine.registry.live.get(name)
             await self.flows.forget(name)
             dropped = await self.elsewhere.clear(name)
-            dropped += await self._store.clear(name)
+            told = audited(self._clock, Action.RESET, name)
+            dropped += await self._store.clear(name, [told])
             self._ledger.records.forget()
             await self.monitor.reload()
             if revision is not None:
@@ -808,7 +835,7 @@ class Deploys:
                     )
                 revision = await self.load(source)
                 if component not in registry.live:
-                    await self.install([revision], Change(), who="resume")
+                    await self.install([revision], Change(), who="resume", action=Action.RESUME)
                 else:
                     lookup = self.lookup_in()
                     resident = await self.stage(registry, revision, lookup)

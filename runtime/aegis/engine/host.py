@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
+from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec, Source
@@ -402,6 +403,24 @@ class Host:
     async def bind(self, slot: str, part: str) -> None:
         """Choose what does a Protocol: `bind("orders.Payments", "CardPayments")`."""
         await self._deploys.bind(slot, part)
+
+    async def audit(
+        self, limit: int = 100, *, after: int | None = None, action: Action | str | None = None
+    ) -> Sequence[Audit]:
+        """Who changed what runs here: the newest `limit` entries of the audit log, in order.
+
+        With `after` those behind that number; with `action` only those of one, as `deploy`. Raises
+        BadRequestError for an action that there is none of.
+        """
+        try:
+            wanted = None if action is None else Action(action)
+        except ValueError:
+            raise BadRequestError(
+                f"there is no action {action!r}",
+                hint=closest(str(action), [one.value for one in Action])
+                or f"it is one of {', '.join(Action)}",
+            ) from None
+        return await self.store.audits(after, limit, wanted)
 
     # Records
 

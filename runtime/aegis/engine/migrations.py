@@ -10,12 +10,14 @@ from weakref import WeakSet
 
 import msgspec
 
+from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ComponentError
 from aegis.core.flow import FlowState
 from aegis.core.migration import Migrated
 from aegis.core.registry import Registry
+from aegis.engine.auditing import audited
 from aegis.engine.conversion import Conversion, Way
 from aegis.engine.flows import Flows
 from aegis.engine.ledger import Draft, Ledger
@@ -137,6 +139,10 @@ class Migrations:
             if one.live and one.component in migrated
             else one
             for one in commit.deployments
+        ]
+        commit.audits += [
+            audited(self._clock, Action.MIGRATE, of=one.source, detail=said(migrated[one.name]))
+            for one in moving
         ]
         last = await self._ledger.convert(commit, draft)
         told = [one.event for one in commit.converted]

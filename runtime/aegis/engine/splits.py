@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aegis.core.audit import Action, Audit
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ComponentError, ConflictError, InvalidError, NotFoundError
 from aegis.core.split import RECORD, ArmStatus, Split, SplitStatus, problems
 from aegis.core.split import check as check_terms
+from aegis.engine.auditing import audited
 from aegis.engine.context import CALLER
 from aegis.engine.plan import Change, refuse_leaving
 from aegis.engine.sealing import check_keys
@@ -70,6 +72,7 @@ class Splits:
                 sources=[replace(candidate.source, file="")],
                 schemas=[schema for schema in planned.schemas if schema.model in new],
                 cursors=list(planned.cursors),
+                audits=[self._audited(Action.SPLIT, split)],
             )
             await self._deploys.store.commit(commit)
         except BaseException:
@@ -94,6 +97,7 @@ class Splits:
     async def _weighted(self, split: Split, weight: float, by: str) -> SplitStatus:
         check_terms(weight, by)
         other = replace(split, weight=weight, by=by)
+        await self._deploys.store.commit(Commit(audits=[self._audited(Action.SPLIT, other)]))
         await self._deploys.swap(
             self._deploys.engine.registry.splitting(other), self._deploys.engine.residents
         )
@@ -107,7 +111,7 @@ class Splits:
             live, residents = self._deploys.live(name), self._deploys.engine.residents
             loaded = {candidate: residents[candidate]}
             (deployment,) = await self._deploys.install(
-                [candidate], Change(), who=who, loaded=loaded
+                [candidate], Change(), who=who, action=Action.PROMOTE, loaded=loaded
             )
             residents[candidate].tally = residents[live].tally = None
             return deployment
@@ -121,6 +125,7 @@ class Splits:
             split = self._split_of(name)
             live, residents = self._deploys.live(name), self._deploys.engine.residents
             refuse_leaving(live, self._deploys.flows.runs(), self._deploys.locate)
+            await self._deploys.store.commit(Commit(audits=[self._audited(Action.DROP, split)]))
             residents[split.candidate].tally = residents[live].tally = None
             await self._deploys.swap(self._deploys.engine.registry.unsplit(name), residents)
 
@@ -128,6 +133,15 @@ class Splits:
         """The components that are split, by name, with the figures of both sides."""
         splits = self._deploys.engine.registry.splits
         return [self._told(splits[name]) for name in sorted(splits)]
+
+    def _audited(self, action: Action, split: Split) -> Audit:
+        return audited(
+            self._deploys.clock,
+            action,
+            of=split.candidate.source,
+            detail=f"{split.weight:g} % by {split.by}",
+            fields={"weight": f"{split.weight:g}", "by": split.by},
+        )
 
     def _told(self, split: Split) -> SplitStatus:
         live = self._deploys.live(split.component)

@@ -15,6 +15,7 @@ import msgspec
 
 from aegis.adapters.storage.exporting import header, write
 from aegis.adapters.storage.sight import MemorySight
+from aegis.core.audit import Action, Audit
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
@@ -27,6 +28,7 @@ from aegis.core.rule import duplicate
 from aegis.protocols import (
     NOTHING,
     Answer,
+    Audits,
     Commit,
     Cursor,
     Drop,
@@ -79,6 +81,7 @@ class MemoryStore:
         self._sealed: dict[str, bytes] = {}
         self._outgoing: dict[str, Outgoing] = {}
         self._places: dict[str, str] = {}
+        self._audits: list[Audit] = []
 
     async def open(self) -> None:
         """Make ready."""
@@ -143,6 +146,7 @@ class MemoryStore:
         for sent in commit.sent:
             self._outgoing.pop(sent.key, None)
         self._places.update((place.model, place.datasource) for place in commit.places)
+        self._audit(commit.audits)
         self.commits += 1
         self.batches += 1
         return self._last
@@ -187,6 +191,10 @@ class MemoryStore:
                 del self._held[place]
             else:
                 self._held[place] = holder
+
+    def _audit(self, told: Iterable[Audit]) -> None:
+        for one in told:
+            self._audits.append(msgspec.structs.replace(one, n=len(self._audits) + 1))
 
     def _fill(self, fill: Fill) -> None:
         self._rewritten += 1
@@ -239,10 +247,11 @@ class MemoryStore:
         """Nothing to do: every query looks at all records of its model."""
         self._require_open()
 
-    async def clear(self, component: str) -> int:
+    async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
         self._require_open()
         self._rewritten += 1
+        self._audit(audits)
         known = {*self._records, *self._schemas, *(key[0] for key in self._held)}
         known |= {*(flow.model for flow in self._flows.values())}
         models = [model for model in known if model.startswith(f"{component}.")]
@@ -462,6 +471,14 @@ class MemoryStore:
         """The text of a revision."""
         self._require_open()
         return self._sources.get(digest)
+
+    async def audits(self, after: int | None, limit: int, action: Action | None = None) -> Audits:
+        """Entries of the audit log, in order (see protocols.Store)."""
+        self._require_open()
+        found = [
+            one for one in self._audits[after or 0 :] if action is None or one.action is action
+        ]
+        return found[max(0, len(found) - limit) :] if after is None else found[:limit]
 
     async def look(self, question: Callable[[Sight], T]) -> T:
         """What `question` answers of a copy of the dicts; what is in them never changes."""

@@ -26,6 +26,7 @@ from aegis.adapters.storage.sight import SqliteSight
 from aegis.adapters.storage.snapshot import NAME, export
 from aegis.adapters.storage.table import Row, Table, checksum
 from aegis.adapters.storage.tables import Records, Work
+from aegis.core.audit import Action
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import (
@@ -42,6 +43,7 @@ from aegis.core.record import Record
 from aegis.protocols import (
     NOTHING,
     Answer,
+    Audits,
     Commit,
     Cursor,
     Entries,
@@ -166,9 +168,9 @@ class SqliteStore:
         """
         return self._submit(commit)
 
-    async def clear(self, component: str) -> int:
+    async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped."""
-        return await self._run(lambda: self._clear(component), rewrites=True)
+        return await self._run(lambda: self._clear(component), audits, rewrites=True)
 
     async def index(self, component: str, indexes: Mapping[str, Sequence[Index]]) -> None:
         """Have these indexes on the records of a component's models, by model, and no others.
@@ -196,12 +198,14 @@ class SqliteStore:
             lambda: forgetting.flows(self._writer, after, before, kept, limit), rewrites=True
         )
 
-    async def _run(self, errand: Callable[[], T], *, rewrites: bool = False) -> T:
+    async def _run(
+        self, errand: Callable[[], T], audits: Audits = (), *, rewrites: bool = False
+    ) -> T:
         """What `errand` gives, run by the writer in its turn, in a transaction.
 
-        One that `rewrites` changes what no event tells of.
+        One that `rewrites` changes what no event tells of. `audits` are stored with it.
         """
-        found: T = await self._submit(Commit(), errand, rewrites=rewrites)
+        found: T = await self._submit(Commit(audits=[*audits]), errand, rewrites=rewrites)
         return found
 
     async def export(
@@ -383,6 +387,7 @@ class SqliteStore:
         when an expected revision is not there, which of them `_explain` finds out.
         """
         if works[0].errand is not None and len(works) == 1:
+            self._add(works[0].audits)
             return [works[0].errand()]
         seqs: list[int] = []
         events: list[Row] = []
@@ -400,6 +405,7 @@ class SqliteStore:
                 self._convert(work)
             for sql, rows in work.upserts:
                 upserts.setdefault(sql, []).extend(rows)
+            self._add(work.audits)
             seqs.append(self._seq)
         if records:
             self._store_records(records)
@@ -408,6 +414,14 @@ class SqliteStore:
         for sql, rows in upserts.items():
             self._writer.executemany(sql, rows)
         return seqs
+
+    def _add(self, audits: Sequence[tuple[str, bytes]]) -> None:
+        """Add entries to the audit log behind its last one."""
+        if not audits:
+            return
+        (last,) = self._writer.execute("SELECT max(n) FROM audits").fetchone()
+        rows = [tables.audit(n, *one) for n, one in enumerate(audits, start=(last or 0) + 1)]
+        self._writer.executemany(tables.AUDITS.insert, rows)
 
     def _store_records(self, records: Records) -> None:
         inserts: list[Row] = []
@@ -648,6 +662,10 @@ class SqliteStore:
         """The schema that the stored records of `model` have."""
         row = self._point(f"{tables.SCHEMAS.select} WHERE model = ?", model)
         return None if row is None else tables.SCHEMAS.checked(row)[-1]
+
+    async def audits(self, after: int | None, limit: int, action: Action | None = None) -> Audits:
+        """Entries of the audit log, in order (see protocols.Store)."""
+        return await self._scan(lambda db: values.audits(db, after, limit, action))
 
     async def look(self, question: Callable[[Sight], T]) -> T:
         """What `question` answers of what one transaction sees."""

@@ -16,7 +16,7 @@ from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
 from aegis.protocols import Commit, Converted, Entry
 
-FORMAT = 4
+FORMAT = 5
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Key = tuple[str, str]  # model, id
@@ -45,9 +45,10 @@ OF_FORMAT_2 = (
 )
 SEALED = Table("sealed", "event", blob=True)
 FORMERS = Table("formers", "model id", "deployment revision")
+AUDITS = Table("audits", "n", "action")
 ALL = (
     *(*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED),
-    *(OUTBOX, PLACES, FORMERS),
+    *(OUTBOX, PLACES, FORMERS, AUDITS),
 )
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
@@ -76,6 +77,15 @@ CREATE TABLE outbox (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, doc TEXT NOT NULL, {_SUM});
 CREATE TABLE places (
     model TEXT PRIMARY KEY, datasource TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
+"""
+# What is told here stays, whoever writes to the file by way of SQL.
+_NEW_IN_5 = f"""
+CREATE TABLE audits (n INTEGER PRIMARY KEY, action TEXT NOT NULL, doc TEXT NOT NULL, {_SUM});
+CREATE INDEX audits_by_action ON audits (action);
+CREATE TRIGGER audits_stay BEFORE DELETE ON audits
+    BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+CREATE TRIGGER audits_stand BEFORE UPDATE ON audits
+    BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
 """
 TABLES = f"""
 CREATE TABLE records (
@@ -106,6 +116,7 @@ CREATE TABLE sources (digest TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOU
 CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 {_NEW_IN_3}
 {_NEW_IN_4}
+{_NEW_IN_5}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -144,6 +155,8 @@ PRAGMA user_version = 2;
     + f"{_NEW_IN_3} PRAGMA user_version = 3;",
     # Format 3 kept nothing of before a migration.
     3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
+    # Format 4 told nobody who had deployed what.
+    4: f"{_NEW_IN_5} PRAGMA user_version = 5;",
 }
 
 REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
@@ -285,6 +298,11 @@ def event(seq: int, e: Entry) -> Row:
     return EVENTS.row(seq, e.id, e.type, e.subject, e.flow, e.time, e.cause, doc=e.doc)
 
 
+def audit(n: int, action: str, doc: bytes) -> Row:
+    """The row of an entry of the audit log that gets that number."""
+    return AUDITS.row(n, action, doc=doc)
+
+
 def converted(seq: int, one: Converted) -> tuple[Row, Row, Row | None]:
     """What `UPDATE` takes for a record, the row of its event `seq`, and what is kept of before."""
     before, after = one.before, one.after
@@ -308,6 +326,7 @@ class Work:
     """
 
     __slots__ = (
+        "audits",
         "changes",
         "converted",
         "errand",
@@ -342,6 +361,7 @@ class Work:
         for drop in commit.drops:
             self.changes.append(((drop.model, drop.id), drop.expected, None))
         self.events = list(commit.events)
+        self.audits = [(one.action.value, _json(one)) for one in commit.audits]
         self.holdings = Holdings.of(commit)
         self.converted = commit.converted
         self.outdated = commit.outdated

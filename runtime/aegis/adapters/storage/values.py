@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, TypeVar
@@ -10,14 +11,26 @@ import msgspec
 
 from aegis.adapters.storage import tables
 from aegis.adapters.storage.table import Row, Table, checksum
+from aegis.core.audit import Action, Audit
 from aegis.core.flow import Flow, Step
 from aegis.core.record import Record
-from aegis.protocols import Answer, Cursor, Entry, Flows, Former, Recording, Taken, Unclaimed
+from aegis.protocols import (
+    Answer,
+    Audits,
+    Cursor,
+    Entry,
+    Flows,
+    Former,
+    Recording,
+    Taken,
+    Unclaimed,
+)
 
 T = TypeVar("T")
 
 _HEADERS = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 _FLOW = msgspec.json.Decoder(Flow)
+_AUDIT = msgspec.json.Decoder(Audit)
 _STEP = msgspec.json.Decoder(Step)
 _WIDTH = len(tables.FLOWS.columns) + 2  # of a flow's row where its steps follow it
 
@@ -79,6 +92,24 @@ def recording(row: Row) -> Recording:
 def document(table: Table, row: Row, type: type[T]) -> T:
     """The value of which `table` keeps nothing but the document."""
     return msgspec.json.decode(table.checked(row)[-1], type=type)
+
+
+def audits(db: sqlite3.Connection, after: int | None, limit: int, action: Action | None) -> Audits:
+    """Entries of the audit log, in order: those after a number, or the last ones."""
+    where = "n > ?" if action is None else "n > ? AND action = ?"
+    key = (after or 0,) if action is None else (after or 0, action.value)
+    order = "n DESC" if after is None else "n"
+    rows = db.execute(
+        f"{tables.AUDITS.select} WHERE {where} ORDER BY {order} LIMIT ?", (*key, limit)
+    )
+    found = [audit(row) for row in rows]
+    return found[::-1] if after is None else found
+
+
+def audit(row: Row) -> Audit:
+    """An entry of the audit log."""
+    n, _, doc = tables.AUDITS.checked(row)
+    return msgspec.structs.replace(_AUDIT.decode(doc), n=n)
 
 
 def flows(rows: Iterable[Row]) -> Flows:

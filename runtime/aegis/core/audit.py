@@ -1,0 +1,55 @@
+"""The audit log: who changed what runs here, when, from where, and what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What an entry tells of."""
+
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+    RESUME = "resume"  # code that open flows waited for was loaded from the store and serves
+    UNDEPLOY = "undeploy"
+    MIGRATE = "migrate"
+    RESET = "reset"
+    SPLIT = "split"  # a candidate was begun beside what is live, or gets another part
+    PROMOTE = "promote"
+    DROP = "drop"
+    GRANT = "grant"
+    REVOKE = "revoke"
+    PIN = "pin"  # a key may sign what comes from an address
+    UNPIN = "unpin"
+    TRUST = "trust"  # nothing at an address has to be signed
+    DISTRUST = "distrust"
+    ALLOW = "allow"  # one older version may be deployed
+    DISALLOW = "disallow"
+    REFUSE = "refuse"
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry. It is stored with what it tells of, never changed, and kept for ever.
+
+    `about` is a component, or the address pattern of a pin; `address` is what was asked for,
+    `resolved` what that was then, `digest` that of the code, `key` the one that signed or is
+    pinned. `detail` says in words what came of it, of a refusal why; `fields` are for whoever
+    counts. `who` is empty where nobody said. `n` counts from 1 without a gap, 0 until it is stored.
+    """
+
+    time: str
+    action: Action
+    who: str = ""
+    about: str = ""
+    version: str = ""
+    address: str = ""
+    resolved: str = ""
+    digest: str = ""
+    key: str = ""
+    detail: str = ""
+    fields: Mapping[str, str] = MappingProxyType({})
+    n: int = 0
