@@ -42,12 +42,14 @@ from aegis.core.policy import Policy
 from aegis.core.query import Found, Query, read_cursor
 from aegis.core.reading import Reading
 from aegis.core.record import Record
+from aegis.core.rehearsal import Gate, Rehearsal
 from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
 from aegis.core.serializer import Decoder, text_of
 from aegis.core.split import SplitStatus
 from aegis.core.why import Why
 from aegis.engine import causes, history
+from aegis.engine.auditing import audited
 from aegis.engine.cache import CacheStatus
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
@@ -61,6 +63,7 @@ from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
 from aegis.engine.planning import Planning
+from aegis.engine.rehearsing import Rehearsing
 from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
@@ -71,6 +74,7 @@ from aegis.protocols import (
     Analyst,
     Cipher,
     Clock,
+    Commit,
     Failed,
     Libraries,
     Loader,
@@ -189,6 +193,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
+        self._rehearsing = Rehearsing(self._deploys, self._replays)
         self._fetching = Fetching(sources, trust, libraries)
         self._starting: set[str] = set()
         self._make_analyst = analyst
@@ -271,19 +276,45 @@ class Host:
         imports: Mapping[str, str] | None = None,
         file: str = "",
         who: str = "",
+        gate: Gate | None = None,
+        told: Progress | None = None,
     ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
         `source` is one, or the address of a component, or its name with `version` and `text`.
         `imports` are the texts of the files it imports, by path from its folder; `file` is what a
-        debugger calls the text. The same code and configuration again changes nothing. Raises
-        ComponentError naming every problem; then nothing has changed. Of an address also what
-        `fetch` raises, and InvalidError when there is more than one component.
+        debugger calls the text. The same code and configuration again changes nothing. With a
+        `gate` it is tried on recorded flows and requests first (see `rehearse`); `told` hears how
+        far that is. Raises ComponentError naming every problem, GateError with what differs; then
+        nothing has changed. Of an address also what `fetch` raises, and InvalidError when there is
+        more than one component.
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
         found = source if isinstance(source, Source) else await self.one(source)
+        if gate is not None:
+            rehearsal = await self.rehearse(found, gate, told=told)
+            if not rehearsal.passes:
+                await self._refused(found, rehearsal.figures(), who)
+                rehearsal.check()
         return await self._deploys.deploy(found, who=who)
+
+    async def rehearse(
+        self, source: Source | str, gate: Gate | None = None, *, told: Progress | None = None
+    ) -> Rehearsal:
+        """How the last recorded flows and requests of a component fare on new code; see Gate.
+
+        `source` is one, or the address of a component. Flows are run again as `replay` does, and
+        requests made again on the record as it was: nothing real is touched. Raises ComponentError
+        for code that cannot be loaded, RecordingError where nothing is recorded, and what `fetch`
+        raises.
+        """
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._rehearsing.rehearse([found], gate or Gate(), told)
+
+    async def _refused(self, source: Source, why: str, who: str) -> None:
+        entry = audited(self.clock, Action.REFUSE, who=who, of=source, detail=f"gate: {why}")
+        await self.store.commit(Commit(audits=[entry]))
 
     async def one(self, address: str) -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
