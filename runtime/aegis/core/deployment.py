@@ -16,7 +16,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
     `migrated` is what became of stored records with it, None when they fitted. `signed` says who
-    signed it, None where nobody had to.
+    signed it, None where nobody had to, `resolved` what the address in `origin` was then: a commit,
+    an address.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     live: bool = True
     migrated: Migrated | None = None
     signed: Signed | None = None
+    resolved: str = ""
 
 
 def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:
