@@ -285,14 +285,19 @@ class Notebook:
         host = self.thread.host
         before, graph = host.engine.registry.live.get(source.name), self.thread.call(host.graph)
         try:
-            deployment = self.thread.call(plans.deploy, host, source, gate=self.gate)
+            deployment = self._through_gate(source)
         except ComponentError as error:
             self.explain(error, before)
             raise
+        return self._deployed(deployment, before, graph)
+
+    def _through_gate(self, source: Source | str) -> Deployment:
+        thread = self.thread
+        try:
+            return thread.call(plans.deploy, thread.host, source, gate=self.gate)
         except GateError as error:
             show(plans.refused(error))
             raise
-        return self._deployed(deployment, before, graph)
 
     @contextmanager
     def gated(self, gate: Gate | None) -> Generator[None]:
@@ -348,6 +353,20 @@ class Notebook:
             self.explain(error, host.engine.registry.live.get(source.name))
             raise
         return MigrationView(found)
+
+    def deploy_address(self, address: str) -> Deployed:
+        """Deploy the component at an address. Raises as `host.deploy` does."""
+        host = self.thread.host
+        path = Path(address.partition("#")[0]).expanduser()
+        if path.exists():
+            self.depends.add(path.absolute())
+        before, graph = dict(host.engine.registry.live), self.thread.call(host.graph)
+        try:
+            deployment = self._through_gate(address)
+        except ComponentError as error:
+            self.explain(error, before.get(error.component))
+            raise
+        return self._deployed(deployment, before.get(deployment.component), graph)
 
     def deploy_file(self, path: Path, name: str | None, version: str | None) -> Deployed:
         """Deploy the component in a file. What is wrong with the file itself is a UsageError."""

@@ -203,7 +203,7 @@ class Host:
             scratch=scratch,
         )
         self._rehearsing = Rehearsing(self._deploys, self._replays)
-        self._fetching = Fetching(sources, trust, libraries)
+        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
         self._upkeep = Upkeep(
             self._deploys,
             self._fetching,
