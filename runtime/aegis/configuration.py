@@ -170,8 +170,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
-    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
-    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
+    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or
+    url and database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.
