@@ -13,6 +13,8 @@ from tests.sources import orders
 TOML = """
 [sources.github]
 api = "{api}"
+[trust]
+unsigned = ["github:acme/*"]
 [components]
 orders = "github:acme/orders@^1"
 """

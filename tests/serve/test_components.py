@@ -63,7 +63,7 @@ def folder(tmp_path, hub):
 
     def say(components):
         (tmp_path / "aegis.toml").write_text(
-            f'[sources.github]\napi = "{hub.github}"\n[components]\n{components}\n'
+            f'[sources.github]\napi = "{hub.github}"\n[trust]\nunsigned = ["github:acme/*"]\n[components]\n{components}\n'
         )
         return tmp_path
 
