@@ -12,7 +12,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Sighted, Store
+from aegis.protocols import Analyst, Cipher, Sighted, Store, Trust
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -36,7 +36,16 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        trust=_trust(config),
     )
+
+
+def _trust(config: Config) -> Trust:
+    """What says whether a component from elsewhere may be deployed."""
+    from aegis.adapters.trust.pinned import PinnedTrust
+    from aegis.adapters.trust.pins import PinFile
+
+    return PinnedTrust(config.trusted, None if config.data is None else PinFile(config.data))
 
 
 def _datasources(config: Config) -> Datasources:

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from aegis.core.caching import Caching
-from aegis.core.errors import ConfigError, closest
+from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.keep import Keep
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.trust import Trusted
 from aegis.engine.resident import defaults_of
 
 FILE = "aegis.toml"
@@ -34,7 +35,8 @@ class Config:
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are.
+    host's store, `stores` says of models (`orders.Note`) in which they are. `trusted` says which
+    keys may sign what comes from where.
     """
 
     data: Path | None = None
@@ -50,6 +52,7 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    trusted: Trusted = field(default_factory=Trusted)
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -111,9 +114,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
-    and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
-    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
-    and `keys.fields` (see adapters/vault.py); every other table is for components.
+    and path or url and database), `[stores]` ("component.Model" = datasource), `[trust.pins]`
+    (pattern of addresses = keys) and `[trust]` (unsigned; see Trusted) are the host's own, and so
+    are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py) and
+    `keys.fields` (see adapters/vault.py); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -129,6 +133,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        trusted = _trusted(content.pop("trust", {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -145,6 +150,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "trusted": trusted,
         "environment": MappingProxyType(environment),
         **server,
         **given,
@@ -159,6 +165,24 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.fields_key,
     )  # a value that is wrong is told now
     return config
+
+
+def _trusted(table: Any) -> Trusted:
+    """What `[trust]` says. Raises ConfigError."""
+    said = msgspec.convert(table, _Trust)
+    trusted = Trusted(pins=said.pins, unsigned=said.unsigned)
+    try:
+        trusted.check()
+    except InvalidError as error:
+        raise ConfigError(f"[trust]: {error.detail}", hint=error.hint) from None
+    return trusted
+
+
+class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[trust]`. What is older is allowed with `aegis keys allow-older`."""
+
+    pins: dict[str, tuple[str, ...]] = {}
+    unsigned: tuple[str, ...] = ()
 
 
 def environment() -> dict[str, Any]:

@@ -70,13 +70,17 @@ class Bundle:
                 f"{where}: its aegis.toml says no digests of its files",
                 hint="its owner writes them with `aegis sign`",
             )
+        anew = "if its owner changed it, `aegis sign` writes the digests anew"
         for path in sorted(said.keys() | set(self.paths)):
             if path not in self.files:
-                raise DigestError(f"{where}: {path} is in the manifest and not in the source")
-            if path not in said:
-                raise DigestError(f"{where}: {path} is in the source and not in the manifest")
-            if hashlib.sha256(self.files[path]).hexdigest() != said[path]:
-                raise DigestError(f"{where}: {path} is not what the manifest says: its sha256")
+                wrong = "is in the manifest and not in the source"
+            elif path not in said:
+                wrong = "is in the source and not in the manifest"
+            elif hashlib.sha256(self.files[path]).hexdigest() != said[path]:
+                wrong = "is not what the manifest says: its sha256"
+            else:
+                continue
+            raise DigestError(f"{where}: {path} {wrong}", hint=anew)
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of. Raises ManifestError for files that are missing.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
+from aegis.core.audit import Action
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Source
-from aegis.core.errors import SourceError
+from aegis.core.errors import SourceError, TrustError
 from aegis.core.moving import Progress
-from aegis.protocols import Libraries, Sources, Trust
+from aegis.core.signature import Signed
+from aegis.engine.auditing import audited
+from aegis.engine.provenance import Provenance
+from aegis.engine.vigilance import Vigilance
+from aegis.protocols import Clock, Commit, Libraries, Sources, Store, Trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +27,93 @@ class Fetched:
 
 
 class Fetching:
-    """Fetches components for one host. Without `sources` it knows no address."""
+    """Fetches components for one host. Without `sources` it knows no address.
+
+    Without `trust` only what is local is trusted.
+    """
 
     def __init__(
-        self, sources: Sources | None, trust: Trust | None, libraries: Libraries | None
+        self,
+        sources: Sources | None,
+        trust: Trust | None,
+        libraries: Libraries | None,
+        *,
+        store: Store,
+        clock: Clock,
+        provenance: Provenance,
     ) -> None:
         self._sources = sources
         self._trust = trust
         self._libraries = libraries
+        self._store = store
+        self._clock = clock
+        self._provenance = provenance
+        self.vigilance = Vigilance(trust, store, clock)
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
+    async def fetch(
+        self, address: str, *, told: Progress | None = None, who: str = ""
+    ) -> Sequence[Fetched]:
         """The components at an address; nothing of them has run.
 
-        Raises InvalidError for what is no address, SourceError, ManifestError, TrustError.
+        The audit log is told of what is not trusted. Raises InvalidError for what is no address,
+        SourceError, ManifestError, TrustError.
         """
         found = []
-        for bundle in await self._known().fetch(address, told=told):
-            if self._trust is not None:
-                await self._trust.check(bundle)
+        for bundle in await self._bundles(address, told, who):
+            signed = await self._trusted(bundle, who)
             libraries: Sequence[Library] = ()
             if self._libraries is not None:
                 libraries = await self._libraries.provide(bundle, told=told)
-            found.append(Fetched(bundle=bundle, source=bundle.source(libraries)))
+            source = replace(bundle.source(libraries), signed=signed)
+            found.append(Fetched(bundle=bundle, source=source))
         return found
+
+    async def _bundles(self, address: str, told: Progress | None, who: str) -> Sequence[Bundle]:
+        try:
+            return await self._known().fetch(address, told=told)
+        except TrustError as error:  # its bytes are not those that its address or manifest says
+            entry = audited(self._clock, Action.REFUSE, who=who, address=address, detail=str(error))
+            await self._store.commit(Commit(audits=[entry]))
+            raise
+
+    async def _trusted(self, bundle: Bundle, who: str) -> Signed | None:
+        try:
+            if bundle.is_local:
+                return None
+            if self._trust is None:
+                raise TrustError(
+                    f"{bundle.address}: this host trusts nothing that is not on this machine",
+                    hint="it was built without trust",
+                )
+            await self.vigilance.look()
+            return await self._checked(bundle, self._trust)
+        except TrustError as error:
+            entry = audited(
+                self._clock,
+                Action.REFUSE,
+                bundle.manifest.name,
+                who=who,
+                version=bundle.manifest.version,
+                address=bundle.address,
+                resolved=bundle.resolved,
+                digest=bundle.digest,
+                detail=str(error),
+            )
+            await self._store.commit(Commit(audits=[entry]))
+            raise
+
+    async def _checked(self, bundle: Bundle, trust: Trust) -> Signed | None:
+        """Who signed a bundle. What was deployed when its signature was good may serve on."""
+        said, provenance = bundle.manifest, self._provenance
+        since = provenance.since(said.name, said.version)
+        if since is not None:
+            with suppress(TrustError):  # told below, where it is another one
+                signed = await trust.check(bundle, since)
+                if provenance.live(said.name, said.version, signed):
+                    return signed
+        signed = await trust.check(bundle, provenance.now(self._clock.now()))
+        provenance.check(said.name, said.version, bundle.address, signed)
+        return signed
 
     async def offers(self, address: str) -> Sequence[Offer]:
         """The versions that an address offers, oldest first. Raises InvalidError, SourceError."""
