@@ -31,7 +31,7 @@ Option = tuple[str, str]  # what completes, and what a frontend calls such a thi
 OF_MODELS = {"count", "create", "get", "list", "query", "spec"}
 ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call", "related"}
-OF_COMPONENTS = {"deploy", "undeploy", "rollback", "reset"}
+OF_COMPONENTS = {"deploy", "drop", "promote", "undeploy", "rollback", "reset", "split"}
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
 _CALLEE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)\s*$")
@@ -117,8 +117,8 @@ class _Completions:
     def _component(self, words: list[str]) -> tuple[str, Iterable[Option] | None]:
         live = self._registry.live
         if words[0].startswith("--") and len(words) == 1:
-            return words[0], [("--preview", "keyword")]
-        words = [word for word in words if word != "--preview"]
+            return words[0], [("--preview", "keyword"), ("--split=10", "keyword")]
+        words = [word for word in words if not word.startswith("--")]
         if len(words) == 1:
             return words[0], [(name, "module") for name in live]
         if len(words) == 2 and words[0] in live:

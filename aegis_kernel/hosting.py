@@ -26,6 +26,7 @@ from aegis_kernel import failures, flows, past, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.migration import MigrationView
+from aegis_kernel.splits import SplitView
 from aegis_kernel.sql import SqlTable
 
 if TYPE_CHECKING:
@@ -340,12 +341,12 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
 
 
 # What whoever embeds a host does, not a cell.
-NO_VERBS = {"open", "close", "change"}
+NO_VERBS = {"open", "close", "change", "one"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name
     for name, verb in vars(Host).items()
-    if name in {"graph", "status", "missing"}
+    if name in {"graph", "status", "missing", "splits"}
     or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in NO_VERBS)
 )
 # How a cell sees what a verb gives.
@@ -355,6 +356,8 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "preview": MigrationView,
     "query": Records.found,
     "related": Records.of_some,
+    "split": SplitView,
+    "splits": SplitView,
     "sql": SqlTable,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.

@@ -27,6 +27,7 @@ from aegis_kernel.failures import FailedGroups, FailedList
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
+from aegis_kernel.splits import SplitView
 
 if TYPE_CHECKING:
     from aegis_kernel.notebook import Notebook
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 CELLS = (
     f"{'%%component NAME VERSION':<40}make this cell a component and deploy it",
     f"{'%%component --preview NAME VERSION':<40}show what that would make of stored records",
+    f"{'%%component --split=10 NAME VERSION':<40}try it beside what serves, on 10 % of the records",
     f"{'%%aegis_sql [NAME]':<40}ask this cell's SELECT; NAME gets the answer",
 )
 
@@ -47,7 +49,7 @@ class AegisMagics(Magics):
         self.notebook = notebook
 
     @cell_magic
-    def component(self, line: str, cell: str) -> Deployed | MigrationView:
+    def component(self, line: str, cell: str) -> Deployed | MigrationView | SplitView:
         """Make this cell a component and deploy it:  %%component NAME VERSION
 
         The cell has a namespace of its own: it sees what it imports and defines, not other
@@ -55,11 +57,16 @@ class AegisMagics(Magics):
         goes on. Afterwards its classes and functions can be used in the other cells.
 
         With `--preview` nothing is deployed: the model's `migrate` is tried on a copy of the stored
-        records, and the cell shows what becomes of them.
+        records, and the cell shows what becomes of them. With `--split=10` the cell is a candidate
+        that gets 10 percent of the records, beside what serves.
         """
-        words = line.split()
-        previewed = "--preview" in words
-        words = [word for word in words if word != "--preview"]
+        said = [word for word in line.split() if word.startswith("--")]
+        words = [word for word in line.split() if not word.startswith("--")]
+        previewed = "--preview" in said
+        weights = [word.removeprefix("--split=") for word in said if word.startswith("--split=")]
+        for word in said:
+            if word != "--preview" and not word.startswith("--split="):
+                raise UsageError(f"%%component takes --preview and --split=PERCENT, not {word!r}")
         if len(words) != 2:
             raise UsageError("a component has a name and a version: %%component orders 1.2.0")
         name, version = words
@@ -73,6 +80,8 @@ class AegisMagics(Magics):
             imports, paths = read_imports(text, Path.cwd())
             self.notebook.depends |= paths
             source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+            if weights:
+                return self.notebook.split(source, _percent(weights[-1]))
             return self.notebook.preview(source) if previewed else self.notebook.deploy(source)
         except AegisError as error:
             if "_render_traceback_" not in vars(error):
@@ -161,6 +170,23 @@ class AegisMagics(Magics):
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""
         return self.notebook.rollback(name)
+
+    def do_split(self, name: str = "", percent: str = "") -> SplitView:
+        """[NAME PERCENT] -- what is tried beside what is live; give it another share"""
+        thread = self.notebook.thread
+        if name:
+            thread.call(thread.host.split, name, weight=_percent(percent))
+        return SplitView(thread.call(thread.host.splits))
+
+    def do_promote(self, name: str) -> Deployed:
+        """NAME -- what is tried beside what is live serves all from now on"""
+        return self.notebook.promote(name)
+
+    def do_drop(self, name: str) -> None:
+        """NAME -- what is tried is tried no more; what is live serves all again"""
+        thread = self.notebook.thread
+        thread.call(thread.host.drop, name)
+        print(f"{name} is served by {thread.host.engine.registry.live[name].version} alone.")
 
     def do_undeploy(self, name: str) -> None:
         """NAME -- stop serving a component; its records stay"""
@@ -307,6 +333,14 @@ def _tell(told: Sequence[Told]) -> None:
         print(f"{one.id}: {one.text}")
     left = sum(one.failed for one in told)
     print(f"{len(told)} dealt with, {left} of them still failed.")
+
+
+def _percent(text: str) -> float:
+    """A share as somebody typed it."""
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError:
+        raise UsageError(f"{text!r} is no share: say how many percent, as 10") from None
 
 
 def _usage(word: str) -> str:

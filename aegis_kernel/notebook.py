@@ -32,6 +32,7 @@ from aegis_kernel.magics import AegisMagics, arguments
 from aegis_kernel.migration import MigrationView, migrated
 from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
 from aegis_kernel.outputs import Outputs
+from aegis_kernel.splits import SplitView
 
 
 def lab_data() -> Path:
@@ -283,6 +284,21 @@ class Notebook:
             self.explain(error, before)
             raise
         return self._deployed(deployment, before, graph)
+
+    def split(self, source: Source, weight: float) -> SplitView:
+        """Try `source` beside what serves. A ComponentError tells where it broke."""
+        host = self.thread.host
+        try:
+            return SplitView(self.thread.call(host.split, source, weight=weight))
+        except ComponentError as error:
+            self.explain(error, host.engine.registry.live.get(source.name))
+            raise
+
+    def promote(self, name: str) -> Deployed:
+        """Let what is tried beside what serves serve all."""
+        host = self.thread.host
+        before, graph = host.engine.registry.live.get(name), self.thread.call(host.graph)
+        return self._deployed(self.thread.call(host.promote, name), before, graph)
 
     def preview(self, source: Source) -> MigrationView:
         """What deploying `source` would make of stored records. A ComponentError tells as there."""

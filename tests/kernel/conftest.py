@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.process import Kernel
+from tests.kernel.shell import Session
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,3 +47,12 @@ def kernel(tmp_path_factory):
     kernel = Kernel(tmp_path_factory.mktemp("notebooks"))
     yield kernel
     kernel.close()
+
+
+@pytest.fixture
+def session(monkeypatch):
+    # IPython takes the place of the program's main module.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    session = Session()
+    yield session
+    session.close()

@@ -8,7 +8,7 @@ from IPython.core.completer import provisionalcompleter
 from aegis.core.errors import NotFoundError
 from aegis_kernel.completion import place_of
 from tests.kernel.process import ORDERS
-from tests.kernel.test_notebook import Session
+from tests.kernel.shell import Session
 
 SHOP = ORDERS.replace(
     "from aegis import Model, adapter, command, port",

@@ -1,56 +1,12 @@
 """`%%component`, `%aegis` and the names of components, in an IPython shell of this process."""
 
-import sys
-
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
-from traitlets.config import Config as Traits
 
-from aegis.core.errors import ComponentError, ConflictError, NotFoundError
-from aegis_kernel.headless import HeadlessShell
-from aegis_kernel.hosting import HostThread
-from aegis_kernel.notebook import Notebook, lab_data
+from aegis.core.errors import ConflictError, NotFoundError
+from aegis_kernel.notebook import lab_data
 from tests.kernel.process import ORDERS
-
-
-class Session:
-    """A shell with a host, and what its last cell came to."""
-
-    def __init__(self):
-        traits = Traits()
-        traits.HistoryManager.enabled = False
-        traits.InteractiveShell.colors = "nocolor"
-        self.shell = HeadlessShell(config=traits)
-        self.notebook = Notebook(self.shell, HostThread())
-        self.notebook.attach()
-        self.notebook.start(ephemeral=True)
-
-    def run(self, cell):
-        """What the cell's last line gives; its error is raised."""
-        self.shell.last_traceback = ""
-        result = self.shell.run_cell(cell, store_history=True)
-        result.raise_error()
-        return result.result
-
-    def fails(self, cell, kind=ComponentError):
-        """The error of a cell, and the traceback it shows."""
-        with pytest.raises(kind) as caught:
-            self.run(cell)
-        return caught.value, self.shell.last_traceback
-
-    def close(self):
-        self.notebook.detach()
-        assert self.notebook.thread.close()
-
-
-@pytest.fixture
-def session(monkeypatch):
-    # IPython takes the place of the program's main module.
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    session = Session()
-    yield session
-    session.close()
 
 
 def simple(name="notes", version="1.0.0", body="", model="Note", endpoint="notes"):

@@ -12,8 +12,8 @@ from aegis.core.replay import Replay, pair
 from aegis.core.why import Line, Why
 from aegis_kernel.past import PastView, ReplayView, WhyView
 from tests.kernel.process import ORDERS
+from tests.kernel.shell import Session
 from tests.kernel.test_display import NASTY, Page
-from tests.kernel.test_notebook import Session
 
 TIME = "2026-11-26T22:00:00.000Z"
 

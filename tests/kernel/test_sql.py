@@ -7,7 +7,8 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from aegis.core.errors import SqlError
-from tests.kernel.test_notebook import Session, simple
+from tests.kernel.shell import Session
+from tests.kernel.test_notebook import simple
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from aegis.api import audit, failed, intake
+from aegis.api import audit, failed, intake, splits
 from aegis.api.listing import RESERVED
 from aegis.api.response import LINES
 from aegis.core.column import Column
@@ -48,9 +48,11 @@ def _plain(value: Any) -> Any:
 
 def _document(registry: Registry) -> Json:
     specs = [registry.endpoints[name] for name in sorted(registry.endpoints)]
-    paths: Json = {**_host_paths(), **audit.paths(PREFIX)}
-    paths |= {**failed.paths(PREFIX), **intake.paths(PREFIX)}
-    schemas: Json = {**_SHARED, **audit.SCHEMAS, **failed.SCHEMAS}
+    paths: Json = {**_host_paths(), **intake.paths(PREFIX)}
+    schemas: Json = dict(_SHARED)
+    for routes in (audit, failed, splits):
+        paths |= routes.paths(PREFIX)
+        schemas |= routes.SCHEMAS
     for spec in specs:
         paths.update(_model_paths(spec))
         schemas.update(_model_schemas(spec))

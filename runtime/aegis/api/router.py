@@ -17,6 +17,7 @@ from aegis.api.policy import Access, Gate
 from aegis.api.records import Records
 from aegis.api.request import Request
 from aegis.api.response import Response, problem_response
+from aegis.api.splits import SplitRoutes
 from aegis.api.state import State
 from aegis.core.errors import (
     AegisError,
@@ -91,6 +92,7 @@ class Router:
                 access=Access.TOKEN,
                 methods={"POST": IntakeRoutes(host).take},
             ),
+            *_split_routes(SplitRoutes(host)),
             *routes,
         )
         self._fixed: dict[str, Route] = {}
@@ -226,6 +228,19 @@ def _shape(parts: list[str]) -> _Shape:
     if count == 6 and parts[3] != "models":
         return (count, parts[3], parts[5])
     return (count, parts[3], parts[6] if count > 6 else "")
+
+
+def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:
+    split = f"{PREFIX}/components/{{name}}/split"
+    return (
+        Route(path=f"{PREFIX}/splits", access=Access.TOKEN, methods={"GET": splits.list}),
+        Route(
+            path=split,
+            access=Access.TOKEN,
+            methods={"GET": splits.get, "PUT": splits.put, "DELETE": splits.drop},
+        ),
+        Route(path=f"{split}/promote", access=Access.TOKEN, methods={"POST": splits.promote}),
+    )
 
 
 def _routes(

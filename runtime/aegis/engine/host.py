@@ -291,10 +291,10 @@ class Host:
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
-        found = source if isinstance(source, Source) else await self._one(source, who)
+        found = source if isinstance(source, Source) else await self.one(source, who)
         return await self._deploys.deploy(found, who=who)
 
-    async def _one(self, address: str, who: str = "") -> Source:
+    async def one(self, address: str, who: str = "") -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
         found = await self.fetch(address, who=who)
         if len(found) != 1:
@@ -360,20 +360,20 @@ class Host:
         return await self._deploys.rollback(name)
 
     async def split(
-        self, source: Source | str, *, weight: float = 10, by: str = "record"
+        self, source: Source | str, *, weight: float = 10, by: str | None = None
     ) -> SplitStatus:
         """Let a candidate serve `weight` percent of a component's records beside what is live.
 
         `source` is a candidate or its address; or the name of a component that is split already,
         whose candidate gets another weight. Which of the two a call, a step or an event gets goes
-        by the id of its record, or with `by="header:NAME"` by what a request says there: the same
-        key has the same side, and a larger weight takes none away from the candidate. Flows end on
-        the version they began on. Raises ComponentError naming what keeps both from serving the
-        same records, ConflictError while another candidate is tried, and what `fetch` raises.
+        by the id of its record (`by="record"`), or by what a request says (`by="header:NAME"`). The
+        same key has the same side, and a larger weight takes none away from the candidate. Flows
+        end on the version they began on. Raises ComponentError naming what keeps both from serving
+        the same records, ConflictError while another candidate is tried, and what `fetch` raises.
         """
         if isinstance(source, str) and source in self.engine.registry.live:
             return await self._deploys.splits.weigh(source, weight, by)
-        found = source if isinstance(source, Source) else await self._one(source)
+        found = source if isinstance(source, Source) else await self.one(source)
         return await self._deploys.splits.begin(found, weight=weight, by=by)
 
     def splits(self) -> Sequence[SplitStatus]:

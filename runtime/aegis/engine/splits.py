@@ -10,7 +10,7 @@ from aegis.core.audit import Action, Audit
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ComponentError, ConflictError, InvalidError, NotFoundError
-from aegis.core.split import ArmStatus, Split, SplitStatus, problems
+from aegis.core.split import RECORD, ArmStatus, Split, SplitStatus, problems
 from aegis.core.split import check as check_terms
 from aegis.engine.auditing import audited
 from aegis.engine.context import CALLER
@@ -29,22 +29,22 @@ class Splits:
     def __init__(self, deploys: Deploys) -> None:
         self._deploys = deploys
 
-    async def begin(self, source: Source, *, weight: float, by: str) -> SplitStatus:
+    async def begin(self, source: Source, *, weight: float, by: str | None) -> SplitStatus:
         """Let a candidate serve a part of the calls beside what is live; see Host.split."""
-        check_terms(weight, by)
+        check_terms(weight, by or RECORD)
         async with self._deploys.changing:
             self._deploys.check_open()
             await self._deploys.check(source)
             live = self._deploys.live(source.name)
             under_way = self._deploys.engine.registry.splits.get(source.name)
             if under_way is not None and under_way.candidate.digest == source.digest:
-                return await self._weighted(under_way, weight, by)
+                return await self._weighted(under_way, weight, by or under_way.by)
             self.check(source.name)
             if live.digest == source.digest:
                 raise InvalidError(f"{live.label} is this very code, and serves already")
             candidate = await self._deploys.load(source)
             try:
-                return await self._beside(live, candidate, weight, by)
+                return await self._beside(live, candidate, weight, by or RECORD)
             except BaseException:
                 if candidate not in self._deploys.engine.residents:
                     self._deploys.loader.unload(candidate)
@@ -93,7 +93,7 @@ class Splits:
         """Let the candidate of a split have another part of the calls. Raises NotFoundError."""
         async with self._deploys.changing:
             split = self._split_of(name)
-            return await self._weighted(split, weight, split.by if by is None else by)
+            return await self._weighted(split, weight, by or split.by)
 
     async def _weighted(self, split: Split, weight: float, by: str) -> SplitStatus:
         check_terms(weight, by)
