@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from aegis.cli.audit import add_audit
 from aegis.cli.data import add_data
+from aegis.cli.keys import add_keys
 from aegis.cli.terminal import say
 from aegis.core.errors import AegisError
 
@@ -37,4 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aegis", description="Look after an Aegis host.")
     words = parser.add_subparsers(metavar="WORD", required=True)
     add_data(words)
+    add_keys(words)
+    add_audit(words)
     return parser

@@ -53,3 +53,21 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str = ""
     fields: Mapping[str, str] = MappingProxyType({})
     n: int = 0
+
+    def line(self) -> str:
+        """It in one line, for people."""
+        what = f"{self.about}@{self.version}" if self.version else self.about
+        said = [f"{self.n:>5}", self.time, f"{self.action.value:<9}", what or "-"]
+        if self.fields.get("component"):
+            said[3] = f"{self.fields['component']}@{self.version} of {self.about}"
+        said += [f"by {self.who}"] if self.who else []
+        said += [f"from {self.address}"] if self.address else []
+        said += [f"({self.resolved})"] if self.resolved else []
+        said += [f"key {self.key}"] if self.key else []
+        said += [f"sha256 {self.digest[:12]}"] if self.digest else []
+        said += [f": {self.detail}"] if self.detail else []
+        return " ".join(text.translate(_ONE_LINE) for text in said)
+
+
+# What somebody else wrote stays in its line, and moves no cursor.
+_ONE_LINE = {code: " " for code in (*range(32), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029)}

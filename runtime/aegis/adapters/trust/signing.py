@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from aegis.core.errors import ManifestError
-from aegis.core.manifest import FILE, TABLE, read_manifest
+from aegis.core.errors import ConfigError, ManifestError, NotFoundError
+from aegis.core.manifest import FILE, SIGNATURE, TABLE, read_manifest
 from aegis.core.signature import FORMAT, Signature, Statement, key_text
 
 if TYPE_CHECKING:
@@ -29,9 +33,7 @@ def described(content: bytes, files: Mapping[str, bytes]) -> bytes:
 
     said = read_manifest(content)
     if said is None:
-        raise ManifestError(
-            f"{FILE} has no [{TABLE}]", hint="`aegis new` shows what a component says of itself"
-        )
+        raise _unsaid()
     digests = {path: hashlib.sha256(files[path]).hexdigest() for path in sorted(files)}
     if dict(said.files) == digests:
         return content
@@ -74,8 +76,72 @@ def signature_of(
     return Signature(**msgspec.structs.asdict(statement), signature=value)
 
 
+def _unsaid() -> ManifestError:
+    return ManifestError(
+        f"{FILE} has no [{TABLE}]", hint="`aegis new` shows what a component says of itself"
+    )
+
+
 def _unwritable(why: str) -> ManifestError:
     return ManifestError(
         f"{FILE}: [{TABLE}.{FILES}] cannot be written into it: {why}",
         hint=f"write [{TABLE}] as a table with a line for each value",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What was signed: a component, and the paths of the files whose digests are."""
+
+    name: str
+    version: str
+    files: Sequence[str]
+    signature: Signature
+
+
+def sign(
+    folder: Path, key: Ed25519PrivateKey, *, signed: datetime, expires: datetime | None = None
+) -> Done:
+    """Write the digests of a component's files into its aegis.toml, and aegis.sig beside it.
+
+    Raises ManifestError, NotFoundError, ConfigError for what cannot be written.
+    """
+    path = folder / FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(
+            f"{path} cannot be read: {error.strerror}", hint="name the folder that has it"
+        ) from None
+    manifest = read_manifest(content, str(path))
+    if manifest is None:
+        raise _unsaid()
+    files = {name: (folder / name).read_bytes() for name in manifest.code}
+    made = described(content, files)
+    signature = signature_of(
+        key, made, signed=stamp(signed), expires=None if expires is None else stamp(expires)
+    )
+    if made != content:
+        _replace(path, made)
+    _replace(folder / SIGNATURE, signature.document())
+    return Done(
+        name=manifest.name, version=manifest.version, files=sorted(files), signature=signature
+    )
+
+
+def stamp(time: datetime) -> str:
+    """A time as a signature says it."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises ConfigError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        part.write_bytes(content)
+        part.chmod(mode)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
