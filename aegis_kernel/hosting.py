@@ -167,6 +167,7 @@ class HostThread:
             if self.comms is not None:
                 stack.enter_context(self.comms.serving(host))
             self._watcher = None
+            await host.begin()
             stop = asyncio.Event()
             begun.set_result(_Running(host, server, asyncio.get_running_loop(), stop, stack))
             await stop.wait()
@@ -341,12 +342,12 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
 
 
 # What whoever embeds a host does, not a cell.
-NO_VERBS = {"open", "close", "change", "one"}
+NO_VERBS = {"open", "close", "begin", "change", "one"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name
     for name, verb in vars(Host).items()
-    if name in {"graph", "status", "missing", "splits"}
+    if name in {"followed", "graph", "status", "missing", "splits"}
     or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in NO_VERBS)
 )
 # How a cell sees what a verb gives.

@@ -8,14 +8,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
+from aegis.core.component import Source
 from aegis.core.errors import AegisError
+from aegis.engine.plan import Change
 from aegis_kernel.headless import (
     CellError,
     Given,
@@ -210,13 +212,17 @@ class Reloads:
         try:
             config = self._thread.config
             assert config is not None  # noqa: S101 -- it runs
-            # A host of its own: what cells do to records, they do to records in memory.
-            thread.start(replace(config, data=None, host="127.0.0.1", port=0))
+            # A host of its own: what cells do to records, they do to records in memory. What this
+            # host has from elsewhere is not the notebook's, and is there for its cells as it is.
+            apart = replace(config, data=None, host="127.0.0.1", port=0, components={}, lock=None)
+            thread.start(apart)
+            elsewhere = self._elsewhere()
+            thread.call(thread.host.change, Change(sources=tuple(elsewhere.values())))
             shell = make_shell()
             notebook = Notebook(shell, thread, rehearsal=True)
             notebook.attach()
             run_cells(shell, cells, self._given, stuck=self._stuck)
-            served = self._swap(shell, notebook, cells)
+            served = self._swap(shell, notebook, cells, elsewhere)
         except BaseException:
             undo()
             make_current(before.shell)
@@ -234,12 +240,24 @@ class Reloads:
         ms = (time.time() - (saved if 0 <= began - saved < PATIENCE else began)) * 1000
         self._say(f"{self._path.name} is live {ms:.0f} ms after it was saved")
 
-    def _swap(self, shell: HeadlessShell, notebook: Notebook, cells: tuple[Cell, ...]) -> Served:
-        """Let the host that serves become what the rehearsal's is, at once."""
+    def _swap(
+        self,
+        shell: HeadlessShell,
+        notebook: Notebook,
+        cells: tuple[Cell, ...],
+        elsewhere: Mapping[str, Source],
+    ) -> Served:
+        """Let the host that serves become what the rehearsal's is, at once.
+
+        What neither had of its cells stays: a newer version may have come meanwhile.
+        """
         setup = notebook.thread.host.setup()
-        components = frozenset(source.name for source in setup.sources)
+        theirs = {source.digest for source in elsewhere.values()}
+        sources = tuple(source for source in setup.sources if source.digest not in theirs)
+        setup = replace(setup, sources=sources)
+        components = frozenset(source.name for source in sources)
         host = self._thread.host
-        gone = self._served.components - components
+        gone = self._served.components - components - elsewhere.keys()
         deployments = self._thread.call(
             host.change, replace(setup, gone=gone & host.engine.registry.live.keys()), who="watch"
         )
@@ -247,6 +265,14 @@ class Reloads:
         for deployment in deployments:
             self._say(f"serving {deployment.component} {deployment.version}")
         return Served(cells=cells, shell=shell, notebook=notebook, components=components)
+
+    def _elsewhere(self) -> dict[str, Source]:
+        """What the host that serves has of `[components]` and of what it follows, by name."""
+        config, host = self._thread.config, self._thread.host
+        assert config is not None  # noqa: S101 -- it runs
+        names = {*config.components, *(one.name for one in self._thread.call(host.followed))}
+        live = self._thread.call(host.setup).sources
+        return {source.name: source for source in live if source.name in names}
 
     # --- what went wrong ------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from aegis.core.breaker import Breaking
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError
 from aegis.core.keep import Keep
+from aegis.core.lock import Wanted
 from aegis.core.policy import Policy
 
 
@@ -144,3 +145,40 @@ def test_the_table_of_what_is_kept(tmp_path):
 def test_a_mistake_in_the_table_of_what_is_kept_is_told(tmp_path, line, said):
     with pytest.raises(ConfigError, match=said):
         read(toml(tmp_path, f"[keep]\n{line}\n"))
+
+
+def test_the_table_of_components(tmp_path):
+    text = """
+        [components]
+        orders = "github:acme/orders@^1.2"
+        [components.shipping]
+        source = "./shipping"
+        follow = true
+        every = 60
+    """
+    config = read(toml(tmp_path, text))
+    assert config.components == {
+        "orders": Wanted(source="github:acme/orders@^1.2"),
+        "shipping": Wanted(source="./shipping", follow=True, every=60),
+    }
+    assert config.lock == tmp_path / "aegis.lock"
+    assert not config.locked
+    assert "components" not in config.values
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('orders = "a"\norders = "b"', r"aegis\.toml cannot be read: .*overwrite.*line 3"),
+        ('orders = "a"\n[components.orders]\nsource = "b"', r"aegis\.toml cannot be read"),
+        ("orders = 1", r"\[components\] orders: "),
+        ('orders = ""', r"\[components\] orders: its address is empty"),
+        ('Orders = "a"', r"\[components\]: 'Orders' is no name"),
+        ('orders = {source = "a", folow = true}', r"\[components\] orders: .*folow"),
+        ('orders = {source = "a", every = 0}', r"\[components\] orders: .*every"),
+        ("orders = {follow = true}", r"\[components\] orders: .*source"),
+    ],
+)
+def test_a_mistake_in_the_table_of_components_is_told(tmp_path, lines, said):
+    with pytest.raises(ConfigError, match=said):
+        read(toml(tmp_path, f"[components]\n{lines}\n"))

@@ -12,7 +12,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Sighted, Store, Trust
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Store, Trust
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -37,7 +37,19 @@ def build_host(config: Config) -> Host:
         datasources=_datasources(config),
         stores=config.stores,
         trust=_trust(config),
+        components=config.components,
+        lockfile=_lockfile(config),
+        locked=config.locked,
     )
+
+
+def _lockfile(config: Config) -> Lockfile | None:
+    """What keeps the versions of components, beside aegis.toml."""
+    if config.lock is None:
+        return None
+    from aegis.adapters.components.lockfile import TomlLockfile
+
+    return TomlLockfile(config.lock)
 
 
 def _trust(config: Config) -> Trust:

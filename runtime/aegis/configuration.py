@@ -15,6 +15,9 @@ import msgspec
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.keep import Keep
+from aegis.core.lock import FILE as LOCK
+from aegis.core.lock import Wanted
+from aegis.core.manifest import NAME
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.trust import Trusted
@@ -24,6 +27,9 @@ FILE = "aegis.toml"
 RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
+COMPONENTS = "components"
+
+_YES = {"1", "true", "yes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +41,9 @@ class Config:
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are. `trusted` says which
-    keys may sign what comes from where.
+    host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
+    deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
+    `trusted` says which keys may sign what comes from where.
     """
 
     data: Path | None = None
@@ -53,6 +60,9 @@ class Config:
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
     trusted: Trusted = field(default_factory=Trusted)
+    components: Mapping[str, Wanted] = field(default_factory=lambda: MappingProxyType({}))
+    lock: Path | None = None
+    locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -113,11 +123,12 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
-    (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
-    and path or url and database), `[stores]` ("component.Model" = datasource), `[trust.pins]`
-    (pattern of addresses = keys) and `[trust]` (unsigned; see Trusted) are the host's own, and so
-    are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py) and
-    `keys.fields` (see adapters/vault.py); every other table is for components.
+    (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
+    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
+    database), `[stores]` ("component.Model" = datasource), `[trust]` (unsigned) and `[trust.pins]`
+    (pattern of addresses = keys; see Trusted) are the host's own, and so are `replay.recordings`
+    (true or false), `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see
+    adapters/vault.py); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -134,6 +145,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
         trusted = _trusted(content.pop("trust", {}))
+        components = _components(content.pop(COMPONENTS, {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -151,6 +163,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "stores": MappingProxyType(stores),
         "caching": caching,
         "trusted": trusted,
+        "components": MappingProxyType(components),
+        "lock": path.with_name(LOCK),
         "environment": MappingProxyType(environment),
         **server,
         **given,
@@ -188,8 +202,9 @@ class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def environment() -> dict[str, Any]:
     """What the environment says of the host itself, by the names of Config, as far as it does.
 
-    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, and AEGIS_EPHEMERAL (1, true or yes: `data` is None).
-    Raises ConfigError.
+    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, AEGIS_EPHEMERAL (1, true or yes: `data` is None), and
+    AEGIS_LOCKED (as that: nothing is deployed at the start but what is in aegis.lock). Raises
+    ConfigError.
     """
     said = {name: text for name, text in os.environ.items() if text}
     found: dict[str, Any] = {}
@@ -202,9 +217,30 @@ def environment() -> dict[str, Any]:
         found["token"] = said["AEGIS_TOKEN"]
     if "AEGIS_DATA" in said:
         found["data"] = Path(said["AEGIS_DATA"]).expanduser().absolute()
-    if said.get("AEGIS_EPHEMERAL", "").lower() in {"1", "true", "yes"}:
+    if said.get("AEGIS_EPHEMERAL", "").lower() in _YES:
         found["data"] = None
+    if said.get("AEGIS_LOCKED", "").lower() in _YES:
+        found["locked"] = True
     return found
+
+
+def _components(table: Any) -> dict[str, Wanted]:
+    """What `[components]` says. Raises ConfigError, msgspec.ValidationError."""
+    wanted: dict[str, Wanted] = {}
+    for name, said in msgspec.convert(table, dict[str, Any]).items():
+        if not NAME.match(name):
+            raise ConfigError(
+                f"[{COMPONENTS}]: {name!r} is no name of a component",
+                hint="lower case letters, digits, - and _, a letter first",
+            )
+        spelled_out = {"source": said} if isinstance(said, str) else said
+        try:
+            wanted[name] = msgspec.convert(spelled_out, Wanted)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"[{COMPONENTS}] {name}: {error}") from None
+        if not wanted[name].source.strip():
+            raise ConfigError(f"[{COMPONENTS}] {name}: its address is empty")
+    return wanted
 
 
 def _flat(table: Any, prefix: str = "") -> Any:

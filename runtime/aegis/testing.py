@@ -75,7 +75,7 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `trust`, `libraries`. Without `trust` all that these sources have is trusted.
+    `sources`, `trust`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted.
     """
     known = values or {}
     host = Host(

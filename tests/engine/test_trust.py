@@ -23,7 +23,7 @@ from aegis.core.trust import Allowed, Trusted
 from aegis.engine.plan import Change
 from aegis.testing import memory_host
 from tests.contracts.trust import NOW
-from tests.fakes import FailingStore, ShelfSources, SteppedClock
+from tests.fakes import FailingStore, PlacedSources, SteppedClock
 from tests.signed import HOME, Owner, with_files
 
 OWNER, OTHER = Owner(), Owner()
@@ -31,7 +31,7 @@ OWNER, OTHER = Owner(), Owner()
 
 @pytest.fixture
 def shelf():
-    return ShelfSources()
+    return PlacedSources()
 
 
 def hosted(shelf, trusted=None, *, file=None, clock=None, **parts):

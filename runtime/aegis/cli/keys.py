@@ -110,15 +110,15 @@ def _new(options: Namespace) -> None:
 
 def _list(options: Namespace) -> None:
     if options.data is None:
-        for key in _files(options).listed():
-            _write(f"{key.name} {key.public or '(behind its passphrase)'}")
+        for one in _files(options).listed():
+            _write(f"{one.name} {one.public or '(behind its passphrase)'}")
         return
     trusted = _pins(options).read()
     for source, keys in sorted(trusted.pins.items()):
         for key in keys:
             _write(f"{source} {key}")
-    for one in trusted.older:
-        _write(f"{one.source} {one.component}@{one.version} although it is older")
+    for older in trusted.older:
+        _write(f"{older.source} {older.component}@{older.version} although it is older")
 
 
 def _show(options: Namespace) -> None:

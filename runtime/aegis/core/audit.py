@@ -70,4 +70,4 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # What somebody else wrote stays in its line, and moves no cursor.
-_ONE_LINE = {code: " " for code in (*range(32), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029)}
+_ONE_LINE = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")

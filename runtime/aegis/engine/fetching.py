@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import msgspec
 
 from aegis.core.audit import Action
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Source
 from aegis.core.errors import SourceError, TrustError
+from aegis.core.manifest import Dependency
 from aegis.core.moving import Progress
 from aegis.core.signature import Signed
 from aegis.engine.auditing import audited
@@ -49,28 +52,43 @@ class Fetching:
         self._clock = clock
         self._provenance = provenance
         self.vigilance = Vigilance(trust, store, clock)
+        # Told of all that is fetched.
+        self.heard: Callable[[Fetched], None] | None = None
 
     async def fetch(
-        self, address: str, *, told: Progress | None = None, who: str = ""
+        self,
+        address: str,
+        *,
+        at: str = "",
+        libraries: Sequence[Library] | None = None,
+        told: Progress | None = None,
+        who: str = "",
     ) -> Sequence[Fetched]:
         """The components at an address; nothing of them has run.
 
-        The audit log is told of what is not trusted. Raises InvalidError for what is no address,
-        SourceError, ManifestError, TrustError.
+        `at` is what the address was resolved to before, to have exactly that again; with
+        `libraries` they get these and no others. The audit log is told of what is not trusted.
+        Raises InvalidError for what is no address, SourceError, ManifestError, TrustError.
         """
         found = []
-        for bundle in await self._bundles(address, told, who):
+        for bundle in await self._bundles(address, at, told, who):
             signed = await self._trusted(bundle, who)
-            libraries: Sequence[Library] = ()
+            provided: Sequence[Library] = ()
             if self._libraries is not None:
-                libraries = await self._libraries.provide(bundle, told=told)
-            source = replace(bundle.source(libraries), signed=signed)
-            found.append(Fetched(bundle=bundle, source=source))
+                asked = bundle if libraries is None else pinned(bundle, libraries)
+                provided = await self._libraries.provide(asked, told=told)
+            source = replace(bundle.source(provided), signed=signed)
+            one = Fetched(bundle=bundle, source=source)
+            found.append(one)
+            if self.heard is not None:
+                self.heard(one)
         return found
 
-    async def _bundles(self, address: str, told: Progress | None, who: str) -> Sequence[Bundle]:
+    async def _bundles(
+        self, address: str, at: str, told: Progress | None, who: str
+    ) -> Sequence[Bundle]:
         try:
-            return await self._known().fetch(address, told=told)
+            return await self._known().fetch(address, at=at, told=told)
         except TrustError as error:  # its bytes are not those that its address or manifest says
             entry = audited(self._clock, Action.REFUSE, who=who, address=address, detail=str(error))
             await self._store.commit(Commit(audits=[entry]))
@@ -123,3 +141,16 @@ class Fetching:
         if self._sources is None:
             raise SourceError("this host fetches nothing: it was built without sources")
         return self._sources
+
+
+def pinned(bundle: Bundle, libraries: Sequence[Library]) -> Bundle:
+    """A bundle that depends on these very libraries, and none that it would choose anew."""
+    said = bundle.manifest.dependencies
+    exact = {
+        one.name: msgspec.structs.replace(
+            said.get(one.name, Dependency()), version=f"=={one.version}", sha256=one.sha256
+        )
+        for one in libraries
+    }
+    manifest = msgspec.structs.replace(bundle.manifest, dependencies={**said, **exact})
+    return replace(bundle, manifest=manifest)
