@@ -12,6 +12,7 @@ import msgspec
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
 from aegis.adapters.analyst.columns import OWN, names_of, plain
+from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.model import Model
@@ -145,6 +146,8 @@ class _Completions:
             return _paths(typed, files=slot != "DIRECTORY")
         if "|" in slot:
             return [(word, "keyword") for word in slot.split("|")]
+        if slot == "ACTION":
+            return [(action.value, "keyword") for action in Action]
         if slot == "FAILURE":
             return self._failures()
         if slot == "THING":

@@ -23,6 +23,7 @@ from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, tracing, views
+from aegis_kernel.audit import AuditTable
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.migration import MigrationView
@@ -352,6 +353,7 @@ VERBS = tuple(
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
+    "audit": AuditTable,
     "failed_groups": FailedGroups,
     "list": Records.found,
     "preview": MigrationView,
