@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import msgspec
 
+from aegis.core.address import parse
 from aegis.core.audit import Action
 from aegis.core.bundle import Bundle, Offer
-from aegis.core.component import Library, Source
-from aegis.core.errors import SourceError, TrustError
+from aegis.core.component import Library, Revision, Source
+from aegis.core.errors import InvalidError, SourceError, TrustError, closest
 from aegis.core.manifest import Dependency
 from aegis.core.moving import Progress
 from aegis.core.signature import Signed
@@ -19,6 +20,8 @@ from aegis.engine.auditing import audited
 from aegis.engine.provenance import Provenance
 from aegis.engine.vigilance import Vigilance
 from aegis.protocols import Clock, Commit, Libraries, Sources, Store, Trust
+
+CELL = "cell:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Fetching:
         store: Store,
         clock: Clock,
         provenance: Provenance,
+        live: Callable[[], Mapping[str, Revision]],
     ) -> None:
         self._sources = sources
         self._trust = trust
@@ -52,6 +56,7 @@ class Fetching:
         self._clock = clock
         self._provenance = provenance
         self.vigilance = Vigilance(trust, store, clock)
+        self._live = live
         # Told of all that is fetched.
         self.heard: Callable[[Fetched], None] | None = None
 
@@ -70,6 +75,8 @@ class Fetching:
         `libraries` they get these and no others. The audit log is told of what is not trusted.
         Raises InvalidError for what is no address, SourceError, ManifestError, TrustError.
         """
+        if address.startswith(CELL):
+            return [self._cell(address)]
         found = []
         for bundle in await self._bundles(address, at, told, who):
             signed = await self._trusted(bundle, who)
@@ -136,6 +143,14 @@ class Fetching:
     async def offers(self, address: str) -> Sequence[Offer]:
         """The versions that an address offers, oldest first. Raises InvalidError, SourceError."""
         return await self._known().offers(address)
+
+    def _cell(self, address: str) -> Fetched:
+        """The component of a cell, or of whatever else it is live from: it has been trusted."""
+        name, live = parse(address).place, self._live()
+        if name not in live:
+            raise InvalidError(f"no component {name!r} is live here", hint=closest(name, live))
+        source = live[name].source
+        return Fetched(bundle=Bundle.of(source, address), source=source)
 
     def _known(self) -> Sources:
         if self._sources is None:

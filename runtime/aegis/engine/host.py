@@ -206,6 +206,7 @@ class Host:
             store=store,
             clock=clock,
             provenance=self._deploys.provenance,
+            live=lambda: self.engine.registry.live,
         )
         self._upkeep = Upkeep(
             self._deploys,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from aegis.core.bundle import belonging
+from aegis.core.code import Folder, text_of
 from aegis.core.errors import ConfigError, ManifestError, NotFoundError
-from aegis.core.manifest import FILE, SIGNATURE, TABLE, read_manifest
+from aegis.core.manifest import FILE, SIGNATURE, TABLE, Manifest, manifest_of, read_manifest
 from aegis.core.signature import FORMAT, Signature, Statement, key_text
 
 if TYPE_CHECKING:
@@ -31,13 +34,8 @@ def described(content: bytes, files: Mapping[str, bytes]) -> bytes:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    said = read_manifest(content)
-    if said is None:
-        raise _unsaid()
     digests = {path: hashlib.sha256(files[path]).hexdigest() for path in sorted(files)}
-    if dict(said.files) == digests:
-        return content
-    wanted = msgspec.structs.replace(said, files=digests)
+    wanted = msgspec.structs.replace(undigested(content), files=digests)
     try:
         document = tomlkit.parse(content)
         table = document[TABLE]
@@ -62,6 +60,22 @@ def described(content: bytes, files: Mapping[str, bytes]) -> bytes:
     return made.rstrip(b"\n") + b"\n" if is_new else made
 
 
+def undigested(content: bytes, where: str = FILE) -> Manifest:
+    """The manifest in an aegis.toml without its digests, which may be of other files by now.
+
+    Raises ManifestError.
+    """
+    try:
+        table = tomllib.loads(content.decode("utf-8")).get(TABLE)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ManifestError(f"{where} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        raise ManifestError(
+            f"{where} has no [{TABLE}]", hint="it says name, version and models = [...]"
+        )
+    return manifest_of({key: said for key, said in table.items() if key != FILES}, where)
+
+
 def signature_of(
     key: Ed25519PrivateKey, manifest: bytes, *, signed: str, expires: str | None = None
 ) -> Signature:
@@ -74,12 +88,6 @@ def signature_of(
     )
     value = base64.b64encode(key.sign(statement.message(manifest))).decode()
     return Signature(**msgspec.structs.asdict(statement), signature=value)
-
-
-def _unsaid() -> ManifestError:
-    return ManifestError(
-        f"{FILE} has no [{TABLE}]", hint="`aegis new` shows what a component says of itself"
-    )
 
 
 def _unwritable(why: str) -> ManifestError:
@@ -104,19 +112,15 @@ def sign(
 ) -> Done:
     """Write the digests of a component's files into its aegis.toml, and aegis.sig beside it.
 
-    Raises ManifestError, NotFoundError, ConfigError for what cannot be written.
+    These are the files that whoever fetches it takes: those that the manifest names, what they
+    import from the folder, and wheels in it. Raises ManifestError, NotFoundError, ComponentError
+    for a file that is no text, ConfigError for one that cannot be written.
     """
     path = folder / FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise NotFoundError(
-            f"{path} cannot be read: {error.strerror}", hint="name the folder that has it"
-        ) from None
-    manifest = read_manifest(content, str(path))
-    if manifest is None:
-        raise _unsaid()
-    files = {name: (folder / name).read_bytes() for name in manifest.code}
+    content = _read(path)
+    manifest = undigested(content, str(path))
+    names = belonging(manifest, _Directory(folder), str(folder))
+    files = {name: _read(folder / name) for name in names}
     made = described(content, files)
     signature = signature_of(
         key, made, signed=stamp(signed), expires=None if expires is None else stamp(expires)
@@ -129,9 +133,35 @@ def sign(
     )
 
 
+class _Directory(Folder):
+    """The folder of a component."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return (self._root / path).is_file()
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is such a folder."""
+        return (self._root / path).is_dir()
+
+    def text(self, path: str) -> str:
+        """Its text. Raises ComponentError, NotFoundError."""
+        return text_of(_read(self._root / path), path)
+
+
 def stamp(time: datetime) -> str:
     """A time as a signature says it."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _replace(path: Path, content: bytes) -> None:
