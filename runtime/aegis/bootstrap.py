@@ -69,7 +69,8 @@ def _trust(config: Config) -> Trust:
     from aegis.adapters.trust.pinned import PinnedTrust
     from aegis.adapters.trust.pins import PinFile
 
-    return PinnedTrust(config.trusted, None if config.data is None else PinFile(config.data))
+    pins = config.pins or config.data
+    return PinnedTrust(config.trusted, None if pins is None else PinFile(pins))
 
 
 def _datasources(config: Config) -> Datasources:

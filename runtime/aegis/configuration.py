@@ -47,7 +47,8 @@ class Config:
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
     host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
     deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
-    `trusted` says which keys may sign what comes from where.
+    `trusted` says which keys may sign what comes from where, and so does a file in `pins`, the
+    data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
     """
@@ -67,6 +68,7 @@ class Config:
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
     trusted: Trusted = field(default_factory=Trusted)
+    pins: Path | None = None
     forges: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )

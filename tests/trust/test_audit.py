@@ -1,11 +1,14 @@
 """`aegis audit`, of a data directory and of a running host."""
 
 import asyncio
+import functools
 import json
 
 import pytest
 
 from aegis.adapters.storage.sqlite import SqliteStore
+from aegis.bootstrap import build_host, start_server
+from aegis.configuration import read
 from aegis.testing import memory_host
 
 CUP = "from aegis import Model\nclass Cup(Model): pass\n"
@@ -48,6 +51,19 @@ def test_a_backup_has_the_log_and_the_pins(aegis, data, tmp_path):
     assert aegis("audit", "--data", tmp_path / "again").out == before
     assert aegis("keys", "list", "--data", tmp_path / "again").out == f"github:acme/* {key}\n"
     assert (tmp_path / "again" / "trust.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_running_host_tells_who_has_its_token(aegis, data, tmp_path):
+    config = read(tmp_path, data=data, token="secret")
+    async with build_host(config) as host:
+        server = await start_server(host, config)
+        ask = functools.partial(asyncio.to_thread, aegis, "audit", "--to", server.address)
+        lines = (await ask("--token", "secret", "--limit", "2")).out.splitlines()
+        assert [line.split()[0] for line in lines] == ["2", "3"]
+        shown = await ask(AEGIS_TOKEN="secret")
+        assert shown.out == (await asyncio.to_thread(aegis, "audit", "--data", data)).out
+        assert "a token is needed" in (await ask(expect=2)).said
+        await server.close()
 
 
 def test_what_is_no_host_is_told(aegis, tmp_path):

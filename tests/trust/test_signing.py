@@ -196,6 +196,20 @@ async def test_pins_of_the_configuration_count(aegis, folder, key, hub, tmp_path
         assert (await host.deploy("github:acme/orders")).signed.key == key
 
 
+async def test_a_host_in_memory_goes_by_the_pins_that_it_is_shown(
+    aegis, folder, key, hub, tmp_path
+):
+    await asyncio.to_thread(aegis, "sign", folder)
+    await asyncio.to_thread(aegis, "keys", "pin", "github:acme/*", key, "--data", tmp_path)
+    hub.repo("acme/orders").commit(contents(folder))
+    (tmp_path / "aegis.toml").write_text(f'[sources.github]\napi = "{hub.github}"\n')
+    async with build_host(read(tmp_path, data=None)) as host:
+        with pytest.raises(TrustError, match="nobody is trusted"):
+            await host.deploy("github:acme/orders")
+    async with build_host(read(tmp_path, data=None, pins=tmp_path)) as host:
+        await host.deploy("github:acme/orders")
+
+
 def test_keys_of_others_do_not_sign(aegis, folder, tmp_path):
     other = KeyFiles(tmp_path / "others")
     other.new("acme")

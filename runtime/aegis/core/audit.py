@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 
 import msgspec
 
@@ -51,7 +50,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str = ""
     key: str = ""
     detail: str = ""
-    fields: Mapping[str, str] = MappingProxyType({})
+    fields: Mapping[str, str] = {}
     n: int = 0
 
     def line(self) -> str:
