@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
@@ -17,7 +18,7 @@ from aegis.core.rehearsal import Gate
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store, Trust
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
     shelf = Shelf(None if config.cache is None else config.cache / "libraries")
-    sources = build_sources(config)
+    sources, trust = build_sources(config), _trust(config)
     host = Host(
         store=_store(config),
         clock=SystemClock(),
@@ -43,8 +44,9 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        trust=trust,
         sources=sources,
-        libraries=WheelLibraries(shelf, index=config.index, sources=sources),
+        libraries=WheelLibraries(shelf, index=config.index, sources=sources, trust=trust),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
@@ -61,8 +63,10 @@ async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lo
     """
     lockfile = _lockfile(config)
     before = {} if lockfile is None else await lockfile.read()
-    # It is never opened, so whoever owns the data directory is not in the way.
-    return before, await build_host(config).lock(upgrade)
+    # A host in memory, so whoever owns the data directory is not in the way.
+    apart = replace(config, data=None, fetched=config.cache, pins=config.pins or config.data)
+    async with build_host(apart) as host:
+        return before, await host.lock(upgrade)
 
 
 def build_sources(config: Config) -> Sources:
@@ -83,6 +87,15 @@ def _lockfile(config: Config) -> Lockfile | None:
     from aegis.adapters.components.lockfile import TomlLockfile
 
     return TomlLockfile(config.lock)
+
+
+def _trust(config: Config) -> Trust:
+    """What says whether a component from elsewhere may be deployed."""
+    from aegis.adapters.trust.pinned import PinnedTrust
+    from aegis.adapters.trust.pins import PinFile
+
+    pins = config.pins or config.data
+    return PinnedTrust(config.trusted, None if pins is None else PinFile(pins))
 
 
 def _datasources(config: Config) -> Datasources:
