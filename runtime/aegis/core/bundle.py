@@ -18,6 +18,10 @@ from aegis.core.manifest import FILE, SIGNATURE, Manifest, is_inside
 SHOWN = 5  # problems that an error tells
 
 
+# What the addresses of components begin with that somebody sent.
+UPLOAD = "upload:"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """One version that a source offers, and what it has it under: a commit, an address."""

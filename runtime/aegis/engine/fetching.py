@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from aegis.core.address import parse
-from aegis.core.bundle import Bundle, Offer
+from aegis.core.bundle import UPLOAD, Bundle, Offer
 from aegis.core.component import Library, Revision, Source
-from aegis.core.errors import InvalidError, SourceError, closest
+from aegis.core.errors import InvalidError, SourceError, TrustError, closest
 from aegis.core.manifest import Dependency
 from aegis.core.moving import Progress
 from aegis.protocols import Libraries, Sources, Trust
@@ -63,15 +63,48 @@ class Fetching:
         for bundle in await self._known().fetch(address, at=at, told=told):
             if self._trust is not None:
                 await self._trust.check(bundle)
-            provided: Sequence[Library] = ()
-            if self._libraries is not None:
-                asked = bundle if libraries is None else pinned(bundle, libraries)
-                provided = await self._libraries.provide(asked, told=told)
-            one = Fetched(bundle=bundle, source=bundle.source(provided))
+            one = await self._provided(bundle, libraries, told)
             found.append(one)
             if self.heard is not None:
                 self.heard(one)
         return found
+
+    async def _provided(
+        self, bundle: Bundle, libraries: Sequence[Library] | None, told: Progress | None
+    ) -> Fetched:
+        provided: Sequence[Library] = ()
+        if self._libraries is not None:
+            asked = bundle if libraries is None else pinned(bundle, libraries)
+            provided = await self._libraries.provide(asked, told=told)
+        return Fetched(bundle=bundle, source=bundle.source(provided))
+
+    async def receive(self, sent: bytes | Source, *, told: Progress | None = None) -> Source:
+        """The one component in a zip that somebody sent, or of a text; nothing of it has run.
+
+        Raises TrustError unless what is sent under that name may be deployed here, InvalidError
+        for more than one, and what `fetch` raises.
+        """
+        if isinstance(sent, Source):
+            address = f"{UPLOAD}{sent.name}"
+            await self._let_in(replace(Bundle.of(sent, address), is_local=False))
+            return sent
+        bundles = await self._known().unpack(sent)
+        if len(bundles) != 1:
+            names = ", ".join(bundle.manifest.name for bundle in bundles)
+            raise InvalidError(
+                f"what was sent has {len(bundles)} components: {names}", hint="send each by itself"
+            )
+        await self._let_in(bundles[0])
+        return (await self._provided(bundles[0], None, told)).source
+
+    async def _let_in(self, bundle: Bundle) -> None:
+        """Raise TrustError unless what somebody sent may be deployed."""
+        if self._trust is None:
+            raise TrustError(
+                f"{bundle.address}: this host takes in nothing that is sent to it",
+                hint="it was built without trust",
+            )
+        await self._trust.check(bundle)
 
     async def offers(self, address: str) -> Sequence[Offer]:
         """The versions that an address offers, oldest first. Raises InvalidError, SourceError."""
