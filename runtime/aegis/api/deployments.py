@@ -16,7 +16,7 @@ from aegis.api.request import Request
 from aegis.api.response import LINES, VARY, Response, json_response
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, BadRequestError, InvalidError, NotFoundError, closest
-from aegis.core.manifest import NAME, VERSION
+from aegis.core.manifest import NAME, VERSION, is_inside
 from aegis.core.moving import Progress
 from aegis.core.outcome import Asked, Problem, Result, Told
 from aegis.core.query import MAX_LIMIT
@@ -235,6 +235,11 @@ def _read(request: Request) -> tuple[Deploying | bytes, Gate | None, bool]:
             hint="or send a zip as application/zip",
             pointer="",
         )
+    for path in sent.imports:
+        if not (is_inside(path) and path.endswith(".py")):
+            raise InvalidError(
+                f"{path[:80]!r} is no Python file below the component's folder", pointer="/imports"
+            )
     gate = Gate() if sent.gate is True else sent.gate or None
     return sent, gate, sent.plan
 

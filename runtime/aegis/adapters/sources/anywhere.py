@@ -91,9 +91,14 @@ class Anywhere(Sources):
         """The components in a zip that somebody sent; see protocols."""
         name = "upload.zip"
         tree = MemoryTree({name: packed}, where=name)
-        found = Contents(address=Address(kind="file", place=name), tree=tree, entry=name)
+        # Whether it needs digests and a signature is for whoever trusts it to say.
+        found = Contents(
+            address=Address(kind="file", place=name), tree=tree, entry=name, is_local=True
+        )
         bundles = await asyncio.to_thread(found.bundles, self._limits)
-        return [replace(one, address=f"{UPLOAD}{one.manifest.name}") for one in bundles]
+        return [
+            replace(one, address=f"{UPLOAD}{one.manifest.name}", is_local=False) for one in bundles
+        ]
 
     # --- this machine -------------------------------------------------------------------------
 
