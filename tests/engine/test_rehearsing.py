@@ -257,7 +257,7 @@ async def test_private_fields_stay_private_in_what_is_told(desk, clock):
 async def test_what_comes_by_itself_passes_the_gate_first(busy):
     seen = []
     busy.guard(Gate(last=3))
-    guard = busy._upkeep.following.gate
+    guard = busy._upkeep.following.guard
     seen.append(await guard(candidate()))
     assert seen[0].tried == 3
     with pytest.raises(GateError):

@@ -194,10 +194,6 @@ class DeploymentRoutes:
 
     # Components
 
-    async def versions(self, request: Request, name: str) -> Response:
-        """What there is of a component: live, loaded, deployed before, and where it comes from."""
-        return json_response(await self._host.versions(name))
-
     async def rollback(self, request: Request, name: str) -> Response:
         """Serve the revision before this one again."""
 
@@ -393,14 +389,6 @@ def paths(prefix: str) -> Json:
                 "Stop serving a component; its records stay.",
                 {"204": {"description": "It serves no more."}},
                 parameters=_KEYED,
-            ),
-        },
-        f"{component}/versions": {
-            "parameters": [_NAMED],
-            "get": _operation(
-                "versions",
-                "What there is of a component: here, before, and where it comes from.",
-                {"200": _json("Its versions.", {"type": "object"})},
             ),
         },
         f"{component}/rollback": {

@@ -12,6 +12,7 @@ from aegis.api.audit import AuditRoutes
 from aegis.api.body import located
 from aegis.api.deployments import MAX_BUNDLE, DeploymentRoutes
 from aegis.api.failed import FailedRoutes
+from aegis.api.following import FollowingRoutes
 from aegis.api.inbox import Inbox
 from aegis.api.intake import IntakeRoutes
 from aegis.api.policy import Access, Gate
@@ -97,6 +98,7 @@ class Router:
             ),
             *_split_routes(SplitRoutes(host)),
             *_deployment_routes(DeploymentRoutes(host)),
+            *_following_routes(FollowingRoutes(host)),
             *routes,
         )
         self._fixed: dict[str, Route] = {}
@@ -249,6 +251,23 @@ def _shape(parts: list[str]) -> _Shape:
     return (count, parts[3], parts[6] if count > 6 else "")
 
 
+def _following_routes(following: FollowingRoutes) -> tuple[Route, ...]:
+    component = f"{PREFIX}/components/{{name}}"
+    return (
+        Route(path=f"{PREFIX}/followed", access=Access.TOKEN, methods={"GET": following.list}),
+        Route(
+            path=f"{component}/follow",
+            access=Access.TOKEN,
+            methods={"GET": following.get, "PUT": following.put, "DELETE": following.delete},
+        ),
+        Route(
+            path=f"{component}/versions",
+            access=Access.TOKEN,
+            methods={"GET": following.versions},
+        ),
+    )
+
+
 def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:
     split = f"{PREFIX}/components/{{name}}/split"
     return (
@@ -283,11 +302,6 @@ def _deployment_routes(deployments: DeploymentRoutes) -> tuple[Route, ...]:
             methods={"GET": deployments.get},
         ),
         Route(path=component, access=Access.TOKEN, methods={"DELETE": deployments.undeploy}),
-        Route(
-            path=f"{component}/versions",
-            access=Access.TOKEN,
-            methods={"GET": deployments.versions},
-        ),
         Route(
             path=f"{component}/rollback",
             access=Access.TOKEN,
