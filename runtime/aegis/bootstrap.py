@@ -16,7 +16,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store, Trust
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -42,6 +42,7 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        trust=_trust(config),
         sources=sources,
         libraries=WheelLibraries(shelf, index=config.index, sources=sources),
         components=config.components,
@@ -79,6 +80,15 @@ def _lockfile(config: Config) -> Lockfile | None:
     from aegis.adapters.components.lockfile import TomlLockfile
 
     return TomlLockfile(config.lock)
+
+
+def _trust(config: Config) -> Trust:
+    """What says whether a component from elsewhere may be deployed."""
+    from aegis.adapters.trust.pinned import PinnedTrust
+    from aegis.adapters.trust.pins import PinFile
+
+    pins = config.pins or config.data
+    return PinnedTrust(config.trusted, None if pins is None else PinFile(pins))
 
 
 def _datasources(config: Config) -> Datasources:

@@ -23,6 +23,7 @@ from aegis.core.manifest import NAME
 from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.trust import Trusted
 from aegis.engine.resident import defaults_of
 
 FILE = "aegis.toml"
@@ -47,6 +48,8 @@ class Config:
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
     host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
     deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
+    `trusted` says which keys may sign what comes from where, and so does a file in `pins`, the
+    data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
     """
@@ -65,6 +68,8 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    trusted: Trusted = field(default_factory=Trusted)
+    pins: Path | None = None
     forges: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )
@@ -164,8 +169,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
     `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
-    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
-    `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
+    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge), `[trust]`
+    (unsigned), `[trust.pins]` (pattern of addresses = keys; see Trusted) and `[component]` (see
+    Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.
     """
@@ -183,6 +189,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        trusted = _trusted(content.pop("trust", {}))
         forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
         content.pop(COMPONENT, None)  # what the folder itself is as a source
         components = _components(content.pop(COMPONENTS, {}))
@@ -202,6 +209,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "trusted": trusted,
         "directory": path.parent.absolute(),
         "forges": MappingProxyType(forges),
         "components": MappingProxyType(components),
@@ -222,6 +230,24 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.index,
     )  # a value that is wrong is told now
     return config
+
+
+def _trusted(table: Any) -> Trusted:
+    """What `[trust]` says. Raises ConfigError."""
+    said = msgspec.convert(table, _Trust)
+    trusted = Trusted(pins=said.pins, unsigned=said.unsigned)
+    try:
+        trusted.check()
+    except InvalidError as error:
+        raise ConfigError(f"[trust]: {error.detail}", hint=error.hint) from None
+    return trusted
+
+
+class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[trust]`. What is older is allowed with `aegis keys allow-older`."""
+
+    pins: dict[str, tuple[str, ...]] = {}
+    unsigned: tuple[str, ...] = ()
 
 
 def environment() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from aegis.core.component import Source
 from aegis.core.errors import ConflictError, InvalidError, NotFoundError, TrustError
 from aegis.core.lock import Wanted
 from aegis.engine import following
-from aegis.testing import memory_host
+from aegis.testing import Trusting, memory_host
 from tests.engine.shop import until
 from tests.engine.test_startup import ORDERS, SHIPPING, code, live, quiet_loop
 from tests.fakes import ShelfLockfile, ShelfSources, SteppedClock
@@ -131,13 +131,10 @@ async def test_what_is_broken_is_held_and_the_old_version_serves(sources, lockfi
 
 
 async def test_what_is_not_trusted_is_held(sources, lockfile, clock):
-    class Suspicious:
-        async def check(self, bundle, *more):
+    class Suspicious(Trusting):
+        async def check(self, bundle, now):
             if bundle.manifest.version != "1.2.0":
                 raise TrustError("nobody who is trusted signed it")
-
-        async def note(self, bundle):
-            pass
 
     wanted = {"orders": Wanted(source=RANGE, follow=True, every=60)}
     async with memory_host(

@@ -148,9 +148,9 @@ class DeploymentRoutes:
     async def _source(self, sent: Deploying | bytes, told: Progress | None) -> Source:
         host = self._host
         if isinstance(sent, bytes):
-            return await host.receive(sent, told=told)
+            return await host.receive(sent, told=told, who=WHO)
         if sent.source is not None:
-            return await host.one(sent.source, told=told)
+            return await host.one(sent.source, WHO, told=told)
         assert sent.name is not None  # noqa: S101 -- _read has looked
         assert sent.version is not None  # noqa: S101
         text = Source.of(
@@ -160,7 +160,7 @@ class DeploymentRoutes:
             origin=f"upload:{sent.name}",
             imports=sent.imports,
         )
-        return await host.receive(text)
+        return await host.receive(text, who=WHO)
 
     async def _live(self, name: str) -> int | None:
         """The number of the deployment that serves."""

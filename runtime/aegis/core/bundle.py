@@ -88,8 +88,9 @@ class Bundle:
             elif hashlib.sha256(self.files[path]).hexdigest() != said[path]:
                 problems.append(f"{path} is not what the manifest says: its sha256")
         if problems:
+            anew = "if its owner changed it, `aegis sign` writes the digests anew"
             more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}")
+            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}", hint=anew)
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of: the code that is named, and all that it imports here.
