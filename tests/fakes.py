@@ -11,7 +11,7 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.core.bundle import Bundle, Offer
-from aegis.core.errors import ConfigError, DatasourceError, SourceError, StoreError, TrustError
+from aegis.core.errors import ConfigError, DatasourceError, SourceError, StoreError
 from aegis.core.lock import place_of, ref_of
 from aegis.core.manifest import Manifest
 from aegis.core.semver import is_range, newest
@@ -170,20 +170,6 @@ class ShelfSources:
         if version is None:
             raise SourceError(f"{place} has no {ref}, but {', '.join(found)}")
         return [replace(found[version], address=address)]
-
-
-class NamedTrust:
-    """Trusts the components that it is given the names of, and says no of all others."""
-
-    def __init__(self, *names):
-        self.names = set(names)
-
-    async def check(self, bundle, *_):
-        if bundle.manifest.name not in self.names:
-            raise TrustError(f"{bundle.address}: nobody is trusted for it", hint="pin a key")
-
-    async def note(self, bundle):
-        pass
 
 
 class ShelfLockfile:

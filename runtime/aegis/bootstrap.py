@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
     shelf = Shelf(None if config.data is None else config.data / "libraries")
-    sources = build_sources(config)
+    sources, trust = build_sources(config), _trust(config)
     return Host(
         store=_store(config),
         clock=SystemClock(),
@@ -42,9 +42,9 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
-        trust=_trust(config),
+        trust=trust,
         sources=sources,
-        libraries=WheelLibraries(shelf, index=config.index, sources=sources),
+        libraries=WheelLibraries(shelf, index=config.index, sources=sources, trust=trust),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,

@@ -53,6 +53,25 @@ class EagerClock(SystemClock):
         await asyncio.sleep(0)
 
 
+class Trusting(Trust):
+    """Trusts whatever it is asked about, signed or not: the sources of a test are its own."""
+
+    def trusted(self) -> Trusted:
+        """Nothing that could be told."""
+        return Trusted()
+
+    def by(self) -> str:
+        """Nobody."""
+        return ""
+
+    async def check(self, bundle: Bundle, now: datetime) -> Signed | None:
+        """No objection."""
+        return None
+
+
+TRUSTING = Trusting()
+
+
 @asynccontextmanager
 async def memory_host(
     *,
@@ -67,6 +86,7 @@ async def memory_host(
     datasources: Mapping[str, Callable[[], Datasource]] | None = None,
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
+    trust: Trust | None = TRUSTING,
     **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
@@ -75,7 +95,7 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `trust`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted.
+    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted.
     """
     known = values or {}
     host = Host(
@@ -93,26 +113,11 @@ async def memory_host(
         analyst=_analyst,
         datasources={**making({}, None), **(datasources or {})},
         stores=stores,
-        **{"trust": Trusting(), **more},
+        trust=trust,
+        **more,
     )
     async with host:
         yield host
-
-
-class Trusting(Trust):
-    """Trusts whatever it is asked about, signed or not: the sources of a test are its own."""
-
-    def trusted(self) -> Trusted:
-        """Nothing that could be told."""
-        return Trusted()
-
-    def by(self) -> str:
-        """Nobody."""
-        return ""
-
-    async def check(self, bundle: Bundle, now: datetime) -> Signed | None:
-        """No objection."""
-        return None
 
 
 def _analyst(store: Sighted) -> Analyst:

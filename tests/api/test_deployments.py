@@ -13,11 +13,12 @@ from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.sources.anywhere import Anywhere
 from aegis.adapters.storage.memory import MemoryStore
+from aegis.adapters.trust.pinned import PinnedTrust
 from aegis.api.openapi import openapi
 from aegis.api.router import Router
+from aegis.core.trust import Trusted
 from aegis.engine.deploys import Limits
 from aegis.engine.host import Host
-from tests.fakes import NamedTrust
 
 PLACE = "/aegis/api/deployments"
 CUPS = """
@@ -58,7 +59,10 @@ def packed(version="1.0.0", text=CUPS, extra=None):
 async def host(tmp_path):
     parts = {"store": MemoryStore(), "clock": SystemClock(), "loader": PythonLoader()}
     parts |= {"cipher": AesCipher(random_key()), "scratch": MemoryStore}
-    parts |= {"sources": Anywhere(directory=tmp_path), "trust": NamedTrust("cups")}
+    parts |= {
+        "sources": Anywhere(directory=tmp_path),
+        "trust": PinnedTrust(Trusted(unsigned=("upload:cups",))),
+    }
     async with Host(**parts, limits=Limits(grace=0.1)) as host:
         yield host
 

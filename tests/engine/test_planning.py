@@ -1,18 +1,22 @@
 """A plan tells what a deploy would make different, and whom that breaks; nothing changes."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aegis.adapters.graph.svg import render
+from aegis.core.comparison import Comparison
 from aegis.core.component import Library, Source
 from aegis.core.difference import Difference
 from aegis.core.errors import ComponentError, NotFoundError
 from aegis.core.manifest import Exports, Manifest
+from aegis.core.registry import Registry
 from aegis.core.schema import narrowed
 from aegis.engine.plan import Change
-from aegis.testing import memory_host
+from aegis.testing import load
 from tests.engine.shop import TEXT, never, quiet, until
 
 LISTENING = """
@@ -188,28 +192,32 @@ async def test_a_component_that_goes_names_who_relates_to_it(shop):
         await shop.plan(Change(gone=frozenset({"nobody"})))
 
 
-async def test_exports_grants_and_libraries_are_told_and_a_lost_export_breaks():
-    async with memory_host() as host:
+def test_exports_grants_and_libraries_are_told_and_a_lost_export_breaks():
+    def source(name, version, *, exports=None, grants=None, libraries=()):
+        text = f"from aegis import Model\nclass {name.title()}(Model): ...\n"
+        manifest = Manifest(name=name, version=version, exports=exports, grants=grants or {})
+        made = Source.of(name, version, text, manifest=manifest, libraries=libraries)
+        return replace(load(text, name, version), source=made)
 
-        def source(name, version, *, exports=None, grants=None, libraries=()):
-            text = f"from aegis import Model\nclass {name.title()}(Model): ...\n"
-            manifest = Manifest(name=name, version=version, exports=exports, grants=grants or {})
-            return Source.of(name, version, text, manifest=manifest, libraries=libraries)
-
-        wheel = Library(name="slug", version="1.0", sha256="0" * 64)
-        everything = Exports(models=("Item",), events=("item.*",))
-        await host.deploy(source("item", "1.0.0", exports=everything, libraries=(wheel,)))
-        await host.deploy(source("cart", "1.0.0", grants={"item": ("Item",)}))
-        newer = Library(name="slug", version="1.1", sha256="1" * 64)
-        plan = await host.plan(
-            source("item", "1.1.0", exports=Exports(events=("item.*",)), libraries=(newer,))
-        )
-        assert "model Item is exported no more, which cart was granted" in breaks(plan)
-        told = [str(one) for one in plan.items]
-        assert "library slug (version: 1.0 -> 1.1)" in told
-        assert "export model Item (offered to others)" in told
-        plan = await host.plan(source("cart", "1.1.0", grants={"item": ("Item", "item.*")}))
-        assert "grant item item.* (asked for)" in [str(one) for one in plan.items]
+    everything = Exports(models=("Item",), events=("item.*",))
+    old, new = (
+        Library(name="slug", version=version, sha256=version[-1] * 64) for version in ("1.0", "1.1")
+    )
+    item = source("item", "1.0.0", exports=everything, libraries=(old,))
+    cart = source("cart", "1.0.0", grants={"item": ("Item",)})
+    before = Registry().with_component(item).with_component(cart)
+    fewer = source("item", "1.1.0", exports=Exports(events=("item.*",)), libraries=(new,))
+    found = Comparison(before, before.with_component(fewer), ["item"])
+    assert [one.text for one in found.breaks] == [
+        "model Item is exported no more, which cart was granted"
+    ]
+    told = [str(one) for one in found.items]
+    assert "library slug (version: 1.0 -> 1.1)" in told
+    assert "export model Item (offered to others)" in told
+    more = source("cart", "1.1.0", grants={"item": ("Item", "item.*")})
+    found = Comparison(before, before.with_component(more), ["cart"])
+    assert "grant item item.* (asked for)" in [str(one) for one in found.items]
+    assert found.breaks == ()
 
 
 async def test_what_would_refuse_it_is_told_with_the_migration_and_the_flows(shop, desk):
