@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.libraries.shelf import Shelf
+from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.component import Source
 from aegis.testing import memory_host
 from tests.engine.shop import until
@@ -125,14 +126,15 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_names():
+async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_names(tmp_path):
     shelf, refs, sizes, counts = Shelf(None), [], [], []
     libraries = tuple(
         shelf.put(data, "a wheel").library
         for data in (wheel("left", "1.0", LEFT), installed("attrs", "999.1"))
     )
     kept = [shelf.find(one.sha256) for one in libraries]
-    async with memory_host() as host:
+    # What is stored would grow in memory, and is not what is counted.
+    async with memory_host(store=SqliteStore(tmp_path / "data")) as host:
         host._deploys.loader = PythonLoader(shelf.wheel)
         for number in range(DEPLOYS):
             text = TEXT.replace("NUMBER", str(number))
@@ -145,9 +147,11 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
                     libraries=libraries,
                 )
             )
-            order = await host.create("Order", total="1")
-            assert (await host.wait(order, 5)).state == "completed"
-            await host.call(order, "rename", code=str(number))
+            if number < 50 or number == DEPLOYS - 1:  # what is cached of records would be counted
+                order = await host.create("Order", total="1")
+                assert (await host.wait(order, 5)).state == "completed"
+                last = order.id
+            await host.call(await host.get("Order", last), "rename", code=str(number))
             live = host.engine.registry.live["orders"]
             adapters = host.engine.residents[live]
             root = live.module.__name__
@@ -157,7 +161,8 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
             names = vars(live.module)
             classes += [names["Line"], names["Size"], names["Box"], names["left"].deep.Deep]
             refs.append([weakref.ref(one) for one in (live, adapters, *modules, *classes)])
-            del live, adapters, modules, classes, names, order
+            del live, adapters, modules, classes, names
+            order = None
             if number % (DEPLOYS // 10) == 0:
                 gc.collect()
                 sizes.append(resident())
