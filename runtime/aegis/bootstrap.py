@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
@@ -10,11 +11,12 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.libraries.provider import WheelLibraries
 from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
+from aegis.core.lock import Lock
 from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
     shelf = Shelf(None if config.data is None else config.data / "libraries")
+    sources = build_sources(config)
     return Host(
         store=_store(config),
         clock=SystemClock(),
@@ -39,10 +42,33 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
-        libraries=WheelLibraries(shelf, index=config.index),
+        sources=sources,
+        libraries=WheelLibraries(shelf, index=config.index, sources=sources),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
+    )
+
+
+async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
+    """The lock before and after what `Host.lock` does, without a running host.
+
+    Raises as that does.
+    """
+    lockfile = _lockfile(config)
+    before = {} if lockfile is None else await lockfile.read()
+    # It is never opened, so whoever owns the data directory is not in the way.
+    return before, await build_host(config).lock(upgrade)
+
+
+def build_sources(config: Config) -> Sources:
+    """What fetches components from wherever they are."""
+    from aegis.adapters.sources.anywhere import Anywhere
+
+    return Anywhere(
+        directory=config.directory,
+        forges=config.sources,
+        folder=None if config.data is None else config.data / "sources",
     )
 
 
