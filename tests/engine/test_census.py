@@ -132,7 +132,7 @@ def resident():
 
 
 async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_names(tmp_path):
-    shelf, refs, sizes, one = Shelf(None), [], [], {}
+    shelf, refs, sizes, first = Shelf(None), [], [], {}
     libraries = tuple(
         shelf.put(data, "a wheel").library
         for data in (wheel("left", "1.0", LEFT), installed("attrs", "999.1"))
@@ -171,8 +171,8 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
             del live, adapters, modules, classes, names
             order = None
             if number % (DEPLOYS // 10) == 0:
-                one.update(one or of_ours())
-                await until(lambda: settled(one))
+                first.update(first or of_ours())
+                await until(lambda: settled(first))
                 gc.collect()
                 refs = [[ref for ref in some if ref() is not None] for some in refs]
                 sizes.append(resident())
