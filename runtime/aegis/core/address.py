@@ -91,11 +91,6 @@ class Address:
         return said
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is on this machine, and nobody needs to be asked."""
-        return self.kind in {"file", "cell"}
-
-    @property
     def range(self) -> str | None:
         """The range of versions that its ref says, None when it says something else."""
         return self.ref if self.ref and not self.is_commit and is_range(self.ref) else None
@@ -119,10 +114,6 @@ class Address:
     def entry(self) -> str:
         """The file of a repository that is meant, empty for all of its folder."""
         return self.path.rpartition("/")[2] if self.path.endswith(ENDINGS) else ""
-
-    def at(self, ref: str) -> Address:
-        """The same place at another ref."""
-        return replace(self, ref=ref)
 
 
 def parse(text: str, forges: Mapping[str, Forge] = FORGES) -> Address:
