@@ -32,7 +32,10 @@ Option = tuple[str, str]  # what completes, and what a frontend calls such a thi
 OF_MODELS = {"count", "create", "get", "list", "query", "spec"}
 ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call", "related"}
-OF_COMPONENTS = {"deploy", "drop", "promote", "undeploy", "rollback", "reset", "split"}
+OF_COMPONENTS = {
+    *("deploy", "drop", "follow", "lock", "promote", "reset", "rollback", "split", "undeploy"),
+    *("unfollow", "versions"),
+}
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
 _CALLEE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)\s*$")
@@ -118,7 +121,8 @@ class _Completions:
     def _component(self, words: list[str]) -> tuple[str, Iterable[Option] | None]:
         live = self._registry.live
         if words[0].startswith("--") and len(words) == 1:
-            return words[0], [("--preview", "keyword"), ("--split=10", "keyword")]
+            options = ("--plan", "--preview", "--gate", "--split=10")
+            return words[0], [(option, "keyword") for option in options]
         words = [word for word in words if not word.startswith("--")]
         if len(words) == 1:
             return words[0], [(name, "module") for name in live]

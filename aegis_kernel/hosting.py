@@ -22,13 +22,14 @@ from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel import failures, flows, past, tracing, views
+from aegis_kernel import failures, flows, past, plans, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.fetched import FetchedView
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.splits import SplitView
 from aegis_kernel.sql import SqlTable
+from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -356,12 +357,15 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
     "fetch": FetchedView,
     "list": Records.found,
+    "plan": plans.PlanView,
     "preview": MigrationView,
     "query": Records.found,
     "related": Records.of_some,
     "split": SplitView,
     "splits": SplitView,
     "sql": SqlTable,
+    "followed": FollowingView,
+    "versions": VersionsView,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
@@ -374,6 +378,8 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "why": past.why,
     "at": past.at,
     "replay": past.replay,
+    "deploy": plans.deploy,
+    "rehearse": plans.rehearse,
 }
 
 
