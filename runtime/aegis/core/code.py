@@ -17,6 +17,7 @@ from aegis.core.manifest import NAME, VERSION
 
 # A file that says a version is a component; the others of a folder are imported by components.
 SAYS_VERSION = re.compile(r"^__version__\s*(:[^=\n]+)?=", re.MULTILINE)
+MOST = 4 << 20  # bytes of a file of code
 # Never meant by an absolute import, whatever the file beside the component is called.
 ELSEWHERE = sys.stdlib_module_names | {"aegis"}
 
@@ -178,6 +179,10 @@ def _is_for_checkers(test: ast.expr) -> bool:
 
 def text_of(content: bytes, shown: str, what: str | None = None) -> str:
     """The text of a Python file, in the encoding that it says. Raises ComponentError of `what`."""
+    if len(content) > MOST:  # its syntax tree takes a hundred times as much
+        raise ComponentError(
+            what or shown, [f"{shown} is larger than {MOST >> 20} MiB: no code is"]
+        )
     try:
         return importlib.util.decode_source(content)
     except (UnicodeDecodeError, SyntaxError) as error:
