@@ -16,6 +16,8 @@ from types import ModuleType
 from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
 from aegis.core.errors import AegisError
+from aegis.core.grant import Grants
+from aegis.engine.plan import Change
 from aegis_kernel.headless import (
     CellError,
     Given,
@@ -212,11 +214,13 @@ class Reloads:
             assert config is not None  # noqa: S101 -- it runs
             # A host of its own: what cells do to records, they do to records in memory.
             thread.start(replace(config, data=None, host="127.0.0.1", port=0))
+            granted = self._thread.host.setup().grants
+            thread.call(thread.host.change, Change(grants=granted))
             shell = make_shell()
             notebook = Notebook(shell, thread, rehearsal=True)
             notebook.attach()
             run_cells(shell, cells, self._given, stuck=self._stuck)
-            served = self._swap(shell, notebook, cells)
+            served = self._swap(shell, notebook, cells, granted)
         except BaseException:
             undo()
             make_current(before.shell)
@@ -234,9 +238,21 @@ class Reloads:
         ms = (time.time() - (saved if 0 <= began - saved < PATIENCE else began)) * 1000
         self._say(f"{self._path.name} is live {ms:.0f} ms after it was saved")
 
-    def _swap(self, shell: HeadlessShell, notebook: Notebook, cells: tuple[Cell, ...]) -> Served:
-        """Let the host that serves become what the rehearsal's is, at once."""
+    def _swap(
+        self,
+        shell: HeadlessShell,
+        notebook: Notebook,
+        cells: tuple[Cell, ...],
+        granted: Grants | None,
+    ) -> Served:
+        """Let the host that serves become what the rehearsal's is, at once.
+
+        What is `granted` is so no longer only if a cell said it otherwise: somebody may have done
+        so where it serves.
+        """
         setup = notebook.thread.host.setup()
+        if setup.grants == granted:
+            setup = replace(setup, grants=None)
         components = frozenset(source.name for source in setup.sources)
         host = self._thread.host
         gone = self._served.components - components

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from aegis.core.caching import Caching
-from aegis.core.errors import ConfigError, closest
+from aegis.core.errors import ConfigError, InvalidError, closest
+from aegis.core.grant import read_grant
 from aegis.core.keep import Keep
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
@@ -33,8 +34,9 @@ class Config:
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
-    Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are.
+    Protocol gets where several do it, `grants` what a component may reach of others. `datasources`
+    describe where models can be kept besides the host's store, `stores` says of models
+    (`orders.Note`) in which they are.
     """
 
     data: Path | None = None
@@ -43,6 +45,7 @@ class Config:
     token: str | None = None
     names: tuple[str, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     keep: Keep = field(default_factory=Keep)
     datasources: Mapping[str, Mapping[str, Any]] = field(
@@ -109,7 +112,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
+    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
+    (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
     (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
     and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
     own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
@@ -124,13 +128,17 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name} cannot be read: {error}") from error
     try:
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
+        grants = msgspec.convert(content.pop("grants", {}), dict[str, tuple[str, ...]])
+        for granted in grants.values():
+            for text in granted:
+                read_grant(text)
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
         keep = msgspec.convert(content.pop("keep", {}), Keep)
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
-    except (msgspec.ValidationError, ConfigError) as error:
+    except (msgspec.ValidationError, ConfigError, InvalidError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
     allowed = {"host", "port", "names"}
     for key in server:
@@ -141,6 +149,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
         "bindings": MappingProxyType(bindings),
+        "grants": MappingProxyType(grants),
         "keep": keep,
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),

@@ -111,6 +111,7 @@ class Bundle:
             manifest=self.manifest,
             resolved=self.resolved,
             libraries=tuple(libraries),
+            is_local=self.is_local,
         )
 
     def _text(self, path: str) -> str:

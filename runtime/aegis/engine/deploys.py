@@ -23,6 +23,7 @@ from aegis.core.errors import (
     closest,
 )
 from aegis.core.flow import Flow, Step
+from aegis.core.grant import Grants
 from aegis.core.keep import Keep
 from aegis.core.migration import Migration
 from aegis.core.policy import Policy, spelled
@@ -38,6 +39,7 @@ from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.engine import Engine
 from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
+from aegis.engine.granting import Granting
 from aegis.engine.intake import Intake
 from aegis.engine.ledger import Ledger
 from aegis.engine.migrations import Finish, Migrations, numbers
@@ -91,6 +93,7 @@ class Deploys:
         loader: Loader,
         lookup: Lookup | None,
         bindings: Mapping[str, str] | None,
+        grants: Mapping[str, Sequence[str]] | None = None,
         defaults: Policy | None,
         limits: Limits,
         keep: Keep,
@@ -129,7 +132,9 @@ class Deploys:
         self.rotation = Rotation(store, self._ledger, vault)
         self.intake = Intake(store, self._ledger, lambda: self.engine)
         registry = Registry(
-            bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
+            bindings=bindings or {},
+            grants=Grants(said={name: tuple(said) for name, said in (grants or {}).items()}),
+            defaults=defaults_of(self._fallback, self._base),
         )
         self.engine = Engine(registry, {}, self._ledger, self.flows)
         self.migrations = Migrations(
@@ -137,6 +142,7 @@ class Deploys:
         )
         self.failures = Failures(self)
         self.splits = Splits(self)
+        self.granting = Granting(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
         self.previous: dict[str, Revision] = {}
@@ -174,6 +180,8 @@ class Deploys:
                 self._number = max(self._number, deployment.number)
                 if deployment.live:
                     self._absence.away[deployment.component] = deployment
+            granted = replace(self.engine.registry, grants=await self.granting.kept())
+            self.engine = Engine(granted, {}, self._ledger, self.flows)
             await self._absence.begin()
             await self.elsewhere.open()
             await self.flows.load()
@@ -264,14 +272,18 @@ class Deploys:
 
         return find
 
-    async def deploy(self, source: Source, *, who: str = "") -> Deployment:
+    async def deploy(
+        self, source: Source, *, who: str = "", grants: Sequence[str] = ()
+    ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
-        The same code and configuration again changes nothing. Raises ComponentError naming every
-        problem; then nothing has changed.
+        It is given `grants` with that. The same code and configuration again changes nothing.
+        Raises ComponentError naming every problem; then nothing has changed.
         """
-        await self.change(Change(sources=(source,)), who=who)
-        return self._deployments[source.name]
+        async with self.changing:
+            given = self.granting.giving(source.name, grants) if grants else None
+            await self._make(Change(sources=(source,), grants=given), who)
+            return self._deployments[source.name]
 
     async def change(self, change: Change, *, who: str = "") -> list[Deployment]:
         """Make everything that `change` says so in one commit and one swap; the new deployments.
@@ -309,6 +321,7 @@ class Deploys:
             sources=tuple(revision.source for revision in registry.live.values()),
             values=self._values,
             bindings=registry.bindings,
+            grants=registry.grants,
         )
 
     def _serves(self, source: Source, lookup: Lookup) -> bool:
@@ -406,7 +419,7 @@ class Deploys:
             for revision in registry.serving()
             if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
         ]
-        tuned = registry.defaults != before.defaults
+        tuned = registry.defaults != before.defaults or registry.grants != before.grants
         if not (revisions or again or change.gone or rebound(before, registry) or tuned):
             self._values = dict(values)
             return []
@@ -425,7 +438,7 @@ class Deploys:
             )
             commit = self._commit(planned, revisions, deployments, change.gone, places)
             commit.released = released
-            commit.audits = self._audits(revisions, change.gone, action, who)
+            commit.audits = self._audits(revisions, change.gone, registry.grants, action, who)
             deployments, finish = await self._stored(
                 planned, revisions, deployments, commit, boundary, back=back
             )
@@ -469,12 +482,18 @@ class Deploys:
         return deployments
 
     def _audits(
-        self, revisions: Sequence[Revision], gone: Collection[str], action: Action, who: str
+        self,
+        revisions: Sequence[Revision],
+        gone: Collection[str],
+        grants: Grants,
+        action: Action,
+        who: str,
     ) -> list[Audit]:
         """What the audit log says of a change: who did that to what."""
         live = self.engine.registry.live
         who = "" if who == action else who
         told = [audited(self._clock, action, who=who, of=one.source) for one in revisions]
+        told += self.granting.audits(self.engine.registry.grants, grants, who)
         return told + [
             audited(self._clock, Action.UNDEPLOY, who=who, of=live[name].source)
             for name in sorted(gone)
@@ -495,7 +514,7 @@ class Deploys:
         Of a migration also what ends it, when the new engine serves (see Migrations).
         """
         if not planned.migrating:
-            if commit.deployments:
+            if commit.deployments or commit.granted:
                 await self._store.commit(commit)
             return deployments, None
         conversion = self.migrations.conversion(
@@ -602,6 +621,7 @@ class Deploys:
             cursors=list(planned.cursors),
             places=list(places),
         )
+        commit.granted = planned.registry.grants.changed(self.engine.registry.grants)
         for name in (*(deployment.component for deployment in deployments), *gone):
             commit.deployments += self._ended(name)
         return commit
@@ -673,6 +693,7 @@ class Deploys:
             for resident in self.engine.residents.values():
                 resident.tune(registry.defaults)
         self.records.arrange(registry.models.values())
+        self.elsewhere.guard(registry)
         self.monitor.swapped()
         if finish is not None:
             await finish()

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aegis.adapters.components.imports import Modules
+from aegis.adapters.components.reaching import Reaching, unseen
 from aegis.core.column import columns_of
 from aegis.core.component import (
     MODULES,
@@ -117,7 +118,8 @@ def _refusal(source: Source, error: BaseException, modules: Modules) -> Componen
         if file is not None:
             more["file"] = file
             said = f"{file}, {said}"
-    refusal = ComponentError(source.name, [said], hint=getattr(error, "hint", None), **more)
+    hint = getattr(error, "hint", None) or unseen(source.name, error)
+    refusal = ComponentError(source.name, [said], hint=hint, **more)
     refusal.texts = modules.texts()
     return refusal
 
@@ -171,6 +173,8 @@ class _Survey:
             self.problems.append(
                 "it holds no Model, no adapter and no listener: write a `class Name(Model)` in it"
             )
+        said = Reaching(self.source, vars(self.module), self.problems)
+        exports, asks = said.exports(models, parts, own), said.asks()
         if self.problems:
             raise ComponentError(self.source.name, self.problems)
         return Revision(
@@ -180,6 +184,8 @@ class _Survey:
             listeners=tuple(listeners),
             names=MappingProxyType(own),
             emits=emits,
+            exports=exports,
+            asks=asks,
             module=self.module,
         )
 
@@ -342,6 +348,7 @@ class _Survey:
             view=mark.view,
             on_delete=mark.on_delete,
             doc=inspect.cleandoc(mark.__doc__ or ""),
+            user=self.source.name,
         )
         return mark.spec
 
