@@ -25,9 +25,11 @@ from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
+from aegis_kernel.fetched import FetchedView
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.splits import SplitView
 from aegis_kernel.sql import SqlTable
+from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -167,6 +169,7 @@ class HostThread:
             if self.comms is not None:
                 stack.enter_context(self.comms.serving(host))
             self._watcher = None
+            await host.begin()
             stop = asyncio.Event()
             begun.set_result(_Running(host, server, asyncio.get_running_loop(), stop, stack))
             await stop.wait()
@@ -341,17 +344,18 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
 
 
 # What whoever embeds a host does, not a cell.
-NO_VERBS = {"open", "close", "change", "one"}
+NO_VERBS = {"open", "close", "begin", "change", "one"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name
     for name, verb in vars(Host).items()
-    if name in {"graph", "status", "missing", "splits"}
+    if name in {"followed", "graph", "status", "missing", "splits"}
     or (inspect.iscoroutinefunction(verb) and name[0] != "_" and name not in NO_VERBS)
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
+    "fetch": FetchedView,
     "list": Records.found,
     "preview": MigrationView,
     "query": Records.found,
@@ -359,6 +363,8 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "split": SplitView,
     "splits": SplitView,
     "sql": SqlTable,
+    "followed": FollowingView,
+    "versions": VersionsView,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {

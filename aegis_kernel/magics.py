@@ -13,6 +13,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from aegis.adapters.components.files import read_imports
+from aegis.adapters.sources.notebook import is_component_file
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
@@ -24,10 +25,12 @@ from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
 from aegis_kernel.failures import FailedGroups, FailedList
+from aegis_kernel.fetched import FetchedView
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
 from aegis_kernel.splits import SplitView
+from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
     from aegis_kernel.notebook import Notebook
@@ -136,11 +139,18 @@ class AegisMagics(Magics):
         """-- what serves, what waits, what is wrong"""
         return self.notebook.host
 
-    def do_deploy(self, file: str, name: str = "", version: str = "") -> Deployed:
-        """FILE [NAME VERSION] -- deploy the component in a .py file"""
+    def do_deploy(self, address: str, name: str = "", version: str = "") -> Deployed:
+        """ADDRESS [NAME VERSION] -- deploy a component: a .py file, github:OWNER/REPO@^1.2, ..."""
         if name:
             _check(name, version)
-        return self.notebook.deploy_file(Path(file), name or None, version or None)
+        if name or is_component_file(address):
+            return self.notebook.deploy_file(Path(address), name or None, version or None)
+        return self.notebook.deploy_address(address)
+
+    def do_fetch(self, address: str) -> FetchedView:
+        """ADDRESS -- show what components are there; nothing of them runs"""
+        thread = self.notebook.thread
+        return FetchedView(thread.call(thread.host.fetch, address))
 
     def do_watch(self, path: str = "", name: str = "", version: str = "") -> Any:
         """[PATH [NAME VERSION]] -- deploy a component file, or a folder's, now and at every save"""
@@ -170,6 +180,40 @@ class AegisMagics(Magics):
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""
         return self.notebook.rollback(name)
+
+    def do_versions(self, name: str) -> VersionsView:
+        """NAME -- what serves, what did, and what its source offers"""
+        thread = self.notebook.thread
+        return VersionsView(thread.call(thread.host.versions, name))
+
+    def do_follow(self, name: str = "", address: str = "") -> FollowingView:
+        """[NAME [ADDRESS]] -- let newer versions deploy by themselves; without a name, what does"""
+        thread = self.notebook.thread
+        if not name:
+            return FollowingView(thread.call(thread.host.followed))
+        view = FollowingView([thread.call(thread.host.follow, name, address or None)])
+        self.notebook.bind()
+        return view
+
+    def do_unfollow(self, name: str) -> None:
+        """NAME -- let no version come by itself any more; what serves goes on"""
+        thread = self.notebook.thread
+        thread.call(thread.host.unfollow, name)
+        print(f"{name} is followed no more; what serves goes on.")
+
+    def do_lock(self, name: str = "", upgrade: str = "") -> None:
+        """[NAME] [--upgrade] -- write the versions of [components] for the next start"""
+        if name == "--upgrade":
+            name, upgrade = "", name
+        if upgrade not in {"", "--upgrade"} or (name and not upgrade):
+            raise UsageError("%aegis lock takes --upgrade, and with it a name")
+        thread = self.notebook.thread
+        named = [name] if name else None
+        lock = thread.call(thread.host.lock, named if upgrade else ())
+        for each, locked in sorted(lock.items()):
+            print(f"{each} {locked.version} from {locked.source}")
+        if not lock:
+            print("[components] of aegis.toml wants nothing from elsewhere.")
 
     def do_split(self, name: str = "", percent: str = "") -> SplitView:
         """[NAME PERCENT] -- what is tried beside what is live; give it another share"""

@@ -8,13 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
+from aegis.adapters.sources.notebook import Cell, HalfWrittenError
+from aegis.core.component import Source
 from aegis.core.errors import AegisError
 from aegis.core.grant import Grants
 from aegis.engine.plan import Change
@@ -27,7 +29,7 @@ from aegis_kernel.headless import (
     run_cells,
 )
 from aegis_kernel.hosting import HostThread
-from aegis_kernel.ipynb import Cell, HalfWrittenError, code_of, parameter_cell, read_cells
+from aegis_kernel.ipynb import code_of, parameter_cell, read_cells
 from aegis_kernel.notebook import Notebook
 
 # Seconds that a file may be half written.
@@ -212,15 +214,18 @@ class Reloads:
         try:
             config = self._thread.config
             assert config is not None  # noqa: S101 -- it runs
-            # A host of its own: what cells do to records, they do to records in memory.
-            thread.start(replace(config, data=None, host="127.0.0.1", port=0))
-            granted = self._thread.host.setup().grants
-            thread.call(thread.host.change, Change(grants=granted))
+            # A host of its own: what cells do to records, they do to records in memory. What this
+            # host has from elsewhere is not the notebook's, and is there for its cells as it is.
+            apart = replace(config, data=None, host="127.0.0.1", port=0, components={}, lock=None)
+            thread.start(apart)
+            elsewhere, granted = self._elsewhere(), self._thread.host.setup().grants
+            given = Change(sources=tuple(elsewhere.values()), grants=granted)
+            thread.call(thread.host.change, given)
             shell = make_shell()
             notebook = Notebook(shell, thread, rehearsal=True)
             notebook.attach()
             run_cells(shell, cells, self._given, stuck=self._stuck)
-            served = self._swap(shell, notebook, cells, granted)
+            served = self._swap(shell, notebook, cells, elsewhere, granted)
         except BaseException:
             undo()
             make_current(before.shell)
@@ -243,19 +248,22 @@ class Reloads:
         shell: HeadlessShell,
         notebook: Notebook,
         cells: tuple[Cell, ...],
+        elsewhere: Mapping[str, Source],
         granted: Grants | None,
     ) -> Served:
         """Let the host that serves become what the rehearsal's is, at once.
 
-        What is `granted` is so no longer only if a cell said it otherwise: somebody may have done
-        so where it serves.
+        What neither had of its cells stays: a newer version may have come meanwhile. So do grants
+        that no cell changed.
         """
         setup = notebook.thread.host.setup()
-        if setup.grants == granted:
-            setup = replace(setup, grants=None)
-        components = frozenset(source.name for source in setup.sources)
+        theirs = {source.digest for source in elsewhere.values()}
+        sources = tuple(source for source in setup.sources if source.digest not in theirs)
+        grants = None if setup.grants == granted else setup.grants
+        setup = replace(setup, sources=sources, grants=grants)
+        components = frozenset(source.name for source in sources)
         host = self._thread.host
-        gone = self._served.components - components
+        gone = self._served.components - components - elsewhere.keys()
         deployments = self._thread.call(
             host.change, replace(setup, gone=gone & host.engine.registry.live.keys()), who="watch"
         )
@@ -263,6 +271,14 @@ class Reloads:
         for deployment in deployments:
             self._say(f"serving {deployment.component} {deployment.version}")
         return Served(cells=cells, shell=shell, notebook=notebook, components=components)
+
+    def _elsewhere(self) -> dict[str, Source]:
+        """What the host that serves has of `[components]` and of what it follows, by name."""
+        config, host = self._thread.config, self._thread.host
+        assert config is not None  # noqa: S101 -- it runs
+        names = {*config.components, *(one.name for one in self._thread.call(host.followed))}
+        live = self._thread.call(host.setup).sources
+        return {source.name: source for source in live if source.name in names}
 
     # --- what went wrong ------------------------------------------------------------------------
 

@@ -16,18 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from aegis.adapters.sources.notebook import Cell, NotebookError
 from aegis.bootstrap import dedicate
 from aegis.configuration import Config, environment, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
-from aegis_kernel.ipynb import (
-    Cell,
-    NotebookError,
-    Stopped,
-    literal,
-    parameter_cell,
-    read_cells,
-)
+from aegis_kernel.ipynb import Stopped, literal, parameter_cell, read_cells
 
 if TYPE_CHECKING:
     from aegis.engine.host import Host
@@ -76,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default: AEGIS_DATA, or .aegis/<notebook>/serve",
     )
     add("--ephemeral", action="store_true", help="keep nothing on disk")
+    add("--locked", action="store_true", help="take of [components] only what is in aegis.lock")
     add("--token", help="what callers must show (default: AEGIS_TOKEN, or a new one)")
     add("--no-token", action="store_true", help="let everybody in who reaches the address")
     add("--timeout", type=float, default=600.0, metavar="SECONDS", help="for a cell (%(default)g)")
@@ -112,11 +107,12 @@ class _Service:
         self.options = options
         self.path = options.notebook.absolute()
         self.cells = read_cells(options.notebook)
-        if not any(word in c.source for c in self.cells for word in DEPLOYING):
-            raise NotebookError(f"{options.notebook} has no component: no cell says %%component")
         self.values = _given(options)
         parameter_cell(self.cells, self.values)
         self.config = _config(options, self.path)
+        deploying = any(word in c.source for c in self.cells for word in DEPLOYING)
+        if not deploying and not self.config.components:
+            raise NotebookError(f"{options.notebook} has no component: no cell says %%component")
         self.thread = HostThread()
         self.stopping = False
         self.reloads: Reloads | None = None
@@ -201,9 +197,10 @@ class _Service:
         served = [
             f"{part.name} {part.version}" for part in self.thread.call(host.status).components
         ]
-        if not served:
+        if not served and not self.config.components:
             raise NotebookError(f"{self.options.notebook} has no component: no cell deployed one")
-        text = f"serving {', '.join(served)} after {time.perf_counter() - self.began:.2f} s"
+        took = time.perf_counter() - self.began
+        text = f"serving {', '.join(served) or 'nothing yet'} after {took:.2f} s"
         _say(text + (f"; resumed {', '.join(resumed)}" if resumed else ""))
 
     def _announce(self) -> None:
@@ -285,6 +282,8 @@ def _config(options: argparse.Namespace, notebook: Path) -> Config:
         given["data"] = options.data.absolute()
     if options.ephemeral:
         given["data"] = None
+    if options.locked:
+        given["locked"] = True
     if options.no_token:
         given["token"] = None
     elif not given["token"]:

@@ -1,14 +1,20 @@
 """Parts that a test leads: stores that fail or stall, a clock that is set forward by hand."""
 
 import asyncio
+import hashlib
 import heapq
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.adapters.storage.memory import MemoryStore
-from aegis.core.errors import DatasourceError, StoreError
+from aegis.core.bundle import Bundle, Offer
+from aegis.core.errors import ConfigError, DatasourceError, SourceError, StoreError
+from aegis.core.lock import place_of, ref_of
+from aegis.core.manifest import Manifest
+from aegis.core.semver import is_range, newest
 
 
 class FailingStore(MemoryStore):
@@ -100,6 +106,92 @@ class SteppedClock(SystemClock):
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
                 future.set_result(None)
+
+
+class ShelfSources:
+    """Sources that a test fills: versions of components by place (`github:acme/orders`).
+
+    A place that is in `away` does not answer, one in `stalled` never ends. `asked` has every
+    address that was fetched, `looks` every place whose versions were asked for.
+    """
+
+    def __init__(self):
+        self.places = {}
+        self.away = set()
+        self.stalled = set()
+        self.asked = []
+        self.looks = []
+
+    def release(self, place, version, text, *, name=None, resolved=None, dependencies=None):
+        """Offer a version of the component that the place's last word names."""
+        name = name or place.rpartition("/")[2].rpartition(":")[2]
+        manifest = Manifest(
+            name=name,
+            version=version,
+            models=("code.py",),
+            files={"code.py": hashlib.sha256(text.encode()).hexdigest()},
+            dependencies=dependencies or {},
+        )
+        commit = hashlib.sha1(f"{place} {version}".encode()).hexdigest()
+        bundle = Bundle(
+            manifest=manifest,
+            files={"code.py": text.encode()},
+            address=place,
+            resolved=commit if resolved is None else resolved,
+        )
+        self.places.setdefault(place, {})[version] = bundle
+        return bundle
+
+    async def _reach(self, place):
+        if place in self.stalled:
+            await asyncio.Event().wait()
+        if place in self.away:
+            raise SourceError(f"{place} does not answer")
+        if place not in self.places:
+            raise SourceError(f"nothing is at {place}")
+        return self.places[place]
+
+    async def offers(self, address):
+        place = place_of(address)
+        self.looks.append(place)
+        found = await self._reach(place)
+        if not place.startswith("github:"):
+            return []
+        return [Offer(version=version, ref=bundle.resolved) for version, bundle in found.items()]
+
+    async def fetch(self, address, *, at="", told=None):
+        self.asked.append((address, at) if at else address)
+        place, ref = place_of(address), at or ref_of(address)
+        found = await self._reach(place)
+        version = newest(found, ref or "*") if not ref or is_range(ref) else None
+        for bundle in found.values():
+            if ref and ref == bundle.resolved:
+                version = bundle.manifest.version
+        if version is None:
+            raise SourceError(f"{place} has no {ref}, but {', '.join(found)}")
+        return [replace(found[version], address=address)]
+
+
+class ShelfLockfile:
+    """A lock in memory that a test can read, break and make read-only."""
+
+    def __init__(self, lock=None):
+        self.lock = dict(lock or {})
+        self.fails = None
+        self.writes = 0
+
+    async def read(self):
+        return self.lock
+
+    async def write(self, change):
+        await asyncio.sleep(0)
+        if self.fails is not None:
+            raise ConfigError(self.fails)
+        changed = change(self.lock)
+        if changed != self.lock:
+            self.writes += 1
+        self.lock = dict(changed)
+        return self.lock
 
 
 class ShelfDatasource(MemoryDatasource):

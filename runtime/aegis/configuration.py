@@ -6,16 +6,22 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from aegis.core.address import FORGES, Forge, forge_of
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.grant import read_grant
 from aegis.core.keep import Keep
+from aegis.core.lock import FILE as LOCK
+from aegis.core.lock import Wanted
+from aegis.core.manifest import NAME
+from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.engine.resident import defaults_of
@@ -24,6 +30,11 @@ FILE = "aegis.toml"
 RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
+SOURCES = "sources"
+INDEX = "libraries.index"
+COMPONENTS = "components"
+
+_YES = {"1", "true", "yes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +47,14 @@ class Config:
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
     Protocol gets where several do it, `grants` what a component may reach of others. `datasources`
     describe where models can be kept besides the host's store, `stores` says of models
-    (`orders.Note`) in which they are.
+    (`orders.Note`) in which they are. `components` are deployed at the start, `lock` is the file
+    that says which versions, and with `locked` no others.
+    `directory` is what paths of sources are relative to, the working directory without; `forges`
+    are the tables `[sources.NAME]` as they were written.
     """
 
     data: Path | None = None
+    directory: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     token: str | None = None
@@ -53,6 +68,12 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    forges: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
+    components: Mapping[str, Wanted] = field(default_factory=lambda: MappingProxyType({}))
+    lock: Path | None = None
+    locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -80,6 +101,36 @@ class Config:
         """The key that the keys of sealed fields are locked with; None leaves them unlocked."""
         return self._key(FIELDS)
 
+    @cached_property
+    def sources(self) -> Mapping[str, Forge]:
+        """The servers of repositories by name, those that come with Aegis and one's own.
+
+        The environment goes before the file: AEGIS_SOURCES_WORK_TOKEN. Raises ConfigError.
+        """
+        found = {}
+        for name in (*FORGES, *(self.forges.keys() - FORGES.keys())):
+            said = {
+                **self.forges.get(name, {}),
+                **{
+                    key: value
+                    for key in Forge.__struct_fields__
+                    if (value := self._find(f"{SOURCES}.{name}.{key}")) is not REQUIRED
+                },
+            }
+            try:
+                found[name] = forge_of(name, said, FORGES.get(name)) if said else FORGES[name]
+            except InvalidError as error:
+                raise ConfigError(error.detail, hint=error.hint) from None
+        return MappingProxyType(found)
+
+    @property
+    def index(self) -> str | None:
+        """Where libraries are looked for that a manifest does not place; None as pip does."""
+        said = self._find(INDEX)
+        if said is not REQUIRED and not isinstance(said, str):
+            raise ConfigError(f"configuration value {INDEX!r} is text, the address of an index")
+        return None if said is REQUIRED else said
+
     def _key(self, name: str) -> str | None:
         said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
@@ -92,7 +143,8 @@ class Config:
         The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
         and that before the file. The host's own keys are no component's business.
         """
-        return REQUIRED if key in (KEY, FIELDS) else self._find(key)
+        is_own = key in (KEY, FIELDS) or key.partition(".")[0] in {SOURCES, COMPONENT}
+        return REQUIRED if is_own else self._find(key)
 
     def _find(self, key: str) -> Any:
         if key in self.overrides:
@@ -114,10 +166,12 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
     (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
-    (host, port, names), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
-    and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
-    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
-    and `keys.fields` (see adapters/vault.py); every other table is for components.
+    (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
+    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
+    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
+    `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
+    `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
+    `libraries.index` (the address of a package index); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -137,6 +191,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
+        content.pop(COMPONENT, None)  # what the folder itself is as a source
+        components = _components(content.pop(COMPONENTS, {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError, InvalidError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
@@ -154,6 +211,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "directory": path.parent.absolute(),
+        "forges": MappingProxyType(forges),
+        "components": MappingProxyType(components),
+        "lock": path.with_name(LOCK),
         "environment": MappingProxyType(environment),
         **server,
         **given,
@@ -166,6 +227,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.recordings,
         config.recordings_key,
         config.fields_key,
+        config.sources,
+        config.index,
     )  # a value that is wrong is told now
     return config
 
@@ -173,8 +236,9 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 def environment() -> dict[str, Any]:
     """What the environment says of the host itself, by the names of Config, as far as it does.
 
-    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, and AEGIS_EPHEMERAL (1, true or yes: `data` is None).
-    Raises ConfigError.
+    AEGIS_PORT, AEGIS_DATA, AEGIS_TOKEN, AEGIS_EPHEMERAL (1, true or yes: `data` is None), and
+    AEGIS_LOCKED (as that: nothing is deployed at the start but what is in aegis.lock). Raises
+    ConfigError.
     """
     said = {name: text for name, text in os.environ.items() if text}
     found: dict[str, Any] = {}
@@ -187,9 +251,30 @@ def environment() -> dict[str, Any]:
         found["token"] = said["AEGIS_TOKEN"]
     if "AEGIS_DATA" in said:
         found["data"] = Path(said["AEGIS_DATA"]).expanduser().absolute()
-    if said.get("AEGIS_EPHEMERAL", "").lower() in {"1", "true", "yes"}:
+    if said.get("AEGIS_EPHEMERAL", "").lower() in _YES:
         found["data"] = None
+    if said.get("AEGIS_LOCKED", "").lower() in _YES:
+        found["locked"] = True
     return found
+
+
+def _components(table: Any) -> dict[str, Wanted]:
+    """What `[components]` says. Raises ConfigError, msgspec.ValidationError."""
+    wanted: dict[str, Wanted] = {}
+    for name, said in msgspec.convert(table, dict[str, Any]).items():
+        if not NAME.match(name):
+            raise ConfigError(
+                f"[{COMPONENTS}]: {name!r} is no name of a component",
+                hint="lower case letters, digits, - and _, a letter first",
+            )
+        spelled_out = {"source": said} if isinstance(said, str) else said
+        try:
+            wanted[name] = msgspec.convert(spelled_out, Wanted)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"[{COMPONENTS}] {name}: {error}") from None
+        if not wanted[name].source.strip():
+            raise ConfigError(f"[{COMPONENTS}] {name}: its address is empty")
+    return wanted
 
 
 def _flat(table: Any, prefix: str = "") -> Any:

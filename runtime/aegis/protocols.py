@@ -16,6 +16,7 @@ from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import Granted
+from aegis.core.lock import Lock
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
@@ -737,12 +738,16 @@ class Sources(Protocol):
         """
         ...
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Bundle]:
+    async def fetch(
+        self, address: str, *, at: str = "", told: Progress | None = None
+    ) -> Sequence[Bundle]:
         """The components at an address, most often one, their files as their manifests say.
 
-        A ref that is a range is the newest version in it. Bundles are checked against their
-        manifests, and no signature is. `told` hears the bytes so far and of how many. Raises
-        InvalidError for what is no address, SourceError, ManifestError, DigestError.
+        A ref that is a range is the newest version in it. `at` is what an earlier bundle was
+        `resolved` to: exactly that is fetched then, and nobody is asked for what is kept. Bundles
+        are checked against their manifests, and no signature is. `told` hears the bytes so far and
+        of how many. Raises InvalidError for what is no address, SourceError, ManifestError,
+        DigestError, and ComponentError for code that cannot be read.
         """
         ...
 
@@ -767,6 +772,25 @@ class Libraries(Protocol):
 
         Raises SourceError, DigestError, and ComponentError for a wheel that cannot be used, and
         for one that another component needs in another version.
+        """
+        ...
+
+
+class Lockfile(Protocol):
+    """Keeps what the addresses of a host came to, beside its configuration."""
+
+    async def read(self) -> Lock:
+        """What is locked, by component; nothing when there is no lock.
+
+        Raises ConfigError naming the file and what is wrong in it.
+        """
+        ...
+
+    async def write(self, change: Callable[[Lock], Lock]) -> Lock:
+        """Make of what is locked what `change` makes of it, whole or not at all; the new lock.
+
+        Nothing is written where nothing changes. Raises ConfigError as `read` does, and when the
+        file cannot be written.
         """
         ...
 

@@ -64,13 +64,15 @@ async def memory_host(
     datasources: Mapping[str, Callable[[], Datasource]] | None = None,
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
+    **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
 
     `defaults` is how ports are attempted of which neither they nor `values` (`ports.timeout`) say
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
-    `recordings` what adapters answer is kept, for `host.replay`.
+    `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
+    `sources`, `trust`, `libraries`, `components`, `lockfile`.
     """
     known = values or {}
     host = Host(
@@ -89,6 +91,7 @@ async def memory_host(
         analyst=_analyst,
         datasources={**making({}, None), **(datasources or {})},
         stores=stores,
+        **more,
     )
     async with host:
         yield host

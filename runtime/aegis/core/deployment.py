@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from aegis.core.migration import Migrated
+from aegis.core.schema import bare, properties
 from aegis.core.signature import Signed
 
 
@@ -16,7 +16,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
     `migrated` is what became of stored records with it, None when they fitted. `signed` says who
-    signed it, None where nobody had to.
+    signed it, None where nobody had to, `resolved` what the address in `origin` was then: a commit,
+    an address.
     """
 
     number: int
@@ -29,32 +30,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     live: bool = True
     migrated: Migrated | None = None
     signed: Signed | None = None
-
-
-def _strip(schema: Any) -> Any:
-    """A schema without what does not change which data is valid: titles, descriptions, defaults."""
-    if isinstance(schema, dict):
-        return {
-            key: _strip(value)
-            for key, value in schema.items()
-            if key not in {"title", "description", "default", "examples"}
-        }
-    return [_strip(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _inline(schema: Any, definitions: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Any:
-    """A schema with its references replaced, so that two compare whatever names they use."""
-    if isinstance(schema, dict):
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            name = reference.rsplit("/", 1)[-1]
-            if name in seen:
-                return {"$ref": name}
-            return _inline(definitions.get(name, {}), definitions, (*seen, name))
-        return {key: _inline(value, definitions, seen) for key, value in schema.items()}
-    if isinstance(schema, list):
-        return [_inline(item, definitions, seen) for item in schema]
-    return schema
+    resolved: str = ""
 
 
 def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:
@@ -89,8 +65,5 @@ def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list
 
 
 def _properties(document: dict[str, Any]) -> dict[str, Any]:
-    definitions = document.get("definitions", {})
-    return {
-        name: _strip(_inline(schema, definitions))
-        for name, schema in document["schema"].get("properties", {}).items()
-    }
+    known = properties(document["schema"], document.get("definitions", {}))
+    return {name: bare(schema) for name, schema in known.items()}

@@ -25,6 +25,19 @@ def newer(version: str, than: str) -> bool:
     return bool(Version(version) > Version(than))
 
 
+def breaking(version: str) -> str:
+    """The next version that may break what `version` promised: a major, before 1.0.0 a minor."""
+    from semantic_version import Version
+
+    known = Version(version)
+    return str(known.next_major() if known.major else known.next_minor())
+
+
+def major(version: str) -> int:
+    """The first number of a version: what is made for another one may not fit."""
+    return int(version.partition(".")[0])
+
+
 def is_range(text: str) -> bool:
     """Whether a ref says a range (`^1.2`, `1.x`, `>=1 <3`, `*`) or a version, and no other name."""
     from semantic_version import NpmSpec
@@ -61,3 +74,10 @@ def within(version: str, wanted: str) -> bool:
             f"{wanted!r} is no range of versions", hint="write it as ^1.2, ~1.2.3 or >=1.2 <2"
         ) from None
     return Version(version) in spec
+
+
+def ordered(versions: Iterable[str]) -> list[str]:
+    """Version numbers, oldest first; what is none is left out."""
+    from semantic_version import Version
+
+    return sorted((one for one in versions if is_version(one)), key=Version)

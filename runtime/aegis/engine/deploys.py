@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -115,6 +115,8 @@ class Deploys:
         self.own: dict[str, Any] = {}
         self._base = defaults or Policy()
         self.outlet: Outlet | None = None
+        # Told whenever other components are live.
+        self.on_swap: list[Callable[[Registry], None]] = []
         self.monitor = Monitor(self, store, clock)
         self.elsewhere = elsewhere or Elsewhere(store, clock)
         self.elsewhere.monitor = self.monitor
@@ -636,6 +638,7 @@ class Deploys:
             who=who,
             time=self._clock.stamp(),
             signed=revision.source.signed,
+            resolved=revision.source.resolved,
         )
 
     def _is_unsettled(
@@ -695,6 +698,8 @@ class Deploys:
         self.records.arrange(registry.models.values())
         self.elsewhere.guard(registry)
         self.monitor.swapped()
+        for told in self.on_swap:
+            told(registry)
         if finish is not None:
             await finish()
         for revision in given_up:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from aegis.core.flow import Flow, Step
 from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
+from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
 from aegis.core.model import Model
 from aegis.core.moving import Header, Manifest, Progress
@@ -46,6 +47,7 @@ from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
 from aegis.core.serializer import Decoder, text_of
 from aegis.core.split import SplitStatus
+from aegis.core.versions import Followed, Versions
 from aegis.core.why import Why
 from aegis.engine import causes, history
 from aegis.engine.cache import CacheStatus
@@ -56,6 +58,7 @@ from aegis.engine.engine import OUTSIDE, Engine, named
 from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
+from aegis.engine.following import Guard
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -65,6 +68,7 @@ from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
 from aegis.engine.undo import failure
+from aegis.engine.upkeep import Upkeep
 from aegis.engine.work import Work, checked
 from aegis.protocols import (
     Analyst,
@@ -73,6 +77,7 @@ from aegis.protocols import (
     Failed,
     Libraries,
     Loader,
+    Lockfile,
     Sighted,
     Sources,
     Store,
@@ -130,6 +135,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     problems: tuple[str, ...]
     caches: tuple[CacheStatus, ...] = ()
+    followed: tuple[Followed, ...] = ()
 
 
 class Host:
@@ -161,6 +167,9 @@ class Host:
         sources: Sources | None = None,
         trust: Trust | None = None,
         libraries: Libraries | None = None,
+        components: Mapping[str, Wanted] | None = None,
+        lockfile: Lockfile | None = None,
+        locked: bool = False,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -189,7 +198,16 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
-        self._fetching = Fetching(sources, trust, libraries)
+        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
+        self._upkeep = Upkeep(
+            self._deploys,
+            self._fetching,
+            store,
+            clock,
+            components=components or {},
+            lockfile=lockfile,
+            only=locked,
+        )
         self._starting: set[str] = set()
         self._make_analyst = analyst
         self._everywhere = Everywhere(store, self._deploys.elsewhere)
@@ -255,9 +273,66 @@ class Host:
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
+        await self._upkeep.close()
         if self._analyst is not None:
             await self._analyst.close()
         await self._deploys.close()
+
+    async def begin(self) -> None:
+        """Deploy what `[components]` wants; back when each was tried, after seconds at most.
+
+        What cannot be had yet is `missing`, and is tried again until it is there. Raises
+        ConfigError for a lock that is broken, or lacks something when only that may be taken.
+        """
+        begun = self.starting("components")
+        try:
+            await self._upkeep.begin()
+        finally:
+            begun()
+
+    # Versions
+
+    async def lock(self, upgrade: Collection[str] | None = ()) -> Lock:
+        """Write down what `[components]` comes to, for the next start; what serves stays.
+
+        What is locked stays so, but what is named in `upgrade`, or all with None: of that the
+        newest that its address means. Raises NotFoundError for another name, and what `fetch` does;
+        then nothing has changed.
+        """
+        return await self._upkeep.renew(upgrade)
+
+    async def follow(
+        self, name: str, address: str | None = None, *, every: float | None = None
+    ) -> Followed:
+        """Let newer versions of a component deploy by themselves; back after the first look.
+
+        `address` may end with a range (`@^1.2`); without one it is what the component is from.
+        Every `every` seconds it is asked. No pre-release comes so, and no other major version; one
+        that is refused, or was given up for an older one, waits for the next newer one. The next
+        start follows it, too. Raises NotFoundError, InvalidError for what cannot be followed,
+        ConflictError where aegis.toml says another address.
+        """
+        return await self._upkeep.follow(name, address, every)
+
+    async def unfollow(self, name: str) -> None:
+        """Let no version of a component come by itself any more. Raises NotFoundError."""
+        await self._upkeep.unfollow(name)
+
+    def guard(self, guard: Guard | None) -> None:
+        """Let `guard` look at what comes by itself before it serves; what it raises holds it."""
+        self._upkeep.following.guard = guard
+
+    def followed(self) -> Sequence[Followed]:
+        """All that is followed, by name."""
+        return self._upkeep.following.states()
+
+    async def versions(self, name: str) -> Versions:
+        """What there is of a component: live, loaded, deployed before, and where it comes from.
+
+        A source that does not answer is no error. Raises NotFoundError for a component that was
+        never here and that nobody wants.
+        """
+        return await self._upkeep.versions(name)
 
     # Deploying
 
@@ -1041,6 +1116,7 @@ class Host:
             failed=self.monitor.failures,
             caches=self._deploys.records.status(),
             events=self.store.last_seq(),
+            followed=tuple(self.followed()),
             problems=(
                 *registry.warnings(),
                 *(problem.text for problem in self.monitor.problems()),
@@ -1062,7 +1138,8 @@ class Host:
             return ["the host"]
         waiting = self._deploys.flows.waiting()
         stranded = (f"flow {id}: {why}" for id, why in self._deploys.patrol.stranded.items())
-        return sorted({*self._starting, *waiting, *stranded})
+        absent = self._upkeep.startup.missing()
+        return sorted({*self._starting, *absent, *waiting, *stranded})
 
 
 def _value(spec: ModelSpec, outcome: Outcome) -> Any:
