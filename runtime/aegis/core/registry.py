@@ -10,6 +10,7 @@ from types import MappingProxyType
 from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
+from aegis.core.fitting import misfits
 from aegis.core.grant import Access, Grants, Party, Use
 from aegis.core.policy import Policy
 from aegis.core.relation import OnDelete, Pointer, RelationSpec, clearable, place, viewed
@@ -262,6 +263,31 @@ class Registry:
             return next((part for part in parts if part.name == chosen), None)
         return parts[0] if len(parts) == 1 else None
 
+    def provider(self, revision: Revision, protocol: type) -> tuple[Revision, Part] | None:
+        """What is bound to `protocol`, and whose it is: that of another may be chosen by name."""
+        chosen = self._borrowed(revision, protocol)
+        if chosen is None:
+            part = self.binding(revision, protocol)
+            return None if part is None else (revision, part)
+        owner = self.live.get(chosen[0])
+        parts = () if owner is None else owner.parts
+        found = next((part for part in parts if part.name == chosen[1]), None)
+        return None if owner is None or found is None else (owner, found)
+
+    def _borrowed(self, revision: Revision, protocol: type) -> tuple[str, str] | None:
+        """The component and the class that were chosen for a Protocol, if not its own."""
+        chosen = self.bindings.get(f"{revision.name}.{protocol.__name__}", "")
+        owner, dot, name = chosen.partition(".")
+        return (owner, name) if dot and owner != revision.name else None
+
+    def borrowing(self, owner: str) -> Iterator[tuple[Revision, str, Slot, str]]:
+        """Who uses adapters of a component: whose code, where in it, for what, and which."""
+        for revision in self.live.values() if self.bindings else ():
+            for user, slot in _slots(revision):
+                chosen = self._borrowed(revision, slot.protocol)
+                if chosen is not None and chosen[0] == owner:
+                    yield revision, user, slot, chosen[1]
+
     def produced(self) -> frozenset[str]:
         """The names of all events that live components are known to produce."""
         names: set[str] = set()
@@ -361,7 +387,9 @@ class Registry:
         found += self._cycle_problems(revision)
         found += self._relation_problems(revision)
         found += self._grant_problems(revision)
-        return found
+        for user, where, slot, _ in self.borrowing(name):
+            found += self._lending_problems(user, where, slot)
+        return list(dict.fromkeys(found))
 
     def _grant_problems(self, revision: Revision) -> Iterator[str]:
         """What it asks for and may not reach, and what it reaches for without having asked."""
@@ -423,6 +451,9 @@ class Registry:
 
     def _slot_problems(self, revision: Revision, user: str, slot: Slot) -> Iterator[str]:
         protocol = slot.protocol.__name__
+        if self._borrowed(revision, slot.protocol) is not None:
+            yield from self._lending_problems(revision, user, slot)
+            return
         parts = self.candidates(revision, slot.protocol)
         chosen = self.bindings.get(f"{revision.name}.{protocol}")
         if chosen is not None:
@@ -444,6 +475,38 @@ class Registry:
                 f"{user} needs an adapter for {protocol}, and {names} all do it: choose with "
                 f'`host.bind("{revision.name}.{protocol}", "{parts[0].name}")` or in aegis.toml'
             )
+
+    def _lending_problems(self, revision: Revision, user: str, slot: Slot) -> Iterator[str]:
+        """What keeps code from using the adapter of another component that was chosen for it."""
+        owner, name = self._borrowed(revision, slot.protocol) or ("", "")
+        where = f"{revision.name}.{slot.protocol.__name__} is bound to {owner}.{name}"
+        lender = self.live.get(owner)
+        if lender is None:
+            yield f"{where}, and {owner} is not there: deploy it first ({user} needs it)"
+            return
+        part = next((part for part in lender.parts if part.name == name), None)
+        if part is None:
+            hint = closest(name, [one.name for one in lender.parts])
+            yield f"{where}, which is no adapter of it" + _so(hint)
+            return
+        missing = self.access.missing(revision.label, owner, "adapters", name, "write")
+        if missing is not None:
+            yield f"{where}: {missing[0]}: {missing[1]}"
+        for misfit in misfits(part.cls, slot.protocol):
+            yield f"{where}, which does not do it: {misfit}"
+        if revision.name in self._lenders(owner, {revision.name}):
+            yield f"{where}, and {owner} uses adapters of {revision.name}, in a circle"
+
+    def _lenders(self, name: str, seen: set[str]) -> set[str]:
+        """The components whose adapters one uses, and those that these use."""
+        revision, found = self.live.get(name), set[str]()
+        for _, slot in () if revision is None else _slots(revision):
+            chosen = self._borrowed(revision, slot.protocol) if revision is not None else None
+            if chosen is not None and chosen[0] not in found:
+                found.add(chosen[0])
+                if chosen[0] not in seen:
+                    found |= self._lenders(chosen[0], seen | {chosen[0]})
+        return found
 
     def _service_cycle(
         self, revision: Revision, part: Part, path: tuple[str, ...]

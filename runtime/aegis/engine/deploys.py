@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -42,6 +42,7 @@ from aegis.engine.flows import Flows
 from aegis.engine.granting import Granting
 from aegis.engine.intake import Intake
 from aegis.engine.ledger import Ledger
+from aegis.engine.lending import Lender
 from aegis.engine.migrations import Finish, Migrations, numbers
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
@@ -211,21 +212,31 @@ class Deploys:
             await self.retention.stop()
             await self.flows.close(self._limits.grace)
             await self.broker.close()
+            # Who uses adapters of another goes first: that one drains when it is given back.
+            residents = sorted(self.engine.residents.values(), key=_lent_by)
+            users = [resident for resident in residents if resident.loans]
+            for resident in users:
+                await self._end(resident)
             if self._draining:
                 _, late = await asyncio.wait(self._draining, timeout=self._limits.grace)
                 for task in late:
                     task.cancel()
-            for resident in self.engine.residents.values():
-                try:
-                    async with asyncio.timeout(self._limits.grace):
-                        await resident.drained()
-                except TimeoutError:
-                    _log.warning("%s still had calls in flight", resident.revision.label)
-                await resident.close()
+            for resident in residents:
+                if resident not in users:
+                    await self._end(resident)
                 self.loader.unload(resident.revision)
         await self.elsewhere.close(self._limits.grace if self._opened else 0)
         await self._store.close()
         self.monitor.close()
+
+    async def _end(self, resident: Resident) -> None:
+        """Close a resident when its calls have ended, or have had the time for it."""
+        try:
+            async with asyncio.timeout(self._limits.grace):
+                await resident.drained()
+        except TimeoutError:
+            _log.warning("%s still had calls in flight", resident.revision.label)
+        await resident.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the calls; closing the host waits for it."""
@@ -416,11 +427,7 @@ class Deploys:
         )
         values = self._values if change.values is None else change.values
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
-        again = [
-            revision
-            for revision in registry.serving()
-            if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
-        ]
+        again = self._again(registry, revisions, change, lookup)
         tuned = registry.defaults != before.defaults or registry.grants != before.grants
         if not (revisions or again or change.gone or rebound(before, registry) or tuned):
             self._values = dict(values)
@@ -431,9 +438,9 @@ class Deploys:
             for count, revision in enumerate(revisions, start=1)
         ]
         try:
-            for revision in (*revisions, *again):
-                if revision not in loaded:
-                    opened[revision] = await self.stage(registry, revision, lookup)
+            coming = [one for one in (*revisions, *again) if one not in loaded]
+            for revision in coming:
+                await self._open_up(registry, revision, lookup, coming, opened)
             await self._index(revisions, planned, homes)
             released = await self._ledger.uniques.prepare(
                 self._ledger, revisions, lambda model: self.elsewhere.counted(model, homes)
@@ -641,6 +648,27 @@ class Deploys:
             resolved=revision.source.resolved,
         )
 
+    def _again(
+        self, registry: Registry, new: Sequence[Revision], change: Change, lookup: Lookup
+    ) -> list[Revision]:
+        """What goes on serving and has its adapters made anew, with who uses those."""
+        going = [one for one in registry.serving() if one not in new]
+        again = [one for one in going if self._is_unsettled(one, change, lookup, registry)]
+        while True:
+            moved = {*new, *again}
+            more = [
+                one
+                for one in going
+                if one not in moved
+                and any(
+                    lender.revision in moved or not _is_live(registry, lender)
+                    for lender in self.engine.residents[one].loans
+                )
+            ]
+            if not more:
+                return again
+            again += more
+
     def _is_unsettled(
         self, revision: Revision, change: Change, lookup: Lookup, registry: Registry
     ) -> bool:
@@ -791,7 +819,11 @@ class Deploys:
                 )
             resident = self.engine.residents[previous]
             lookup = self.lookup_in()
-            outdated = settings_of(previous, lookup) != resident.settings
+            outdated = settings_of(previous, lookup) != resident.settings or not all(
+                lender is self.engine.residents.get(lender.revision)
+                and _is_live(self.engine.registry, lender)
+                for lender in resident.loans
+            )
             if outdated:
                 resident = await self.stage(self.engine.registry, previous, lookup)
             done = self._deployments[name].migrated
@@ -891,9 +923,42 @@ class Deploys:
         async with self.changing:
             await self._make(Change(bindings={**self.engine.registry.bindings, slot: part}))
 
-    async def stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
+    async def _open_up(
+        self,
+        registry: Registry,
+        revision: Revision,
+        lookup: Lookup,
+        coming: list[Revision],
+        opened: dict[Revision, Resident],
+    ) -> Resident:
+        """Have `revision` among those that are `opened`, and before it who lends to it."""
+        if revision in opened:
+            return opened[revision]
+        if revision not in coming:
+            return self.engine.residents[revision]
+        coming = [one for one in coming if one is not revision]
+
+        async def find(owner: Revision) -> Resident:
+            return await self._open_up(registry, owner, lookup, coming, opened)
+
+        opened[revision] = await self.stage(registry, revision, lookup, find)
+        return opened[revision]
+
+    async def stage(
+        self,
+        registry: Registry,
+        revision: Revision,
+        lookup: Lookup,
+        find: Callable[[Revision], Awaitable[Resident]] | None = None,
+    ) -> Resident:
+        """A revision with its adapters open; `find` has the residents of those who lend some."""
+
+        async def loaded(owner: Revision) -> Resident:
+            return self.engine.residents[owner]
+
+        lender = Lender(current=lambda: self.engine.registry, resident=find or loaded)
         with self._pinned(revision.name):
-            resident = await self._open_parts(registry, revision, lookup, self.monitor)
+            resident = await self._open_parts(registry, revision, lookup, self.monitor, lender)
         resident.outlet = self.outlet
         self.migrations.residents.add(resident)
         return resident
@@ -924,6 +989,15 @@ class Deploys:
 
 def _nothing(_: str) -> Any:
     return REQUIRED
+
+
+def _lent_by(resident: Resident) -> int:
+    """How many others lend to it, one to the other: who has most is closed first."""
+    return min((_lent_by(lender) - 1 for lender in resident.loans), default=0)
+
+
+def _is_live(registry: Registry, resident: Resident) -> bool:
+    return registry.live.get(resident.revision.name) is resident.revision
 
 
 async def _retire(resident: Resident) -> None:

@@ -112,6 +112,12 @@ async def sketch(
         for name in sorted(new | rebound(before, registry))
         if name in registry.live
     }
+    for name in sorted(change.gone):
+        problems[name] = [
+            f"{user.name} uses its adapter {part} as {slot.protocol.__name__}: undeploy "
+            f"{user.name} first, or bind another"
+            for user, _, slot, part in registry.borrowing(name)
+        ]
     schemas = _Schemas(store, count, returned, away)
     stranding = _Stranding(runs, locate)
     for revision in revisions:
