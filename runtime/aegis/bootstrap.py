@@ -13,6 +13,7 @@ from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
 from aegis.core.lock import Lock
 from aegis.core.port import Secret
+from aegis.core.rehearsal import Gate
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
-    shelf = Shelf(None if config.data is None else config.data / "libraries")
+    shelf = Shelf(None if config.cache is None else config.cache / "libraries")
     sources, trust = build_sources(config), _trust(config)
-    return Host(
+    host = Host(
         store=_store(config),
         clock=SystemClock(),
         loader=PythonLoader(shelf.wheel),
@@ -49,6 +50,9 @@ def build_host(config: Config) -> Host:
         lockfile=_lockfile(config),
         locked=config.locked,
     )
+    if config.recordings:
+        host.guard(Gate())  # what comes by itself, comes by what was recorded
+    return host
 
 
 async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
@@ -69,7 +73,7 @@ def build_sources(config: Config) -> Sources:
     return Anywhere(
         directory=config.directory,
         forges=config.sources,
-        folder=None if config.data is None else config.data / "sources",
+        folder=None if config.cache is None else config.cache / "sources",
     )
 
 
