@@ -18,6 +18,7 @@ from aegis.core.caching import Caching
 from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec, Source
 from aegis.core.deployment import Deployment
+from aegis.core.difference import Difference
 from aegis.core.errors import (
     AegisError,
     BadRequestError,
@@ -62,6 +63,7 @@ from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
+from aegis.engine.planning import Planning
 from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
@@ -186,6 +188,7 @@ class Host:
             caching=caching,
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
+        self._planning = Planning(self._deploys)
         self._replays = Replays(
             deploys=self._deploys,
             store=store,
@@ -404,7 +407,28 @@ class Host:
         those of `deploy`. Raises ComponentError when the component cannot be loaded.
         """
         source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
-        return await self._deploys.preview(source)
+        return await self._planning.preview(source)
+
+    async def plan(
+        self,
+        source: Source | str | Change,
+        version: str | None = None,
+        text: str | None = None,
+        *,
+        origin: str = "",
+        imports: Mapping[str, str] | None = None,
+    ) -> Difference:
+        """What a deploy would make different, breaking changes named; nothing changes.
+
+        The parameters are those of `deploy`, or all of a change of several components. Its code is
+        loaded and let go. Raises ComponentError for what cannot be loaded, and what `fetch` raises.
+        """
+        if isinstance(source, str) and version is not None and text is not None:
+            source = Source.of(source, version, text, origin=origin, imports=imports)
+        if isinstance(source, str):
+            source = await self.one(source)
+        change = Change(sources=(source,)) if isinstance(source, Source) else source
+        return await self._planning.difference(change)
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""
