@@ -25,6 +25,11 @@ export type Deed = Extract<
       | 'retry_group'
       | 'discard_group'
       | 'resume'
+      | 'deploy'
+      | 'split'
+      | 'weigh'
+      | 'promote'
+      | 'drop'
       | 'rollback'
       | 'undeploy'
       | 'invoke';

@@ -54,6 +54,7 @@ class Upkeep:
         self.startup = Startup(*parts)
         self.following = Following(fetching, *parts)
         fetching.heard = self.locking.heard
+        deploys.monitor.followed = self.following.state
         deploys.on_swap += [self.locking.swapped, self.following.swapped]
 
     async def begin(self) -> None:
