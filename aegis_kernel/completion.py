@@ -12,6 +12,7 @@ import msgspec
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
 from aegis.adapters.analyst.columns import OWN, names_of, plain
+from aegis.core.address import FORGES
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.model import Model
@@ -143,6 +144,8 @@ class _Completions:
     def _argument(self, slot: str, typed: str, given: list[str]) -> Iterable[Option]:
         if slot in {"FILE", "PATH", "DIRECTORY"}:
             return _paths(typed, files=slot != "DIRECTORY")
+        if slot == "ADDRESS":
+            return [*_paths(typed, files=True), *self._schemes()]
         if "|" in slot:
             return [(word, "keyword") for word in slot.split("|")]
         if slot == "FAILURE":
@@ -155,6 +158,13 @@ class _Completions:
         if slot == "VERSION" and given[-1] in live:
             return _versions(live[given[-1]].version)
         return ()
+
+    def _schemes(self) -> Iterator[Option]:
+        """How addresses may begin here: names of servers, and cells."""
+        config = self._notebook.thread.config
+        names = FORGES if config is None else config.sources
+        yield from ((f"{name}:", "text") for name in names)
+        yield from ((f"cell:{name}", "module") for name in self._registry.live)
 
     def _failures(self) -> list[Option]:
         thread = self._notebook.thread

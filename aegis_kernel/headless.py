@@ -18,8 +18,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config as Traits
 
+from aegis.adapters.sources.notebook import Cell, running
 from aegis.core.errors import AegisError
-from aegis_kernel.ipynb import Cell, Stopped, parameter_cell, running
+from aegis_kernel.ipynb import Stopped, parameter_cell
 
 GRACE_SECONDS = 3.0
 

@@ -25,6 +25,7 @@ from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
+from aegis_kernel.fetched import FetchedView
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.splits import SplitView
 from aegis_kernel.sql import SqlTable
@@ -353,6 +354,7 @@ VERBS = tuple(
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
+    "fetch": FetchedView,
     "list": Records.found,
     "preview": MigrationView,
     "query": Records.found,

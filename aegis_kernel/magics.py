@@ -13,6 +13,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from aegis.adapters.components.files import read_imports
+from aegis.adapters.sources.notebook import is_component_file
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
@@ -24,6 +25,7 @@ from aegis_kernel.about import About
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
 from aegis_kernel.failures import FailedGroups, FailedList
+from aegis_kernel.fetched import FetchedView
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
@@ -136,11 +138,18 @@ class AegisMagics(Magics):
         """-- what serves, what waits, what is wrong"""
         return self.notebook.host
 
-    def do_deploy(self, file: str, name: str = "", version: str = "") -> Deployed:
-        """FILE [NAME VERSION] -- deploy the component in a .py file"""
+    def do_deploy(self, address: str, name: str = "", version: str = "") -> Deployed:
+        """ADDRESS [NAME VERSION] -- deploy a component: a .py file, github:OWNER/REPO@^1.2, ..."""
         if name:
             _check(name, version)
-        return self.notebook.deploy_file(Path(file), name or None, version or None)
+        if name or is_component_file(address):
+            return self.notebook.deploy_file(Path(address), name or None, version or None)
+        return self.notebook.deploy_address(address)
+
+    def do_fetch(self, address: str) -> FetchedView:
+        """ADDRESS -- show what components are there; nothing of them runs"""
+        thread = self.notebook.thread
+        return FetchedView(thread.call(thread.host.fetch, address))
 
     def do_watch(self, path: str = "", name: str = "", version: str = "") -> Any:
         """[PATH [NAME VERSION]] -- deploy a component file, or a folder's, now and at every save"""

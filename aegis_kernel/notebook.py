@@ -318,6 +318,20 @@ class Notebook:
             raise
         return MigrationView(found)
 
+    def deploy_address(self, address: str) -> Deployed:
+        """Deploy the component at an address. Raises as `host.deploy` does."""
+        host = self.thread.host
+        path = Path(address.partition("#")[0]).expanduser()
+        if path.exists():
+            self.depends.add(path.absolute())
+        before, graph = dict(host.engine.registry.live), self.thread.call(host.graph)
+        try:
+            deployment = self.thread.call(host.deploy, address)
+        except ComponentError as error:
+            self.explain(error, before.get(error.component))
+            raise
+        return self._deployed(deployment, before.get(deployment.component), graph)
+
     def deploy_file(self, path: Path, name: str | None, version: str | None) -> Deployed:
         """Deploy the component in a file. What is wrong with the file itself is a UsageError."""
         reading = read_component(path.expanduser(), name, version)

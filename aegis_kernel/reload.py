@@ -15,6 +15,7 @@ from types import ModuleType
 
 from aegis.adapters.components.files import component_files
 from aegis.adapters.components.notices import Notices
+from aegis.adapters.sources.notebook import Cell, HalfWrittenError
 from aegis.core.component import Source
 from aegis.core.errors import AegisError
 from aegis.engine.plan import Change
@@ -27,7 +28,7 @@ from aegis_kernel.headless import (
     run_cells,
 )
 from aegis_kernel.hosting import HostThread
-from aegis_kernel.ipynb import Cell, HalfWrittenError, code_of, parameter_cell, read_cells
+from aegis_kernel.ipynb import code_of, parameter_cell, read_cells
 from aegis_kernel.notebook import Notebook
 
 # Seconds that a file may be half written.

@@ -16,18 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from aegis.adapters.sources.notebook import Cell, NotebookError
 from aegis.bootstrap import dedicate
 from aegis.configuration import Config, environment, read
 from aegis.core.errors import AegisError, ConfigError
 from aegis_kernel.hosting import HostThread, NotebookHost
-from aegis_kernel.ipynb import (
-    Cell,
-    NotebookError,
-    Stopped,
-    literal,
-    parameter_cell,
-    read_cells,
-)
+from aegis_kernel.ipynb import Stopped, literal, parameter_cell, read_cells
 
 if TYPE_CHECKING:
     from aegis.engine.host import Host

@@ -7,12 +7,14 @@ from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.bootstrap import build_host
 from aegis.configuration import read
+from aegis.core.address import FORGES
 from aegis.core.breaker import Breaking
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError
 from aegis.core.keep import Keep
 from aegis.core.lock import Wanted
 from aegis.core.policy import Policy
+from aegis.core.port import REQUIRED
 
 
 def toml(folder, text):
@@ -145,6 +147,49 @@ def test_the_table_of_what_is_kept(tmp_path):
 def test_a_mistake_in_the_table_of_what_is_kept_is_told(tmp_path, line, said):
     with pytest.raises(ConfigError, match=said):
         read(toml(tmp_path, f"[keep]\n{line}\n"))
+
+
+def test_where_components_come_from(tmp_path, monkeypatch):
+    text = """
+    [component]
+    name = "orders"
+    version = "1.0.0"
+    [sources.work]
+    kind = "gitlab"
+    api = "https://git.company.example/api/v4"
+    [sources.github]
+    api = "https://github.company.example/api/v3"
+    token = "of-the-file"
+    """
+    monkeypatch.setenv("AEGIS_SOURCES_WORK_TOKEN", "of-the-environment")
+    config = read(toml(tmp_path, text))
+    assert config.directory == tmp_path
+    work, github = config.sources["work"], config.sources["github"]
+    assert (work.kind, work.api) == ("gitlab", "https://git.company.example/api/v4")
+    assert work.token.reveal() == "of-the-environment"
+    assert (github.kind, github.api) == ("github", "https://github.company.example/api/v3")
+    assert github.token.reveal() == "of-the-file"
+    assert config.sources["gitlab"] == FORGES["gitlab"]
+    assert "of-the" not in repr(config.sources)
+    for key in ("sources.work.token", "sources.github.token", "component.name"):
+        assert config.lookup(key) is REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[sources.work]\nkind = 'gitlab'", r"\[sources.work\]: api is the address"),
+        ("[sources.work]\nkind = 'git'", r"\[sources.work\]: kind is one of github"),
+        ("[sources.work]\nkind = 'gitlab'\napi = 'http://x.example'", "over a network it is https"),
+        ("[sources.github]\ntoken = 'hush\u00e4'", r"\[sources.github\]: token is a text"),
+        ("[sources.github]\ntokn = 'x'", "did you mean 'token'"),
+        ("[sources]\ntoken = 'x'", "aegis.toml: Expected `object`"),
+    ],
+)
+def test_a_mistake_in_a_source_is_told(tmp_path, table, said):
+    with pytest.raises(ConfigError, match=said) as refused:
+        read(toml(tmp_path, table))
+    assert "hush" not in str(refused.value)
 
 
 def test_the_table_of_components(tmp_path):

@@ -12,7 +12,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -36,9 +36,21 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        sources=build_sources(config),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
+    )
+
+
+def build_sources(config: Config) -> Sources:
+    """What fetches components from wherever they are."""
+    from aegis.adapters.sources.anywhere import Anywhere
+
+    return Anywhere(
+        directory=config.directory,
+        forges=config.sources,
+        folder=None if config.data is None else config.data / "sources",
     )
 
 

@@ -6,18 +6,21 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from aegis.core.address import FORGES, Forge, forge_of
 from aegis.core.caching import Caching
-from aegis.core.errors import ConfigError, closest
+from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.keep import Keep
 from aegis.core.lock import FILE as LOCK
 from aegis.core.lock import Wanted
 from aegis.core.manifest import NAME
+from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.engine.resident import defaults_of
@@ -26,6 +29,7 @@ FILE = "aegis.toml"
 RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
+SOURCES = "sources"
 COMPONENTS = "components"
 
 _YES = {"1", "true", "yes"}
@@ -42,9 +46,12 @@ class Config:
     Protocol gets where several do it. `datasources` describe where models can be kept besides the
     host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
     deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
+    `directory` is what paths of sources are relative to, the working directory without; `forges`
+    are the tables `[sources.NAME]` as they were written.
     """
 
     data: Path | None = None
+    directory: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     token: str | None = None
@@ -57,6 +64,9 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    forges: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
     components: Mapping[str, Wanted] = field(default_factory=lambda: MappingProxyType({}))
     lock: Path | None = None
     locked: bool = False
@@ -87,6 +97,28 @@ class Config:
         """The key that the keys of sealed fields are locked with; None leaves them unlocked."""
         return self._key(FIELDS)
 
+    @cached_property
+    def sources(self) -> Mapping[str, Forge]:
+        """The servers of repositories by name, those that come with Aegis and one's own.
+
+        The environment goes before the file: AEGIS_SOURCES_WORK_TOKEN. Raises ConfigError.
+        """
+        found = {}
+        for name in (*FORGES, *(self.forges.keys() - FORGES.keys())):
+            said = {
+                **self.forges.get(name, {}),
+                **{
+                    key: value
+                    for key in Forge.__struct_fields__
+                    if (value := self._find(f"{SOURCES}.{name}.{key}")) is not REQUIRED
+                },
+            }
+            try:
+                found[name] = forge_of(name, said, FORGES.get(name)) if said else FORGES[name]
+            except InvalidError as error:
+                raise ConfigError(error.detail, hint=error.hint) from None
+        return MappingProxyType(found)
+
     def _key(self, name: str) -> str | None:
         said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
@@ -99,7 +131,8 @@ class Config:
         The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
         and that before the file. The host's own keys are no component's business.
         """
-        return REQUIRED if key in (KEY, FIELDS) else self._find(key)
+        is_own = key in (KEY, FIELDS) or key.partition(".")[0] in {SOURCES, COMPONENT}
+        return REQUIRED if is_own else self._find(key)
 
     def _find(self, key: str) -> Any:
         if key in self.overrides:
@@ -121,10 +154,11 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
-    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind,
-    and path or url and database) and `[stores]` ("component.Model" = datasource) are the host's
-    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py)
-    and `keys.fields` (see adapters/vault.py); every other table is for components.
+    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
+    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
+    `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
+    `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see adapters/vault.py); every
+    other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -140,6 +174,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
+        content.pop(COMPONENT, None)  # what the folder itself is as a source
         components = _components(content.pop(COMPONENTS, {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
     except (msgspec.ValidationError, ConfigError) as error:
@@ -157,6 +193,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "directory": path.parent.absolute(),
+        "forges": MappingProxyType(forges),
         "components": MappingProxyType(components),
         "lock": path.with_name(LOCK),
         "environment": MappingProxyType(environment),
@@ -171,6 +209,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.recordings,
         config.recordings_key,
         config.fields_key,
+        config.sources,
     )  # a value that is wrong is told now
     return config
 

@@ -741,7 +741,7 @@ class Sources(Protocol):
         `resolved` to: exactly that is fetched then, and nobody is asked for what is kept. Bundles
         are checked against their manifests, and no signature is. `told` hears the bytes so far and
         of how many. Raises InvalidError for what is no address, SourceError, ManifestError,
-        DigestError.
+        DigestError, and ComponentError for code that cannot be read.
         """
         ...
 

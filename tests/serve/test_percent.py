@@ -4,7 +4,8 @@ import httpx
 import jupytext
 import pytest
 
-from aegis_kernel.ipynb import NotebookError, code_of, read_cells
+from aegis.adapters.sources.notebook import NotebookError
+from aegis_kernel.ipynb import code_of, read_cells
 from tests.serve.process import NOTES, cell, write
 
 SHOP = '''\

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from aegis.cli.data import add_data
+from aegis.cli.sources import add_sources
 from aegis.cli.terminal import say
 from aegis.core.errors import AegisError
 
@@ -36,5 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aegis", description="Look after an Aegis host.")
     words = parser.add_subparsers(metavar="WORD", required=True)
+    add_sources(words)
     add_data(words)
     return parser

@@ -6,11 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
+from keyword import iskeyword
 
+import msgspec
+
+from aegis.core.code import Closure, Files, Folder
 from aegis.core.component import Library, Source
 from aegis.core.errors import DigestError, ManifestError
-from aegis.core.manifest import FILE, SIGNATURE, Manifest
+from aegis.core.manifest import FILE, SIGNATURE, Manifest, is_inside
+
+SHOWN = 5  # problems that an error tells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,51 +75,97 @@ class Bundle:
                 f"{where}: its aegis.toml says no digests of its files",
                 hint="its owner writes them with `aegis sign`",
             )
+        problems = []
         for path in sorted(said.keys() | set(self.paths)):
             if path not in self.files:
-                raise DigestError(f"{where}: {path} is in the manifest and not in the source")
-            if path not in said:
-                raise DigestError(f"{where}: {path} is in the source and not in the manifest")
-            if hashlib.sha256(self.files[path]).hexdigest() != said[path]:
-                raise DigestError(f"{where}: {path} is not what the manifest says: its sha256")
+                problems.append(f"{path} is in the manifest and not in the source")
+            elif path not in said:
+                problems.append(f"{path} is in the source and not in the manifest")
+            elif hashlib.sha256(self.files[path]).hexdigest() != said[path]:
+                problems.append(f"{path} is not what the manifest says: its sha256")
+        if problems:
+            more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}")
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
-        """What a loader makes a revision of. Raises ManifestError for files that are missing.
+        """What a loader makes a revision of: the code that is named, and all that it imports here.
 
-        One named file is the component; of several, one that takes in what all of them have is.
+        One named file in the manifest's own folder is the component; otherwise one that takes in
+        what all of them have is. Raises ManifestError for files that are missing.
         """
-        named = self.manifest.code
-        missing = [path for path in named if path not in self.files]
-        if missing:
-            raise ManifestError(f"{self.address}: there is no {missing[0]!r}, which {FILE} names")
-        if not named:
-            raise ManifestError(
-                f"{self.address}: {FILE} names no Python file",
-                hint='say models = ["orders.py"] in [component]',
-            )
-        texts = {
-            path: self._text(path)
-            for path in self.paths
-            if path.endswith(".py") and path != (named[0] if len(named) == 1 else None)
-        }
-        if len(named) == 1:
-            text = self._text(named[0])
-        else:
-            modules = (".".join(PurePosixPath(path).with_suffix("").parts) for path in named)
-            text = "".join(f"from {module} import *\n" for module in modules)
+        text, imports = code(self.manifest, Files(self.files), self.address)
         return Source.of(
             self.manifest.name,
             self.manifest.version,
             text,
             origin=self.address,
-            imports=texts,
-            manifest=self.manifest,
+            imports=imports,
+            manifest=None if self.is_derived else self.manifest,
             resolved=self.resolved,
             libraries=tuple(libraries),
         )
 
-    def _text(self, path: str) -> str:
-        try:
-            return self.files[path].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{self.address}: {path} is not UTF-8: {error}") from None
+    @classmethod
+    def of(cls, source: Source, address: str) -> Bundle:
+        """The bundle of a component that a host has loaded, which is on this machine."""
+        said = source.manifest
+        files = {path: text.encode() for path, text in source.imports.items()}
+        if said is None:
+            path = f"{source.name}.py"
+            said = Manifest(name=source.name, version=source.version, models=(path,))
+        first, *others = said.code
+        if not others:  # of several the text only imports them
+            files.setdefault(first, source.text.encode())
+        return cls(
+            # Only its code was kept, so the digests of all its files say nothing of these.
+            manifest=msgspec.structs.replace(said, files={}),
+            files=files,
+            address=address,
+            resolved=source.digest,
+            is_local=True,
+            is_derived=source.manifest is None,
+        )
+
+
+def code(manifest: Manifest, folder: Folder, where: str) -> tuple[str, Mapping[str, str]]:
+    """A component's own text, and the texts of the files in its folder that belong to it, by path.
+
+    Raises ManifestError for what is named and not there, ComponentError for what is no text.
+    """
+    named = manifest.code
+    if not named:
+        raise ManifestError(
+            f"{where}: {FILE} names no Python file",
+            hint='say models = ["orders.py"] in [component]',
+        )
+    missing = ", ".join(repr(path) for path in named if not folder.is_file(path))
+    if missing:
+        raise ManifestError(f"{where}: there is no {missing}, which {FILE} names")
+    if len(named) == 1 and "/" not in named[0]:
+        text = folder.text(named[0])
+        return text, Closure(folder, named[0].removesuffix(".py")).of(text)
+    modules = [path.removesuffix(".py").removesuffix("/__init__").split("/") for path in named]
+    for path, parts in zip(named, modules, strict=True):
+        if not all(part.isidentifier() and not iskeyword(part) for part in parts):
+            raise ManifestError(
+                f"{where}: {path!r} cannot be imported by its name", hint="use letters and _"
+            )
+    text = "".join(f"from {'.'.join(parts)} import *\n" for parts in modules)
+    return text, Closure(folder).of(text)
+
+
+def belonging(manifest: Manifest, folder: Folder, where: str) -> Sequence[str]:
+    """The paths of the files that make a component: those it names and imports, and its wheels.
+
+    Sorted, without the manifest and its signature. Raises as `code` does.
+    """
+    _, imports = code(manifest, folder, where)
+    wheels = {
+        dependency.wheel
+        for dependency in manifest.dependencies.values()
+        if dependency.wheel is not None and is_inside(dependency.wheel)
+    }
+    for path in sorted(wheels):
+        if not folder.is_file(path):
+            raise ManifestError(f"{where}: there is no {path!r}, which {FILE} names")
+    return sorted({*manifest.code, *imports, *wheels})

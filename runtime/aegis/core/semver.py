@@ -74,3 +74,10 @@ def within(version: str, wanted: str) -> bool:
             f"{wanted!r} is no range of versions", hint="write it as ^1.2, ~1.2.3 or >=1.2 <2"
         ) from None
     return Version(version) in spec
+
+
+def ordered(versions: Iterable[str]) -> list[str]:
+    """Version numbers, oldest first; what is none is left out."""
+    from semantic_version import Version
+
+    return sorted((one for one in versions if is_version(one)), key=Version)

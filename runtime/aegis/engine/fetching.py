@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
+from aegis.core.address import parse
 from aegis.core.bundle import Bundle, Offer
-from aegis.core.component import Library, Source
-from aegis.core.errors import SourceError
+from aegis.core.component import Library, Revision, Source
+from aegis.core.errors import InvalidError, SourceError, closest
 from aegis.core.manifest import Dependency
 from aegis.core.moving import Progress
 from aegis.protocols import Libraries, Sources, Trust
+
+CELL = "cell:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,16 @@ class Fetching:
     """Fetches components for one host. Without `sources` it knows no address."""
 
     def __init__(
-        self, sources: Sources | None, trust: Trust | None, libraries: Libraries | None
+        self,
+        sources: Sources | None,
+        trust: Trust | None,
+        libraries: Libraries | None,
+        live: Callable[[], Mapping[str, Revision]],
     ) -> None:
         self._sources = sources
         self._trust = trust
         self._libraries = libraries
+        self._live = live
         # Told of all that is fetched.
         self.heard: Callable[[Fetched], None] | None = None
 
@@ -49,6 +57,8 @@ class Fetching:
         `libraries` they get these and no others. Raises InvalidError for what is no address,
         SourceError, ManifestError, TrustError.
         """
+        if address.startswith(CELL):
+            return [self._cell(address)]
         found = []
         for bundle in await self._known().fetch(address, at=at, told=told):
             if self._trust is not None:
@@ -66,6 +76,14 @@ class Fetching:
     async def offers(self, address: str) -> Sequence[Offer]:
         """The versions that an address offers, oldest first. Raises InvalidError, SourceError."""
         return await self._known().offers(address)
+
+    def _cell(self, address: str) -> Fetched:
+        """The component of a cell, or of whatever else it is live from: it has been trusted."""
+        name, live = parse(address).place, self._live()
+        if name not in live:
+            raise InvalidError(f"no component {name!r} is live here", hint=closest(name, live))
+        source = live[name].source
+        return Fetched(bundle=Bundle.of(source, address), source=source)
 
     def _known(self) -> Sources:
         if self._sources is None:

@@ -198,7 +198,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
-        self._fetching = Fetching(sources, trust, libraries)
+        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
         self._upkeep = Upkeep(
             self._deploys,
             self._fetching,

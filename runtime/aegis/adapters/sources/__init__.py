@@ -1,0 +1,1 @@
+"""Where components come from: this machine, the web, and servers of repositories."""
