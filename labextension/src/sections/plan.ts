@@ -6,7 +6,7 @@ import type { State } from '../state';
 import { unpacked } from '../views/graph-picture';
 import { PictureView } from '../views/picture';
 import type { Mood } from './list';
-import { badge, deed, hinder, paragraph, reason } from './parts';
+import { badge, deed, hinder, paragraph, reason, word } from './parts';
 import type { Deed, Desk } from './section';
 import { percent, share } from './share';
 
@@ -33,9 +33,12 @@ export class PlanForm {
       placeholder: say('a path, https://…, github:owner/repo@1.2'),
       'aria-label': say('Source of a component'),
     });
-    const plan = deed(say('Plan'), () => this.look(this._source.value), {
-      title: say('See what a deploy from there would make different; nothing changes'),
-    });
+    // It does not wait for an answer to an earlier question: that may be slow, and is not wanted.
+    const plan = word(
+      say('Plan'),
+      () => void this.look(this._source.value),
+      say('See what a deploy from there would make different; nothing changes'),
+    );
     this._source.addEventListener('keydown', (event) => {
       if (event.key === 'Enter') plan.click();
     });
