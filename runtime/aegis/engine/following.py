@@ -40,7 +40,7 @@ HELD = "component.held"
 WHO = "follow"
 
 # Says whether what is fetched may serve; raises an AegisError that tells why not.
-Gate = Callable[[Source], Awaitable[Any]]
+Guard = Callable[[Source], Awaitable[Any]]
 
 # What says nothing about the version itself: it is tried again at the next look.
 _PASSING = (SourceError, ConflictError, BusyError, ClosedError, StoreError)
@@ -63,7 +63,7 @@ class Following:
         deploy: Deploying,
         registry: Callable[[], Registry],
     ) -> None:
-        self.gate: Gate | None = None
+        self.gate: Guard | None = None
         self._locking = locking
         self._fetching = fetching
         self._clock = clock
