@@ -17,7 +17,7 @@ export const PROTOCOL = 1;
 
 export type Right = "view" | "steer";
 
-export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log";
+export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log" | "gates";
 
 export type Level = "debug" | "info" | "warning" | "error";
 
@@ -150,6 +150,51 @@ export interface Figure {
   readonly state: "failing" | "half-open" | "idle" | "ok" | "open";
   readonly error: string | null;
   readonly breaker: Breaker | null;
+}
+
+/**
+ * Something that came to something else; None where it did not come, then or now.
+ */
+export interface Unlike {
+  readonly what: string;
+  readonly then: string | null;
+  readonly now: string | null;
+}
+
+/**
+ * A recorded flow, by its id, or a request, by that of its event, that is not the same now.
+ *
+ * `rows` are the first things that are otherwise.
+ */
+export interface Diverging {
+  readonly id: string;
+  readonly kind: "flow" | "request";
+  readonly what: string;
+  readonly verdict: "differs" | "raises";
+  readonly error: string | null;
+  readonly rows: readonly Unlike[];
+}
+
+/**
+ * Recorded flows and requests tried on the code at `source`, the last time for its component.
+ *
+ * While it is `running`, `done` of `total` are tried. `text` is the verdict, or why it failed;
+ * with `passes` the gate lets the code through, with `deployed` it serves now. `diverging` are the
+ * first of those that differ or raise.
+ */
+export interface GateRun {
+  readonly component: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly source: string;
+  readonly state: "canceled" | "done" | "failed" | "running";
+  readonly done: number;
+  readonly total: number;
+  readonly text: string;
+  readonly passes: boolean;
+  readonly deployed: boolean;
+  readonly diverging: readonly Diverging[];
+  readonly notes: readonly string[];
 }
 
 /**
@@ -286,8 +331,8 @@ export interface Skew {
  *
  * With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
  * or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
- * them and the last frame that were left out. `flows` changed; `failed` and `splits` are whole
- * lists. `rate` is events a second over the last seconds.
+ * them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
+ * are whole lists. `rate` is events a second over the last seconds.
  */
 export interface Frame {
   readonly kind: "frame";
@@ -304,6 +349,7 @@ export interface Frame {
   readonly failed: readonly FailedLine[] | null;
   readonly log: readonly LogLine[];
   readonly splits: readonly Split[] | null;
+  readonly gates: readonly GateRun[];
 }
 
 /**
@@ -630,6 +676,26 @@ export interface DeployAsk {
 }
 
 /**
+ * Try recorded flows and requests on the code at an address; frames tell how far that is.
+ *
+ * With `digest` only if it is still that code, with `deploy` what passes serves then.
+ */
+export interface GateAsk {
+  readonly verb: "gate";
+  readonly source: string;
+  readonly digest?: string | null;
+  readonly deploy?: boolean;
+}
+
+/**
+ * End a gate that is under way.
+ */
+export interface CancelGateAsk {
+  readonly verb: "cancel_gate";
+  readonly component: string;
+}
+
+/**
  * Let what is at an address serve `weight` percent of the records beside what is live.
  *
  * With `digest` only if it is still that code. `by` as in a Split.
@@ -714,6 +780,8 @@ export type Verb =
   | ResumeAsk
   | PlanAsk
   | DeployAsk
+  | GateAsk
+  | CancelGateAsk
   | SplitAsk
   | WeighAsk
   | PromoteAsk
@@ -755,6 +823,8 @@ export interface Answers {
   readonly resume: Done;
   readonly plan: Plan;
   readonly deploy: Done;
+  readonly gate: Done;
+  readonly cancel_gate: Done;
   readonly split: Done;
   readonly weigh: Done;
   readonly promote: Done;
@@ -786,6 +856,8 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   resume: "steer",
   plan: "steer",
   deploy: "steer",
+  gate: "steer",
+  cancel_gate: "steer",
   split: "steer",
   weigh: "steer",
   promote: "steer",

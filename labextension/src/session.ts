@@ -76,6 +76,7 @@ const SLOW: ReadonlySet<Verb['verb']> = new Set<Verb['verb']>([
   'invoke',
   'plan',
   'deploy',
+  'gate',
   'split',
   'promote',
   'rollback',

@@ -6,6 +6,7 @@ import type {
   Figure,
   FlowLine,
   Frame,
+  GateRun,
   Hello,
   LogLine,
   Right,
@@ -50,6 +51,8 @@ export interface State {
   readonly failed: readonly FailedLine[];
   /** The components of which a candidate is tried, with the figures of both sides. */
   readonly splits: readonly Split[];
+  /** The last gate of each component, by its name. */
+  readonly gates: Readonly<Record<string, GateRun>>;
   /** The newest last. */
   readonly log: readonly LogLine[];
 }
@@ -70,6 +73,7 @@ export const EMPTY: State = Object.freeze({
   flows: [],
   failed: [],
   splits: [],
+  gates: {},
   log: [],
 });
 
@@ -148,9 +152,14 @@ function framed(state: State, frame: Frame): State {
     skipped: before.skipped + frame.skipped + before.events.length + fresh.length - events.length,
     flows: changed(before.flows, frame.flows),
     failed: frame.failed ?? before.failed,
+    gates: merged(before.gates, byComponent(frame.gates)),
     splits: frame.splits ? kept(before.splits, frame.splits) : before.splits,
     log: appended(before.log, lines, LOG),
   };
+}
+
+function byComponent(gates: readonly GateRun[]): Readonly<Record<string, GateRun>> {
+  return Object.fromEntries(gates.map((gate) => [gate.component, gate]));
 }
 
 /** The status with the components that are as they were, so that nothing draws them anew. */

@@ -46,6 +46,7 @@ export function frame(change: Partial<Frame> = {}): Frame {
     failed: null,
     log: [],
     splits: null,
+    gates: [],
     ...change,
   };
 }

@@ -1,6 +1,6 @@
 /** From an address to what serves: plan, deploy, split, another share, promote, drop. */
 
-import type { Plan, Verb } from '../src/protocol';
+import type { GateRun, Plan, Verb } from '../src/protocol';
 import { ComponentsSection } from '../src/sections/components';
 import { Refusal } from '../src/session';
 import { all, click, FakeDesk, heads, HOSTILE, press, settle, texts } from './desk';
@@ -154,6 +154,95 @@ describe('a plan', () => {
     await ask('here');
     expect(all('img, script')).toEqual([]);
     expect(texts('.aegis-Plan-lines > li')).toEqual([`!${HOSTILE}`]);
+  });
+});
+
+describe('a gate', () => {
+  const run = (change: Partial<GateRun> = {}): GateRun => ({
+    component: 'orders',
+    version: '1.1.0',
+    digest: 'd1',
+    source: 'github:acme/orders',
+    state: 'running',
+    done: 0,
+    total: 0,
+    text: '',
+    passes: false,
+    deployed: false,
+    diverging: [],
+    notes: [],
+    ...change,
+  });
+
+  beforeEach(async () => {
+    await ask('github:acme/orders');
+    click('Gate');
+    await settle();
+  });
+
+  const gate = (): HTMLElement => all('.aegis-Gate')[0]!;
+
+  test('tells how far it is, keeps others waiting, and is canceled', async () => {
+    expect(desk.done).toEqual([{ verb: 'gate', source: 'github:acme/orders', digest: 'd1' }]);
+    desk.see({ gates: [run()] });
+    expect(gate().textContent).toContain('Looking up what was recorded');
+    desk.see({ gates: [run({ done: 120, total: 416 })] });
+    expect(gate().textContent).toContain('Tried 120 of 416');
+    expect(all<HTMLProgressElement>('progress')[0]!.value).toBe(120);
+    expect([hindered('Gate'), hindered('Deploy'), hindered('Split')]).toEqual([true, true, true]);
+    click('Cancel');
+    await settle();
+    expect(desk.done.at(-1)).toEqual({ verb: 'cancel_gate', component: 'orders' });
+    desk.see({ gates: [run({ state: 'canceled', text: 'it was canceled' })] });
+    expect(texts('.aegis-Gate .aegis-Badge')).toEqual(['canceled']);
+    expect(hindered('Deploy')).toBe(false);
+  });
+
+  test('shows what is otherwise, and leads to each', () => {
+    const diverging: GateRun['diverging'] = [
+      { id: 'f1', kind: 'flow', what: HOSTILE, verdict: 'raises', error: HOSTILE, rows: [] },
+      {
+        id: 'e1',
+        kind: 'request',
+        what: 'order.created a1',
+        verdict: 'differs',
+        error: null,
+        rows: [{ what: 'record', then: 'total=1', now: null }],
+      },
+    ];
+    const text = '412 same, 3 differ, 1 raises';
+    desk.see({ gates: [run({ state: 'done', text, diverging, notes: ['and 2 more'] })] });
+    expect(gate().textContent).toContain(`the gate refuses it ${text}`);
+    expect(gate().textContent).toContain('record\u2212 total=1+ not there');
+    expect(gate().textContent).toContain('and 2 more');
+    expect(all('img, script')).toEqual([]);
+    click(HOSTILE);
+    click('order.created a1');
+    expect(desk.shown).toEqual([
+      { kind: 'flow', id: 'f1' },
+      { kind: 'why', id: 'e1' },
+    ]);
+  });
+
+  test('of other code is not mistaken for this one', () => {
+    desk.see({ gates: [run({ digest: 'd0', state: 'done', passes: true })] });
+    expect(gate().hidden).toBe(true);
+  });
+
+  test('that was asked to deploys what passes', async () => {
+    all<HTMLInputElement>('input[type=checkbox]')[0]!.checked = true;
+    click('Deploy');
+    await settle();
+    expect(desk.done.at(-1)).toEqual({
+      verb: 'gate',
+      source: 'github:acme/orders',
+      digest: 'd1',
+      deploy: true,
+    });
+    desk.see({ gates: [run({ done: 1, total: 2 })] });
+    desk.see({ gates: [run({ state: 'done', passes: true, deployed: true })] });
+    expect(desk.shown).toEqual([{ kind: 'component', name: 'orders' }]);
+    expect(all('.aegis-Plan')[0]!.hidden).toBe(true);
   });
 });
 

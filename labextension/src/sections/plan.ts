@@ -5,6 +5,7 @@ import type { Plan, PlanLine } from '../protocol';
 import type { State } from '../state';
 import { unpacked } from '../views/graph-picture';
 import { PictureView } from '../views/picture';
+import { Gate } from './gate';
 import type { Mood } from './list';
 import { badge, deed, hinder, paragraph, reason, word } from './parts';
 import type { Deed, Desk } from './section';
@@ -155,9 +156,17 @@ export class PlanForm {
   private _actions(plan: Plan): readonly HTMLElement[] {
     const { say } = this.desk;
     const { source, digest, component } = plan;
+    const result = new Gate(this.desk);
+    const gate = deed(say('Gate'), () => this.desk.act({ verb: 'gate', source, digest }), {
+      title: say('Try it on the last recorded flows and requests; nothing real is touched'),
+    });
+    const only = make('input', { type: 'checkbox' });
     const deploy = deed(
       say('Deploy'),
-      () => this._do({ verb: 'deploy', source, digest }, component),
+      () =>
+        only.checked
+          ? this.desk.act({ verb: 'gate', source, digest, deploy: true })
+          : this._do({ verb: 'deploy', source, digest }, component),
       { primary: true, label: say('Deploy %1 %2', component, plan.version) },
     );
     const part = share(10, say('Share of the candidate in percent'));
@@ -174,21 +183,37 @@ export class PlanForm {
       if (event.key === 'Enter') split.click();
     });
     const why = make('p', { class: 'aegis-Note' });
-    this._hinder = ({ status, splits, rights }) => {
+    let busy = false;
+    this._hinder = ({ status, splits, rights, gates }) => {
       const live = status?.components.some(({ name }) => name === component) ?? false;
       const tried = splits.find((one) => one.component === component);
+      const run = gates[component]?.digest === digest ? (gates[component] ?? null) : null;
+      result.update(run);
+      if (busy && run?.deployed) {
+        this.close();
+        this.desk.show({ kind: 'component', name: component });
+        return;
+      }
+      busy = Object.values(gates).some(({ state }) => state === 'running');
       const never = !rights.includes('steer')
         ? say('This view may only read.')
         : plan.nothing
           ? say('This very code serves already.')
           : tried !== undefined
             ? say('%1 is tried: promote it or drop it first.', tried.candidate.version)
-            : null;
+            : busy
+              ? say('A gate is under way.')
+              : null;
       const deploys = never ?? (plan.fits ? null : say('It would be refused, as said above.'));
       const splitting =
         never ?? (live ? null : say('Nothing of this name serves that it could share with.'));
       hinder(deploy, deploys);
       hinder(split, splitting);
+      hinder(
+        gate,
+        never ??
+          (live ? null : say('Nothing of this name was recorded that it could be tried on.')),
+      );
       write(why, [...new Set([deploys, splitting])].filter((one) => one !== null).join(' '));
       show(why, deploys !== null || splitting !== null);
     };
@@ -196,11 +221,14 @@ export class PlanForm {
       make(
         'div',
         { class: 'aegis-Actions' },
+        gate,
         deploy,
+        make('label', { class: 'aegis-Check' }, only, say('only through the gate')),
         make('span', { class: 'aegis-Share' }, split, part, '%'),
         this._closing(),
       ),
       why,
+      result.node,
     ];
   }
 

@@ -26,6 +26,8 @@ export type Deed = Extract<
       | 'discard_group'
       | 'resume'
       | 'deploy'
+      | 'gate'
+      | 'cancel_gate'
       | 'split'
       | 'weigh'
       | 'promote'

@@ -12,6 +12,7 @@ import msgspec
 
 from aegis.api.body import decode_text
 from aegis.api.openapi import openapi
+from aegis.api.rehearsals import Rehearsals
 from aegis.core import why as causes
 from aegis.core.component import ENCODER, Call, Source
 from aegis.core.difference import Difference
@@ -25,6 +26,7 @@ from aegis.core.rule import ruled_before
 from aegis.core.sealing import unsealed
 from aegis.core.split import SplitStatus
 from aegis.core.wire import (
+    CancelGateAsk,
     ContinueAsk,
     DeployAsk,
     Description,
@@ -39,6 +41,7 @@ from aegis.core.wire import (
     FailedDetail,
     FlowAsk,
     FlowDetail,
+    GateAsk,
     Groups,
     GroupsAsk,
     InvokeAsk,
@@ -98,6 +101,7 @@ class Answers:
         self._render = render
         self._tree = tree
         self._compare = compare
+        self._rehearsals = Rehearsals(host, WHO)
         self._drawn: dict[str, asyncio.Task[Picture]] = {}
 
     def to(self, ask: Verb) -> Coroutine[Any, Any, msgspec.Struct]:
@@ -108,7 +112,15 @@ class Answers:
             return self._why(ask.id)
         if isinstance(ask, PlanAsk):
             return self._plan(ask.source)
+        if isinstance(ask, GateAsk):
+            return self._gate(ask)
+        if isinstance(ask, CancelGateAsk):
+            return self._cancel_gate(ask)
         return _ANSWERS[type(ask)](self._host, ask)
+
+    def close(self) -> None:
+        """End what goes on by itself."""
+        self._rehearsals.close()
 
     async def _picture(self) -> Picture:
         if self._render is None:
@@ -149,6 +161,15 @@ class Answers:
             lines=tuple(PlanLine(sign=sign, text=text) for sign, text in found.lines()),
             data=None if drawn is None else _packed(drawn),
         )
+
+    async def _gate(self, ask: GateAsk) -> Done:
+        source = await _source(self._host, ask.source, ask.digest)
+        self._rehearsals.begin(source, ask.source, deploy=ask.deploy)
+        return Done(text=f"what was recorded is tried on {source.name} {source.version}")
+
+    async def _cancel_gate(self, ask: CancelGateAsk) -> Done:
+        self._rehearsals.cancel(ask.component)
+        return Done(text=f"the gate of {ask.component} has ended")
 
 
 def _draw(render: Callable[[Graph], str], graph: Graph) -> Picture:

@@ -142,6 +142,7 @@ class Sessions:
     def close(self, reason: str) -> None:
         """End all sessions, telling why, and begin no others."""
         self._closed = reason
+        self.answers.close()
         for session in list(self._open):
             session.end(reason)
 
@@ -417,6 +418,7 @@ def _says(frame: Frame) -> bool:
         or frame.failed is not None
         or frame.log
         or frame.splits is not None
+        or frame.gates
     )
 
 

@@ -19,7 +19,7 @@ PROTOCOL = 1
 
 # What a session may do: `view` reads, `steer` changes what runs.
 Right = Literal["view", "steer"]
-Topic = Literal["status", "figures", "events", "flows", "failed", "log"]
+Topic = Literal["status", "figures", "events", "flows", "failed", "log", "gates"]
 Level = Literal["debug", "info", "warning", "error"]
 # What a replay compares: what steps changed, what events carry, records and flow at the end.
 Part = Literal["steps", "events", "state"]
@@ -158,6 +158,50 @@ class Figure(_Value, frozen=True):
     breaker: Breaker | None = None
 
 
+class Unlike(_Value, frozen=True):
+    """Something that came to something else; None where it did not come, then or now."""
+
+    what: str
+    then: str | None
+    now: str | None
+
+
+class Diverging(_Value, frozen=True):
+    """A recorded flow, by its id, or a request, by that of its event, that is not the same now.
+
+    `rows` are the first things that are otherwise.
+    """
+
+    id: str
+    kind: Literal["flow", "request"]
+    what: str
+    verdict: Literal["differs", "raises"]
+    error: str | None
+    rows: tuple[Unlike, ...]
+
+
+class GateRun(_Value, frozen=True):
+    """Recorded flows and requests tried on the code at `source`, the last time for its component.
+
+    While it is `running`, `done` of `total` are tried. `text` is the verdict, or why it failed;
+    with `passes` the gate lets the code through, with `deployed` it serves now. `diverging` are the
+    first of those that differ or raise.
+    """
+
+    component: str
+    version: str
+    digest: str
+    source: str
+    state: Literal["running", "done", "canceled", "failed"]
+    done: int = 0
+    total: int = 0
+    text: str = ""
+    passes: bool = False
+    deployed: bool = False
+    diverging: tuple[Diverging, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class EventLine(_Value, frozen=True):
     """An event without its data. `seq` is its number in the journal."""
 
@@ -291,8 +335,8 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
 
     With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
     or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
-    them and the last frame that were left out. `flows` changed; `failed` and `splits` are whole
-    lists. `rate` is events a second over the last seconds.
+    them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
+    are whole lists. `rate` is events a second over the last seconds.
     """
 
     cursor: int
@@ -308,6 +352,7 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
     failed: tuple[FailedLine, ...] | None = None
     log: tuple[LogLine, ...] = ()
     splits: tuple[Split, ...] | None = None
+    gates: tuple[GateRun, ...] = ()
 
 
 class Reply(_Value, frozen=True, tag_field="kind", tag="reply"):
@@ -455,7 +500,15 @@ class Open(_Value, frozen=True, tag_field="kind", tag="open"):
 
     protocol: int
     version: str
-    topics: tuple[Topic, ...] = ("status", "figures", "events", "flows", "failed", "log")
+    topics: tuple[Topic, ...] = (
+        "status",
+        "figures",
+        "events",
+        "flows",
+        "failed",
+        "log",
+        "gates",
+    )
     rights: tuple[Right, ...] = ("view",)
     pattern: str = "*"
     boot: str | None = None
@@ -628,6 +681,27 @@ class DeployAsk(_Value, frozen=True, tag_field="verb", tag="deploy"):
     digest: str | None = None
 
 
+class GateAsk(_Value, frozen=True, tag_field="verb", tag="gate"):
+    """Try recorded flows and requests on the code at an address; frames tell how far that is.
+
+    With `digest` only if it is still that code, with `deploy` what passes serves then.
+    """
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    source: str
+    digest: str | None = None
+    deploy: bool = False
+
+
+class CancelGateAsk(_Value, frozen=True, tag_field="verb", tag="cancel_gate"):
+    """End a gate that is under way."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
 class SplitAsk(_Value, frozen=True, tag_field="verb", tag="split"):
     """Let what is at an address serve `weight` percent of the records beside what is live.
 
@@ -704,6 +778,8 @@ Verb = (
     | ResumeAsk
     | PlanAsk
     | DeployAsk
+    | GateAsk
+    | CancelGateAsk
     | SplitAsk
     | WeighAsk
     | PromoteAsk

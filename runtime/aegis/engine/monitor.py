@@ -38,6 +38,7 @@ from aegis.core.wire import (
     Figure,
     FlowLine,
     Frame,
+    GateRun,
     Level,
     LogLine,
     Older,
@@ -62,6 +63,7 @@ EVENTS = 1000  # events that are kept, to be shown
 FLOWS = 500  # flows that changed last
 LINES = 500  # lines of the log
 FAILED = 1000  # failures in memory; the store has them all
+GATES = 64  # the last gates, one for each component
 TRACED = 1000  # calls of a trace
 
 # What one frame holds at most.
@@ -138,6 +140,7 @@ class Monitor:
         self._data: str | None = None
         self._status_changed = 0
         self._splits_changed = 0
+        self._gates: OrderedDict[str, tuple[int, GateRun]] = OrderedDict()
         # Tells what is followed for a component, where anything is.
         self.followed: Callable[[str], Followed | None] = lambda _: None
         self._lines: deque[tuple[int, LogLine, str | None]] = deque(maxlen=LINES)
@@ -364,6 +367,13 @@ class Monitor:
         """Something that the status tells is otherwise."""
         self._status_changed = self.touch()
 
+    def gate(self, run: GateRun) -> None:
+        """How far a gate is; it takes the place of the one before of its component."""
+        self._gates[run.component] = (self.touch(), run)
+        self._gates.move_to_end(run.component)
+        if len(self._gates) > GATES:
+            self._gates.popitem(last=False)
+
     def report(self, source: str, text: str) -> None:
         """Something is wrong, until `clear(source)`; `source` names it stably."""
         known = self._problems.get(source)
@@ -558,6 +568,11 @@ class Monitor:
                 if "figures" in topics
                 and (reset or max(self._splits_changed, self._deploys.splits.changed) > since)
                 else None
+            ),
+            gates=(
+                tuple(run for changed, run in self._gates.values() if changed > since)
+                if "gates" in topics
+                else ()
             ),
         )
         self._ends[self.cursor] = self._events[-1][1] if self._events else 0
