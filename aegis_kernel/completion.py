@@ -32,7 +32,10 @@ Option = tuple[str, str]  # what completes, and what a frontend calls such a thi
 OF_MODELS = {"count", "create", "get", "list", "query", "spec"}
 ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call", "related"}
-OF_COMPONENTS = {"deploy", "drop", "promote", "undeploy", "rollback", "reset", "split"}
+OF_COMPONENTS = {
+    *("deploy", "drop", "follow", "lock", "promote", "reset", "rollback", "split", "undeploy"),
+    *("unfollow", "versions"),
+}
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
 _CALLEE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)\s*$")

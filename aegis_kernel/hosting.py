@@ -29,6 +29,7 @@ from aegis_kernel.fetched import FetchedView
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.splits import SplitView
 from aegis_kernel.sql import SqlTable
+from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -363,6 +364,8 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "split": SplitView,
     "splits": SplitView,
     "sql": SqlTable,
+    "followed": FollowingView,
+    "versions": VersionsView,
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {

@@ -32,6 +32,7 @@ from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
 from aegis_kernel.plans import PlanView, gate_of
 from aegis_kernel.splits import SplitView
+from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
     from aegis_kernel.notebook import Notebook
@@ -202,6 +203,40 @@ class AegisMagics(Magics):
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""
         return self.notebook.rollback(name)
+
+    def do_versions(self, name: str) -> VersionsView:
+        """NAME -- what serves, what did, and what its source offers"""
+        thread = self.notebook.thread
+        return VersionsView(thread.call(thread.host.versions, name))
+
+    def do_follow(self, name: str = "", address: str = "") -> FollowingView:
+        """[NAME [ADDRESS]] -- let newer versions deploy by themselves; without a name, what does"""
+        thread = self.notebook.thread
+        if not name:
+            return FollowingView(thread.call(thread.host.followed))
+        view = FollowingView([thread.call(thread.host.follow, name, address or None)])
+        self.notebook.bind()
+        return view
+
+    def do_unfollow(self, name: str) -> None:
+        """NAME -- let no version come by itself any more; what serves goes on"""
+        thread = self.notebook.thread
+        thread.call(thread.host.unfollow, name)
+        print(f"{name} is followed no more; what serves goes on.")
+
+    def do_lock(self, name: str = "", upgrade: str = "") -> None:
+        """[NAME] [--upgrade] -- write the versions of [components] for the next start"""
+        if name == "--upgrade":
+            name, upgrade = "", name
+        if upgrade not in {"", "--upgrade"} or (name and not upgrade):
+            raise UsageError("%aegis lock takes --upgrade, and with it a name")
+        thread = self.notebook.thread
+        named = [name] if name else None
+        lock = thread.call(thread.host.lock, named if upgrade else ())
+        for each, locked in sorted(lock.items()):
+            print(f"{each} {locked.version} from {locked.source}")
+        if not lock:
+            print("[components] of aegis.toml wants nothing from elsewhere.")
 
     def do_split(self, name: str = "", percent: str = "") -> SplitView:
         """[NAME PERCENT] -- what is tried beside what is live; give it another share"""

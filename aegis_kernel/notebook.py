@@ -294,10 +294,11 @@ class Notebook:
     def _through_gate(self, source: Source | str) -> Deployment:
         thread = self.thread
         try:
-            return thread.call(plans.deploy, thread.host, source, gate=self.gate)
+            made: Deployment = thread.call(plans.deploy, thread.host, source, gate=self.gate)
         except GateError as error:
             show(plans.refused(error))
             raise
+        return made
 
     @contextmanager
     def gated(self, gate: Gate | None) -> Generator[None]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.libraries.provider import WheelLibraries
+from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
+from aegis.core.lock import Lock
 from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
@@ -21,10 +25,12 @@ if TYPE_CHECKING:
 
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
+    shelf = Shelf(None if config.data is None else config.data / "libraries")
+    sources = build_sources(config)
     return Host(
         store=_store(config),
         clock=SystemClock(),
-        loader=PythonLoader(),
+        loader=PythonLoader(shelf.wheel),
         lookup=config.lookup,
         bindings=config.bindings,
         cipher=_cipher(config),
@@ -36,11 +42,23 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
-        sources=build_sources(config),
+        sources=sources,
+        libraries=WheelLibraries(shelf, index=config.index, sources=sources),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
     )
+
+
+async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
+    """The lock before and after what `Host.lock` does, without a running host.
+
+    Raises as that does.
+    """
+    lockfile = _lockfile(config)
+    before = {} if lockfile is None else await lockfile.read()
+    # It is never opened, so whoever owns the data directory is not in the way.
+    return before, await build_host(config).lock(upgrade)
 
 
 def build_sources(config: Config) -> Sources:

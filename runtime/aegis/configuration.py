@@ -30,6 +30,7 @@ RECORDINGS = "replay.recordings"
 KEY = "keys.recordings"
 FIELDS = "keys.fields"
 SOURCES = "sources"
+INDEX = "libraries.index"
 COMPONENTS = "components"
 
 _YES = {"1", "true", "yes"}
@@ -119,6 +120,14 @@ class Config:
                 raise ConfigError(error.detail, hint=error.hint) from None
         return MappingProxyType(found)
 
+    @property
+    def index(self) -> str | None:
+        """Where libraries are looked for that a manifest does not place; None as pip does."""
+        said = self._find(INDEX)
+        if said is not REQUIRED and not isinstance(said, str):
+            raise ConfigError(f"configuration value {INDEX!r} is text, the address of an index")
+        return None if said is REQUIRED else said
+
     def _key(self, name: str) -> str | None:
         said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
@@ -157,8 +166,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
     database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
-    `keys.recordings` (see adapters/cipher.py) and `keys.fields` (see adapters/vault.py); every
-    other table is for components.
+    `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
+    `libraries.index` (the address of a package index); every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -210,6 +219,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.recordings_key,
         config.fields_key,
         config.sources,
+        config.index,
     )  # a value that is wrong is told now
     return config
 

@@ -1,6 +1,7 @@
 """aegis.lock: made for diffs, replaced as a whole, and never half of one thing and half of another."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aegis.adapters.components import lockfile
 from aegis.adapters.components.lockfile import TomlLockfile, read_lock, written_lock
 from aegis.core.component import Library
 from aegis.core.errors import AegisError, ConfigError, NewerFormatError
@@ -141,6 +143,20 @@ async def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "aegis.lock").mkdir()
     with pytest.raises(ConfigError, match=r"aegis\.lock cannot be read"):
         await TomlLockfile(tmp_path / "aegis.lock").write(lambda _: {"orders": ORDERS})
+
+
+async def test_who_holds_the_folder_holds_nobody_up_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(lockfile, "PATIENCE", 0.05)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    file = TomlLockfile(tmp_path / "aegis.lock")
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="cannot be written"):
+            await file.write(lambda _: {"orders": ORDERS})
+    finally:
+        os.close(folder)
+    await file.write(lambda _: {"orders": ORDERS})
+    assert await file.read() == {"orders": ORDERS}
 
 
 WRITER = """

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from aegis.core.errors import ComponentError, ConflictError, InvalidError, NotFoundError, TrustError
+from aegis.core.component import Source
+from aegis.core.errors import ConflictError, InvalidError, NotFoundError, TrustError
 from aegis.core.lock import Wanted
 from aegis.engine import following
 from aegis.testing import memory_host
@@ -79,11 +80,7 @@ async def test_what_the_gate_refuses_is_held_until_a_newer_one_comes(sources, lo
     async def gate(source):
         seen.append(source.version)
         if source.version == "1.3.0":
-            raise ConflictGateError("3 of 412 recorded flows differ")
-
-    class ConflictGateError(ComponentError):
-        def __init__(self, text):
-            super().__init__("orders", [text])
+            raise ConflictError("3 of 412 recorded flows differ")
 
     async with following_host(sources, lockfile, clock) as host:
         host.guard(gate)
@@ -230,22 +227,40 @@ async def test_a_source_that_is_down_is_asked_more_and_more_seldom(sources, lock
         assert (clock.sleeping[0] - clock.now()).total_seconds() <= 60
 
 
-async def test_what_passes_is_not_held(sources, lockfile, clock):
-    """That the code of another one is in the way says nothing of this version."""
-    fails = True
+async def test_what_somebody_deploys_while_the_gate_looks_stays(sources, lockfile, clock):
+    looking, go = asyncio.Event(), asyncio.Event()
 
     async def gate(source):
-        if fails:
-            raise ConflictError("a split is under way")
+        looking.set()
+        await go.wait()
 
     async with following_host(sources, lockfile, clock) as host:
         host.guard(gate)
         await host.begin()
+        await until(lambda: clock.sleeping)
+        sources.release(ORDERS, "1.3.0", code(text="1.3.0"))
+        clock.advance(60)
+        await looking.wait()
+        sources.release(ORDERS, "1.4.0", code(text="1.4.0"))
+        await host.deploy(f"{ORDERS}@1.4.0")
+        go.set()
+        await until(lambda: clock.sleeping)
+        assert live(host) == {"orders": "1.4.0"}
+        assert host.followed()[0].held is None
+    assert lockfile.lock["orders"].version == "1.4.0"
+
+
+async def test_what_passes_is_not_held(sources, lockfile, clock):
+    """That a split is under way says nothing of this version."""
+    async with following_host(sources, lockfile, clock) as host:
+        await host.begin()
+        await host.split(Source.of("orders", "1.2.5", code(text="tried")), weight=10)
         sources.release(ORDERS, "1.3.0", code(text="1.3.0"))
         await looks(sources, clock)
+        assert live(host) == {"orders": "1.2.0"}
         assert host.followed()[0].held is None
-        assert "a split is under way" in host.followed()[0].problem
-        fails = False
+        assert "split" in host.followed()[0].problem
+        await host.drop("orders")
         await looks(sources, clock, 120)
         assert live(host) == {"orders": "1.3.0"}
 

@@ -258,6 +258,19 @@ async def test_only_what_is_locked_may_be_all_that_is_taken(sources):
     assert lockfile.lock == before
 
 
+async def test_a_host_that_takes_only_what_is_locked_can_be_told_to_lock(sources):
+    lockfile, wanted = ShelfLockfile(), {"orders": Wanted(source=f"{ORDERS}@^1.2")}
+    more = {"sources": sources, "lockfile": lockfile, "components": wanted}
+    async with memory_host(**more, locked=True) as host:
+        assert (await host.lock())["orders"].version == "1.3.0"
+        await host.begin()
+        assert live(host) == {"orders": "1.3.0"}
+        # What somebody else wrote into the file meanwhile counts.
+        lockfile.lock = {}
+        sources.release(ORDERS, "1.4.0", code(text="1.4.0"))
+        assert (await host.lock())["orders"].version == "1.4.0"
+
+
 async def test_a_lock_that_cannot_be_written_is_told_and_no_more(sources, caplog):
     lockfile = ShelfLockfile()
     lockfile.fails = "aegis.lock cannot be written: Read-only file system"

@@ -11,6 +11,7 @@ import msgspec
 from aegis.api.audit import AuditRoutes
 from aegis.api.body import located
 from aegis.api.failed import FailedRoutes
+from aegis.api.following import FollowingRoutes
 from aegis.api.inbox import Inbox
 from aegis.api.intake import IntakeRoutes
 from aegis.api.policy import Access, Gate
@@ -93,6 +94,7 @@ class Router:
                 methods={"POST": IntakeRoutes(host).take},
             ),
             *_split_routes(SplitRoutes(host)),
+            *_following_routes(FollowingRoutes(host)),
             *routes,
         )
         self._fixed: dict[str, Route] = {}
@@ -228,6 +230,23 @@ def _shape(parts: list[str]) -> _Shape:
     if count == 6 and parts[3] != "models":
         return (count, parts[3], parts[5])
     return (count, parts[3], parts[6] if count > 6 else "")
+
+
+def _following_routes(following: FollowingRoutes) -> tuple[Route, ...]:
+    component = f"{PREFIX}/components/{{name}}"
+    return (
+        Route(path=f"{PREFIX}/followed", access=Access.TOKEN, methods={"GET": following.list}),
+        Route(
+            path=f"{component}/follow",
+            access=Access.TOKEN,
+            methods={"GET": following.get, "PUT": following.put, "DELETE": following.delete},
+        ),
+        Route(
+            path=f"{component}/versions",
+            access=Access.TOKEN,
+            methods={"GET": following.versions},
+        ),
+    )
 
 
 def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:

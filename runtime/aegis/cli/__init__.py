@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aegis.cli.data import add_data
 from aegis.cli.sources import add_sources
 from aegis.cli.terminal import say
+from aegis.cli.versions import add_versions
 from aegis.core.errors import AegisError
 
 
@@ -39,4 +40,5 @@ def _parser() -> argparse.ArgumentParser:
     words = parser.add_subparsers(metavar="WORD", required=True)
     add_sources(words)
     add_data(words)
+    add_versions(words)
     return parser

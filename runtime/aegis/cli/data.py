@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aegis.cli.terminal import bar, post, say, verb
-from aegis.core.errors import AegisError, ClosedError, NotFoundError
+from aegis.cli.terminal import add_host, bar, host_of, post, say, token_of, verb
+from aegis.core.errors import AegisError
 from aegis.core.moving import written
 
 if TYPE_CHECKING:
@@ -33,11 +32,10 @@ def add_data(words: _SubParsersAction[ArgumentParser]) -> None:
     )  # fmt: skip
 
     text = "take the records of an export into a running host; no flow is set off"
-    add = verb(verbs, "import", _import, text).add_argument
+    made = verb(verbs, "import", _import, text)
+    add_host(made)
+    add = made.add_argument
     add("file", type=Path, help="the .ndjson file")
-    add("--data", type=Path, metavar="DIR", help="the host that owns this directory, or:")
-    add("--to", metavar="URL", help="the address of the host")
-    add("--token", help="what the host wants to see (default: AEGIS_TOKEN)")
     add(
         "--on-conflict", choices=("fail", "skip", "replace"), default="fail",
         help="what becomes of a record that is there with other data (default: %(default)s)",
@@ -75,8 +73,7 @@ def _import(options: Namespace) -> None:
     """Send batch by batch: a second run does no harm, since what is there already is known."""
     from aegis.engine.intake import Imported, batches, check
 
-    url = f"{options.to or _address(options.data)}/aegis/api/import"
-    token = options.token or os.environ.get("AEGIS_TOKEN")
+    url, token = f"{host_of(options)}/aegis/api/import", token_of(options)
     header = check(options.file, edited=options.edited)
     done = Imported(line=options.after)
     with bar("import", "records", quiet=options.quiet) as told:
@@ -101,22 +98,6 @@ def _import(options: Namespace) -> None:
         f"{done.created:,} created, {done.replaced:,} replaced, {done.skipped:,} skipped, "
         f"{done.known:,} known already"
     )
-
-
-def _address(data: Path | None) -> str:
-    """Where the host answers that owns a data directory. Raises AegisError."""
-    from aegis.adapters.storage.lock import owner
-
-    if data is None or not data.is_dir():
-        missing = "which host?" if data is None else f"there is no directory {data}"
-        raise NotFoundError(missing, hint="say --data DIR or --to URL")
-    owned = owner(data)
-    if owned is None or not owned.fields["address"]:
-        raise ClosedError(
-            f"no host serves {data}: records go in through the checks of their model",
-            hint="start it with aegis-serve, then import",
-        )
-    return str(owned.fields["address"])
 
 
 def _backup(options: Namespace) -> None:

@@ -74,17 +74,17 @@ def _check(options: Namespace) -> None:
             status = asyncio.run(_loaded([bundle.source() for bundle in bundles]))
         except AegisError as error:
             problems += _told(" ".join(options.addresses), error)
+        else:
+            digests = {bundle.manifest.name: bundle.digest for bundle in bundles}
+            for one in status.components:
+                say(
+                    f"{one.name} {one.version} ({digests[one.name][:8]}) is sound: "
+                    f"{', '.join(one.models) or 'no model'}"
+                )
+    for problem in problems:
+        say(problem)
     if problems:
-        for problem in problems:
-            say(problem)
-        number = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-        raise UnsoundError(number)
-    digests = {bundle.manifest.name: bundle.digest for bundle in bundles}
-    for one in status.components:
-        say(
-            f"{one.name} {one.version} ({digests[one.name][:8]}) is sound: "
-            f"{', '.join(one.models) or 'no model'}"
-        )
+        raise UnsoundError(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
 
 
 def _told(where: str, error: AegisError) -> Iterator[str]:

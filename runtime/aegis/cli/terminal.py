@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aegis.core.errors import AegisError, ClosedError
+from aegis.core.errors import AegisError, ClosedError, NotFoundError
 from aegis.core.moving import Progress
 
 if TYPE_CHECKING:
@@ -29,23 +31,57 @@ def verb(
     return made
 
 
-def post(url: str, token: str | None, body: bytes) -> bytes:
+def add_host(parser: ArgumentParser) -> None:
+    """Add the options that say which running host is meant."""
+    add = parser.add_argument
+    add("--to", metavar="URL", help="the address of the host, or:")
+    add("--data", type=Path, metavar="DIR", help="the host that owns this directory")
+    add("--token", help="what the host wants to see (default: AEGIS_TOKEN)")
+
+
+def ask(options: Namespace, method: str, path: str, body: bytes | None = None) -> bytes:
+    """What the host of `add_host` answers to a request. Raises as `sent` does."""
+    return sent(method, f"{host_of(options)}{path}", token_of(options), body)
+
+
+def host_of(options: Namespace) -> str:
+    """The address of the host that is meant. Raises AegisError where nobody serves a directory."""
+    from aegis.adapters.storage.lock import owner
+
+    if options.to:
+        return str(options.to).rstrip("/")
+    data: Path | None = options.data
+    if data is None or not data.is_dir():
+        missing = "which host?" if data is None else f"there is no directory {data}"
+        raise NotFoundError(missing, hint="say --data DIR or --to URL")
+    owned = owner(data)
+    if owned is None or not owned.fields["address"]:
+        raise ClosedError(f"no host serves {data}", hint="start it with aegis-serve")
+    return str(owned.fields["address"])
+
+
+def token_of(options: Namespace) -> str | None:
+    """What the host wants to see."""
+    return options.token or os.environ.get("AEGIS_TOKEN")
+
+
+def sent(method: str, url: str, token: str | None, body: bytes | None = None) -> bytes:
     """What a host answers. Raises AegisError with what it says, or when it says nothing."""
     from tornado.httpclient import HTTPClient, HTTPRequest
 
-    headers = {"Content-Type": "application/json"}
+    headers = {} if body is None else {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     client = HTTPClient()
     try:
         answer = client.fetch(
-            HTTPRequest(url, "POST", headers, body, request_timeout=TIMEOUT), raise_error=False
+            HTTPRequest(url, method, headers, body, request_timeout=TIMEOUT), raise_error=False
         )
     except (OSError, ValueError) as error:
         raise ClosedError(f"{url} does not answer: {error}") from None
     finally:
         client.close()
-    if answer.code == 200:
+    if answer.code in {200, 204}:
         return answer.body
     if answer.code == 599:
         raise ClosedError(f"{url} does not answer: {answer.error}")
@@ -57,6 +93,11 @@ def post(url: str, token: str | None, body: bytes) -> bytes:
     except (msgspec.DecodeError, KeyError):
         detail, hint = f"{url} answers {answer.code}", None
     raise AegisError(detail, hint=hint)
+
+
+def post(url: str, token: str | None, body: bytes) -> bytes:
+    """What a host answers to a POST. Raises as `sent` does."""
+    return sent("POST", url, token, body)
 
 
 @contextmanager

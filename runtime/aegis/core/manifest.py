@@ -33,13 +33,15 @@ class Dependency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `version` is a range: of the wheel's version as PEP 440 says it, of a source as npm does.
     `wheel` is where the wheel is (an address over https, or a path in the source); without, the
     host's index is asked. `source` is the address of a component's source whose files are meant.
-    `sha256` is the digest of the wheel's bytes, or of the source.
+    `sha256` is the digest of the wheel's bytes, or of the source. `twice` says whether it may be
+    there in two versions at a time, where that is not what its text looks like (core/footprint.py).
     """
 
     version: str = "*"
     wheel: str | None = None
     source: str | None = None
     sha256: str | None = None
+    twice: bool | None = None
 
 
 class Exports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,6 +31,16 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     looked: str | None = None
 
+    def __str__(self) -> str:
+        text = f"{self.name} {self.serves or '-'} follows {self.address} ({self.range}) "
+        return "; ".join((f"{text}every {self.every:g} s", *self.ails))
+
+    @property
+    def ails(self) -> tuple[str, ...]:
+        """What hinders newer versions, in words."""
+        held = () if self.held is None else (f"{self.held} is held: {self.why}",)
+        return held if self.problem is None else (*held, self.problem)
+
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
     """The versions of one component, by label (`orders@1.2.0+3fa9c1d2`) where they are loaded.
@@ -51,6 +61,24 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     locked: Locked | None = None
     followed: Followed | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.serves or 'nothing'} serves"]
+        lines += [f"  before: {self.previous}"] if self.previous is not None else []
+        lines += [f"  for open flows: {', '.join(self.loaded)}"] if self.loaded else []
+        lines += [
+            f"{'*' if one.live else ' '} {one.number:>3} {one.version} ({one.digest[:8]}) "
+            f"{one.time} {one.who} {one.origin} {one.resolved[:12]}".rstrip()
+            for one in self.deployments
+        ]
+        lines += [f"{self.address}: {self.offered}"] if self.address is not None else []
+        lines += [str(self.followed)] if self.followed is not None else []
+        return "\n".join(lines)
+
+    @property
+    def offered(self) -> str:
+        """What its source offers, in words."""
+        return ", ".join(self.offers) or self.problem or "it has no versions of its own"
 
 
 def coming(

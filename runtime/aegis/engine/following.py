@@ -15,6 +15,7 @@ from aegis.core.errors import (
     BusyError,
     ClosedError,
     ConflictError,
+    MigratingError,
     NotFoundError,
     SourceError,
     StoreError,
@@ -43,9 +44,13 @@ WHO = "follow"
 Guard = Callable[[Source], Awaitable[Any]]
 
 # What says nothing about the version itself: it is tried again at the next look.
-_PASSING = (SourceError, ConflictError, BusyError, ClosedError, StoreError)
+_PASSING = (SourceError, MigratingError, BusyError, ClosedError, StoreError)
 
 _log = logging.getLogger("aegis.host")
+
+
+class _InTheWayError(ConflictError):
+    """Something else is under way with the component, such as a split."""
 
 
 class Following:
@@ -62,14 +67,16 @@ class Following:
         monitor: Monitor,
         deploy: Deploying,
         registry: Callable[[], Registry],
+        turn: asyncio.Lock,
     ) -> None:
-        self.gate: Guard | None = None
+        self.guard: Guard | None = None
         self._locking = locking
         self._fetching = fetching
         self._clock = clock
         self._monitor = monitor
         self._deploy = deploy
         self._registry = registry
+        self._turn = turn
         self._followed: dict[str, Followed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._first: dict[str, asyncio.Event] = {}  # set after the first look
@@ -217,13 +224,12 @@ class Following:
             if fetched is None:
                 async with asyncio.timeout(LIMIT):
                     fetched = await self._locking.fetch_version(name, version)
-            if self.gate is not None:
-                await self.gate(fetched.source)
-            await self._deploy([fetched], WHO)
-            self._locking.keep(name, fetched)
+            if self.guard is not None:
+                await self.guard(fetched.source)
+            await self._serve(name, fetched)
         except TimeoutError:
             raise SourceError(f"{version} did not come within {LIMIT:g} s") from None
-        except _PASSING:
+        except (_InTheWayError, *_PASSING):
             raise
         except Exception as error:
             if not isinstance(error, AegisError):
@@ -233,6 +239,18 @@ class Following:
             self._monitor.report(f"held:{name}", text)
             _log.warning("%s", text)
             self._hold(name, version, why)
+
+    async def _serve(self, name: str, fetched: Fetched) -> None:
+        async with self._turn:
+            one = self._followed.get(name)  # as it is now: the guard may have taken its time
+            version = fetched.source.version
+            if one is None or coming([version], "*", serves=one.serves, held=one.held) is None:
+                return
+            try:
+                await self._deploy([fetched], WHO)
+            except ConflictError as error:
+                raise _InTheWayError(error.detail, hint=error.hint) from error
+        self._locking.keep(name, fetched)
 
     def _hold(self, name: str, version: str, why: str) -> None:
         """Let a version not come by itself; the next newer one may."""
@@ -246,7 +264,9 @@ class Following:
             "address": one.address,
             "why": why,
         }
-        self._monitor.publish(name, Emission(HELD, data, name))
+        live = self._registry().live.get(name)
+        label = name if live is None else live.label
+        self._monitor.publish(label, Emission(HELD, data, name))
 
     def _put(self, name: str, **changed: Any) -> None:
         if name in self._followed:

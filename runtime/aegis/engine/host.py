@@ -321,7 +321,7 @@ class Host:
 
     async def unfollow(self, name: str) -> None:
         """Let no version of a component come by itself any more. Raises NotFoundError."""
-        self._upkeep.unfollow(name)
+        await self._upkeep.unfollow(name)
 
     def guard(self, gate: Gate | Guard | None) -> None:
         """Let what comes by itself pass a gate before it serves; what that raises holds it.
@@ -330,7 +330,7 @@ class Host:
         """
         if isinstance(gate, Gate):
             gate = functools.partial(self._pass, gate)
-        self._upkeep.following.gate = gate
+        self._upkeep.following.guard = gate
 
     def followed(self) -> Sequence[Followed]:
         """All that is followed, by name."""

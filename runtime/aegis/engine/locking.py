@@ -66,14 +66,17 @@ class Locking:
         self._changes: list[Change] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Read the lock. Raises ConfigError: for a broken one, and with `only` for a short one."""
+    async def read(self) -> None:
+        """Read the lock. Raises ConfigError for a broken one."""
         if self._lockfile is not None:
-            self.lock = await self._lockfile.read()
+            self.lock = _changed(self._changes, await self._lockfile.read())
         for name, one in self.lock.items():
             if one.follow is not None:
                 self.wanted.setdefault(name, one.source)
                 self.followed[name] = one.follow
+
+    def check(self) -> None:
+        """Raise ConfigError when only what is locked may be taken and something is not."""
         lacking = [
             f"{name} ({one.source})"
             for name, one in self._components.items()
@@ -84,8 +87,8 @@ class Locking:
                 f"{FILE} does not have {', '.join(lacking)}", hint="`aegis lock` adds them"
             )
 
-    async def close(self) -> None:
-        """Write what is to be written."""
+    async def written(self) -> None:
+        """Return when the file has what is locked, or that it cannot have it was told."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
@@ -105,9 +108,12 @@ class Locking:
         locked = self.entry(name)
         if locked is None:
             return await self.newest(name)
-        found = await self._fetching.fetch(
-            locked.source, at=locked.resolved, libraries=locked.libraries
-        )
+        try:
+            found = await self._fetching.fetch(
+                locked.source, at=locked.resolved, libraries=locked.libraries
+            )
+        except DigestError as error:
+            raise DigestError(f"component {name!r}: {error.detail}", hint=_hint(name)) from None
         one = named(name, locked.source, found)
         _refuse_other(name, locked, _facts(one, locked.source))
         return one
@@ -137,6 +143,7 @@ class Locking:
         Those of `upgrade`, None for all, are looked for anew. What runs is not touched. Raises
         NotFoundError for one that is not wanted, and what `fetch` does, then nothing has changed.
         """
+        await self.read()
         for name in upgrade or ():
             self._address(name)
         names = [
@@ -296,9 +303,13 @@ def _facts(fetched: Fetched, address: str) -> Locked:
     )
 
 
+def _hint(name: str) -> str:
+    return f"`aegis lock --upgrade {name}` takes what is there, if that is meant"
+
+
 def _refuse_other(name: str, locked: Locked, found: Locked) -> None:
     """Raise DigestError unless what was found is what is locked."""
-    hint = f"`aegis lock --upgrade {name}` takes what is there, if that is meant"
+    hint = _hint(name)
     if found.digest != locked.digest:
         raise DigestError(
             f"component {name!r}: {locked.source} has the digest {found.digest} ({found.version}), "

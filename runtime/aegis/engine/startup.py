@@ -15,7 +15,7 @@ from aegis.engine.monitor import Monitor
 from aegis.protocols import Clock
 
 PATIENCE = 10.0  # seconds that the start waits for sources, all together
-LIMIT = 60.0  # seconds that one fetch may take
+LIMIT = 300.0  # seconds that one fetch may take
 FIRST = 1.0  # seconds of the first pause; the next ones are twice as long each
 MOST = 300.0
 
@@ -33,7 +33,8 @@ class Deploying(Protocol):
 class Startup:
     """Deploys the components that a host is to have. What is missing is tried again until it is.
 
-    A component that somebody else deployed meanwhile is not missing any more.
+    A component that somebody else deployed meanwhile is not missing any more. `turn` keeps it from
+    deploying together with what follows the same components.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Startup:
         monitor: Monitor,
         deploy: Deploying,
         registry: Callable[[], Registry],
+        turn: asyncio.Lock,
     ) -> None:
         self._locking = locking
         self._clock = clock
@@ -52,7 +54,7 @@ class Startup:
         self._missing: dict[str, str] = {}  # why each is not there
         self._had: dict[str, Fetched] = {}  # what was fetched and does not serve yet
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turn = asyncio.Lock()
+        self._turn = turn
 
     def missing(self) -> Sequence[str]:
         """What is to be there and is not, each with the reason."""

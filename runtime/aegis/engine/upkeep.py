@@ -44,15 +44,10 @@ class Upkeep:
         self._store = store
         self._components = components
         self.locking = Locking(fetching, lockfile, clock, deploys.monitor, components, only=only)
-        parts = (
-            self.locking,
-            clock,
-            deploys.monitor,
-            self._deploy,
-            lambda: deploys.engine.registry,
-        )
-        self.startup = Startup(*parts)
-        self.following = Following(fetching, *parts)
+        told = (clock, deploys.monitor, self._deploy, lambda: deploys.engine.registry)
+        turn = asyncio.Lock()
+        self.startup = Startup(self.locking, *told, turn)
+        self.following = Following(fetching, self.locking, *told, turn)
         fetching.heard = self.locking.heard
         deploys.monitor.followed = self.following.state
         deploys.on_swap += [self.locking.swapped, self.following.swapped]
@@ -64,8 +59,10 @@ class Upkeep:
         for a lock that is broken, or that lacks something where nothing else may be taken.
         """
         locking = self.locking
-        await locking.open()
+        await locking.read()
+        locking.check()
         await self.startup.begin(list(locking.wanted))
+        await locking.written()
         if locking.only:
             return
         for name, one in self._components.items():
@@ -79,15 +76,13 @@ class Upkeep:
         """Try and follow nothing any more."""
         await self.startup.close()
         await self.following.close()
-        await self.locking.close()
+        await self.locking.written()
 
     async def _deploy(self, fetched: Sequence[Fetched], who: str) -> None:
         await self._deploys.change(Change(sources=tuple(one.source for one in fetched)), who=who)
 
     async def renew(self, upgrade: Collection[str] | None = ()) -> Lock:
         """Lock what is wanted, see `Locking.renew`; also on a host that is not open."""
-        if not self._deploys.is_open:
-            await self.locking.open()
         return await self.locking.renew(upgrade)
 
     async def follow(self, name: str, address: str | None, every: float | None) -> Followed:
@@ -101,12 +96,15 @@ class Upkeep:
         said = every or EVERY
         self.locking.follow(name, address, said, self._deploys.engine.registry)
         self.following.begin(name, address, said)
-        return await self.following.looked(name)
+        followed = await self.following.looked(name)
+        await self.locking.written()
+        return followed
 
-    def unfollow(self, name: str) -> None:
+    async def unfollow(self, name: str) -> None:
         """Follow a component no more. Raises NotFoundError."""
         self.following.end(name)
         self.locking.unfollow(name)
+        await self.locking.written()
 
     def _origin(self, name: str) -> str:
         """The address a component is from. Raises NotFoundError."""

@@ -1,9 +1,13 @@
-"""The modules of one revision: its own text and the files it imports, seen by nobody else."""
+"""The modules of one revision: its own text, the files it imports and its libraries.
+
+Nobody else sees them.
+"""
 
 from __future__ import annotations
 
 import builtins
 import linecache
+import logging
 import re
 import sys
 import threading
@@ -12,6 +16,8 @@ from pathlib import PurePath, PurePosixPath
 from types import CodeType, ModuleType
 from typing import Any
 
+from aegis.adapters.components import libraries
+from aegis.adapters.components.libraries import Import, Libraries, Shelf, is_below, provided
 from aegis.core.component import MODULES, Source
 
 RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
@@ -21,14 +27,18 @@ class Modules:
     """Makes the modules of a revision, all below the unique name `root`.
 
     The component is a package to its own files: `import pricing`, `from . import pricing` and a
-    circular `import orders` find them. What is not among them is imported as ever.
+    circular `import orders` find them. What is not among them is looked for in its libraries, and
+    imported as ever where those have none of that name.
     """
 
-    def __init__(self, source: Source, root: str) -> None:
+    def __init__(self, source: Source, root: str, shelf: Shelf | None = None) -> None:
         self.root = root
         self.tag = root.rsplit(".", 1)[-1]
         self.filename = source.file or f"<{source.origin or source.name} {self.tag}>"
         self._source = source
+        self._shelf = shelf
+        self._libraries: Libraries | None = None
+        self._outer: Import | None = None
         self._paths = {_dotted(path): path for path in source.imports}
         self._folders = {
             ".".join(name.split(".")[:count])
@@ -42,8 +52,22 @@ class Modules:
         # Functions keep the builtins of their module, so a copy with another `__import__` is an
         # importer of our own. A component without files beside it goes on with Python's.
         self._builtins = None
-        if self._paths or RELATIVE.search(source.text):
+        if self._paths or source.libraries or RELATIVE.search(source.text):
             self._builtins = {**vars(builtins), "__import__": self._import}
+
+    def provide(self) -> None:
+        """Have the libraries of the source ready. Raises ComponentError for one that is not."""
+        source = self._source
+        if source.libraries:
+            said = {} if source.manifest is None else source.manifest.dependencies
+            self._libraries = provided(
+                source.name,
+                self.root,
+                source.libraries,
+                self._shelf,
+                {name: one.twice for name, one in said.items()},
+            )
+            self._outer = self._libraries.importing(self._libraries.names)
 
     def compile(self) -> CodeType:
         """The component's own code. All files are compiled, whoever imports them when."""
@@ -59,8 +83,10 @@ class Modules:
         return module
 
     def codes(self) -> Sequence[CodeType]:
-        """The code of every imported file."""
-        return list(self._codes.values())
+        """The code of every imported file, and of what it imported of other components."""
+        wheels = () if self._libraries is None else self._libraries.wheels
+        shared = [code for one in wheels if one.is_shared for code in one.codes.values()]
+        return [*self._codes.values(), *shared]
 
     def filename_of(self, path: str) -> str:
         """What tracebacks call an imported file: `<pricing.py orders_r3>`."""
@@ -79,12 +105,18 @@ class Modules:
         }
 
     def forget(self) -> None:
-        """Take the modules and their lines out of the process."""
+        """Take the modules, their lines and their loggers out of the process."""
+        libraries.forget(self.root)
         for name in [name for name in sys.modules if self._is_ours(name)]:
             del sys.modules[name]
         for filename in self.files():
             if not self._is_shared(filename):
                 linecache.cache.pop(filename, None)
+        # Libraries that make code name its lines after the class that they make it for.
+        made = re.compile(rf"\b{re.escape(self.root)}\b")
+        for filename in [name for name in list(linecache.cache) if made.search(name)]:
+            linecache.cache.pop(filename, None)
+        _forget_loggers(self.root)
 
     def _compiled(self, text: str, filename: str) -> CodeType:
         lines = text.splitlines(keepends=True)
@@ -112,7 +144,7 @@ class Modules:
         )
 
     def _is_ours(self, name: str) -> bool:
-        return name == self.root or name.startswith(f"{self.root}.")
+        return is_below(name, self.root)
 
     def _import(
         self,
@@ -134,7 +166,8 @@ class Modules:
         elif not level and self._is_here(name.partition(".")[0]):
             full = f"{self.root}.{name}"
         else:
-            return builtins.__import__(name, namespace, local, wanted or (), level)
+            outer = self._outer or builtins.__import__
+            return outer(name, namespace, local, wanted or (), level)
         with self._lock:
             module = self._found(full)
             if not wanted:
@@ -150,7 +183,9 @@ class Modules:
 
     def _is_self(self, top: str) -> bool:
         """Whether a file beside the component means the component itself by `top`."""
-        return bool(self._paths) and top in self._stems and top not in sys.stdlib_module_names
+        if not self._paths or top not in self._stems or top in sys.stdlib_module_names:
+            return False
+        return self._libraries is None or top not in self._libraries.names
 
     def _has(self, full: str) -> bool:
         name = full[len(self.root) + 1 :]
@@ -183,6 +218,16 @@ class Modules:
         if parent is not None:
             setattr(parent, last, module)
         return module
+
+
+def _forget_loggers(root: str) -> None:
+    """Drop the loggers that modules below `root` made: logging keeps every name for ever."""
+    known = logging.root.manager.loggerDict
+    above = known.get(MODULES.rstrip("."))
+    for name in [name for name in list(known) if is_below(name, root)]:
+        logger = known.pop(name, None)
+        if isinstance(above, logging.PlaceHolder) and isinstance(logger, logging.Logger):
+            above.loggerMap.pop(logger, None)
 
 
 def _dotted(path: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from aegis.core.errors import ConfigError, NewerFormatError
 from aegis.core.lock import Lock, Locked
 
 FORMAT = 1
+PATIENCE = 3.0  # seconds that another process may hold the folder
 HEAD = (
     "What the components of aegis.toml came to: a start takes exactly these.",
     "`aegis lock` writes it; keep it with aegis.toml.",
@@ -121,10 +123,18 @@ def _table(plain: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _held(folder: Path) -> Generator[None, None, None]:
-    """Keep other processes from writing a lock in this folder."""
+    """Keep other processes from writing a lock in this folder. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    end = time.monotonic() + PATIENCE
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)
