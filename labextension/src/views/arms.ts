@@ -7,7 +7,7 @@ import type { Say } from './view';
 
 type Column = 'version' | 'share' | 'calls' | 'errors' | 'p50' | 'p99';
 
-/** What is told of a side, in the order of `COLUMNS`. */
+/** What is told of a side, in this order. */
 export const COLUMNS: readonly Column[] = ['version', 'share', 'calls', 'errors', 'p50', 'p99'];
 
 /** The figures of a side as text. */
@@ -27,12 +27,15 @@ export function share(weight: number): string {
   return `${Math.round(weight * 100) / 100} %`;
 }
 
+type Side = 'live' | 'candidate';
+
+/** A column for each side: so it fits into a side bar, and each figure stands beside its other. */
 export class ArmsTable {
   readonly node: HTMLElement;
-  private readonly _sides: Readonly<Record<'live' | 'candidate', Map<Column, HTMLElement>>>;
+  private readonly _sides: Readonly<Record<Side, Map<Column, HTMLElement>>>;
 
   constructor(split: Split, say: Say) {
-    const heads = {
+    const names: Readonly<Record<Column, string>> = {
       version: say('version'),
       share: say('share'),
       calls: say('calls'),
@@ -40,9 +43,8 @@ export class ArmsTable {
       p50: 'p50',
       p99: 'p99',
     };
-    this._sides = { live: cells(), candidate: cells() };
-    const row = (name: string, side: 'live' | 'candidate'): HTMLElement =>
-      make('tr', {}, make('th', { scope: 'row' }, name), ...this._sides[side].values());
+    this._sides = { live: cells('live'), candidate: cells('candidate') };
+    const { live, candidate } = this._sides;
     this.node = make(
       'table',
       { class: 'aegis-Table aegis-Arms', 'aria-label': say('The two versions of the split') },
@@ -53,12 +55,23 @@ export class ArmsTable {
           'tr',
           {},
           make('td', {}),
-          ...COLUMNS.map((column) =>
-            make('th', { scope: 'col', 'data-column': column }, heads[column]),
+          make('th', { scope: 'col' }, say('live')),
+          make('th', { scope: 'col' }, say('candidate')),
+        ),
+      ),
+      make(
+        'tbody',
+        {},
+        ...COLUMNS.map((column) =>
+          make(
+            'tr',
+            {},
+            make('th', { scope: 'row' }, names[column]),
+            live.get(column) ?? null,
+            candidate.get(column) ?? null,
           ),
         ),
       ),
-      make('tbody', {}, row(say('live'), 'live'), row(say('candidate'), 'candidate')),
     );
     this.update(split);
   }
@@ -75,6 +88,8 @@ export class ArmsTable {
   }
 }
 
-function cells(): Map<Column, HTMLElement> {
-  return new Map(COLUMNS.map((column) => [column, make('td', { 'data-column': column })]));
+function cells(side: Side): Map<Column, HTMLElement> {
+  return new Map(
+    COLUMNS.map((column) => [column, make('td', { 'data-side': side, 'data-column': column })]),
+  );
 }
