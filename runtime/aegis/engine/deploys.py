@@ -946,6 +946,10 @@ class Deploys:
             if unpin is not None:
                 unpin()
 
+    def deployment(self, name: str) -> Deployment | None:
+        """The deployment of a live component by this run of the host."""
+        return self._deployments.get(name)
+
     def check_open(self) -> None:
         """Raise ClosedError unless the host is open."""
         if not self.is_open:
