@@ -122,7 +122,7 @@ class ShelfSources:
         self.asked = []
         self.looks = []
 
-    def release(self, place, version, text, *, name=None, resolved=None, dependencies=None):
+    def release(self, place, version, text, *, name=None, resolved=None, dependencies=None, **said):
         """Offer a version of the component that the place's last word names."""
         name = name or place.rpartition("/")[2].rpartition(":")[2]
         manifest = Manifest(
@@ -131,6 +131,7 @@ class ShelfSources:
             models=("code.py",),
             files={"code.py": hashlib.sha256(text.encode()).hexdigest()},
             dependencies=dependencies or {},
+            **said,
         )
         commit = hashlib.sha1(f"{place} {version}".encode()).hexdigest()
         bundle = Bundle(

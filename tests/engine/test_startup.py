@@ -7,6 +7,7 @@ import pytest
 from aegis.core.component import Library
 from aegis.core.errors import ConfigError, DigestError
 from aegis.core.lock import Locked, Wanted
+from aegis.core.manifest import Exports
 from aegis.engine import startup
 from aegis.testing import EagerClock, memory_host
 from tests.engine.shop import quiet, until
@@ -227,12 +228,27 @@ class Order(Model, endpoint="orders"):
 
 async def test_components_that_need_each_other_come_together_however_late(sources):
     customers = "github:acme/customers"
-    sources.release(ORDERS, "1.9.0", ORDER)
-    sources.release(customers, "1.0.0", CUSTOMER)
+    sources.release(
+        ORDERS,
+        "1.9.0",
+        ORDER,
+        exports=Exports(models=("Order",)),
+        grants={"customers": ("Customer",)},
+    )
+    sources.release(
+        customers,
+        "1.0.0",
+        CUSTOMER,
+        exports=Exports(models=("Customer",)),
+        grants={"orders": ("Order",)},
+    )
     sources.away |= {ORDERS, customers}
     clock = SteppedClock()
-    async with begun(
-        sources, ShelfLockfile(), clock, orders=f"{ORDERS}@^1", customers=customers
+    async with memory_host(
+        sources=sources,
+        clock=clock,
+        components={"orders": Wanted(source=f"{ORDERS}@^1"), "customers": Wanted(source=customers)},
+        grants={"orders": ("customers.Customer",), "customers": ("orders.Order",)},
     ) as host:
         await host.begin()
         assert live(host) == {}

@@ -11,10 +11,10 @@ from tests.kernel.shell import Session
 from tests.sources import orders
 
 TOML = """
-[sources.github]
-api = "{api}"
 [trust]
 unsigned = ["github:acme/*"]
+[sources.github]
+api = "{api}"
 [components]
 orders = "github:acme/orders@^1"
 """

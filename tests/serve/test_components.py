@@ -63,7 +63,8 @@ def folder(tmp_path, hub):
 
     def say(components):
         (tmp_path / "aegis.toml").write_text(
-            f'[sources.github]\napi = "{hub.github}"\n[trust]\nunsigned = ["github:acme/*"]\n[components]\n{components}\n'
+            f'[trust]\nunsigned = ["github:acme/*"]\n[sources.github]\napi = "{hub.github}"\n'
+            f"[components]\n{components}\n"
         )
         return tmp_path
 
@@ -201,7 +202,7 @@ def test_a_host_that_is_killed_while_it_follows_goes_on_with_a_whole_version(ser
             time.sleep(0.01 * turn)
         os.kill(serving.process.pid, signal.SIGKILL)
         serving.process.wait()
-        assert locked(where)["orders"] in {before, f"1.{newest}.0"}
+        assert int(before.split(".")[1]) <= int(locked(where)["orders"].split(".")[1]) <= newest
         serving = serve(None)
     with serving.ready() as client:
         until(lambda: live(client)["orders"] == f"1.{newest}.0", lambda: serving.said)
