@@ -27,7 +27,7 @@ def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
     shelf = Shelf(None if config.data is None else config.data / "libraries")
     sources, trust = build_sources(config), _trust(config)
-    return Host(
+    host = Host(
         store=_store(config),
         clock=SystemClock(),
         loader=PythonLoader(shelf.wheel),
@@ -49,6 +49,8 @@ def build_host(config: Config) -> Host:
         lockfile=_lockfile(config),
         locked=config.locked,
     )
+    host.guard(config.gate)
+    return host
 
 
 async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
