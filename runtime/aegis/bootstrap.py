@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
-    shelf = Shelf(None if config.data is None else config.data / "libraries")
+    shelf = Shelf(None if config.cache is None else config.cache / "libraries")
     sources, trust = build_sources(config), _trust(config)
     host = Host(
         store=_store(config),
@@ -49,7 +49,8 @@ def build_host(config: Config) -> Host:
         lockfile=_lockfile(config),
         locked=config.locked,
     )
-    host.guard(config.gate)
+    if config.recordings:
+        host.guard(config.gate)  # what comes by itself, comes by what was recorded
     return host
 
 
@@ -71,7 +72,7 @@ def build_sources(config: Config) -> Sources:
     return Anywhere(
         directory=config.directory,
         forges=config.sources,
-        folder=None if config.data is None else config.data / "sources",
+        folder=None if config.cache is None else config.cache / "sources",
     )
 
 

@@ -42,7 +42,8 @@ _YES = {"1", "true", "yes"}
 class Config:
     """All that a host is built from.
 
-    `data` is its data directory (None keeps everything in memory), `host` and `port` where it
+    `data` is its data directory (None keeps everything in memory), `fetched` where else what was
+    fetched is kept, `host` and `port` where it
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
@@ -57,6 +58,7 @@ class Config:
     """
 
     data: Path | None = None
+    fetched: Path | None = None
     directory: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -81,6 +83,11 @@ class Config:
     locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def cache(self) -> Path | None:
+        """Where what was fetched is kept, None for in memory."""
+        return self.data if self.fetched is None else self.fetched
 
     @property
     def defaults(self) -> Policy:
@@ -170,10 +177,11 @@ def read(directory: Path | None = None, **given: Any) -> Config:
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
-    (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
-    `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]` (kind,
-    and path or url and database), `[stores]` ("component.Model" = datasource), `[sources.NAME]`
-    (see Forge), `[trust]` (unsigned), `[trust.pins]` (pattern of addresses = keys; see Trusted) and
+    (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
+    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
+    (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
+    `[sources.NAME]` (see Forge), `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses =
+    keys; see Trusted) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.

@@ -105,6 +105,12 @@ def test_a_file_beside_the_component_goes_before_a_library(load):
     assert value(load(text, wheels, imports=files)) == ("beside", "right one")
 
 
+def test_no_library_takes_the_place_of_python_or_of_the_host(load):
+    files = {"json.py": "1 / 0\n", "aegis/__init__.py": "1 / 0\n", "left.py": "import json\n"}
+    revision = load("import json, left, aegis.core\nanswer = json\n", [wheel("left", "1", files)])
+    assert value(revision) is sys.modules["json"]
+
+
 def test_a_component_may_have_the_name_of_its_library(load):
     revision = load(
         "import helped\nanswer = helped.orders.SIDE\n",

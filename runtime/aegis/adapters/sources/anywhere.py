@@ -197,7 +197,7 @@ class Anywhere(Sources):
                 found = await asyncio.to_thread(self._cache.put, said)
                 _check_digest(f"{asked}: {FILE}", digest, found)
                 digest = found
-            manifest = read_manifest(said, f"{asked}: {FILE}")
+            manifest = await asyncio.to_thread(read_manifest, said, f"{asked}: {FILE}")
             if manifest is None or not manifest.files:
                 raise ManifestError(
                     f"{asked}: its {FILE} lists no files with their digests",
