@@ -23,6 +23,7 @@ from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, plans, tracing, views
+from aegis_kernel.audit import AuditTable
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.fetched import FetchedView
@@ -354,6 +355,7 @@ VERBS = tuple(
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
+    "audit": AuditTable,
     "failed_groups": FailedGroups,
     "fetch": FetchedView,
     "list": Records.found,

@@ -47,12 +47,13 @@ def load(shelf):
         loaded.append(loader.load(source))
         return loaded[-1]
 
-    kept = []
+    before, kept = set(sys.modules), []
     load.loader, load.loaded = loader, loaded
     yield load
     for revision in loaded:
         loader.unload(revision)
-    assert [name for name in sys.modules if name.startswith("aegis_components.orders")] == []
+    new = set(sys.modules) - before
+    assert [name for name in new if name.startswith("aegis_components.orders")] == []
 
 
 def value(revision, name="answer"):

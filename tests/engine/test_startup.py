@@ -128,22 +128,21 @@ async def test_another_library_is_refused(sources):
     wanted = {"orders": Wanted(source=f"{ORDERS}@^1.2")}
     more = {"sources": sources, "lockfile": lockfile, "components": wanted, "libraries": wheels}
     async with memory_host(**more) as host:
-        await host.begin()
-        first = host.engine.registry.live["orders"].digest
+        await host.lock()
+        (first,) = await host.fetch(f"{ORDERS}@^1.2")
     assert [library.name for library in lockfile.lock["orders"].libraries] == ["slugify"]
     async with memory_host(**more) as host:
-        await host.begin()
+        await host.lock()
+        found = await host._upkeep.locking.fetch("orders")
         # Exactly the locked one is asked for, and the code has the same digest as before.
         assert wheels.seen["slugify"].version == "==8.0.4"
         assert wheels.seen["slugify"].sha256 == "a" * 64
-        assert host.engine.registry.live["orders"].digest == first
-    wheels.sha = "b" * 64
-    async with memory_host(**more, clock=SteppedClock()) as host:
-        await host.begin()
-        (missing,) = host.missing()
-        assert "slugify" in missing
-        assert "a" * 64 in missing
-        assert "b" * 64 in missing
+        assert found.source.digest == first.source.digest
+        wheels.sha = "b" * 64
+        with pytest.raises(DigestError, match=r"'orders'.*slugify") as refused:
+            await host._upkeep.locking.fetch("orders")
+        assert "a" * 64 in str(refused.value)
+        assert "b" * 64 in str(refused.value)
 
 
 async def test_a_source_that_is_down_is_named_and_comes_when_it_is_there(sources):

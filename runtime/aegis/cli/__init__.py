@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from aegis.cli.audit import add_audit
 from aegis.cli.data import add_data
+from aegis.cli.keys import add_keys
 from aegis.cli.sources import add_sources
 from aegis.cli.terminal import say
 from aegis.cli.versions import add_versions
@@ -41,4 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     add_sources(words)
     add_data(words)
     add_versions(words)
+    add_keys(words)
+    add_audit(words)
     return parser

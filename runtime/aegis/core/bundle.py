@@ -85,7 +85,10 @@ class Bundle:
                 problems.append(f"{path} is not what the manifest says: its sha256")
         if problems:
             more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}")
+            raise DigestError(
+                f"{where}: {'; '.join(problems[:SHOWN])}{more}",
+                hint="if its owner changed it, `aegis sign` writes the digests anew",
+            )
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of: the code that is named, and all that it imports here.

@@ -130,7 +130,10 @@ class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host is doing: its components, open flows and what they wait for, and problems."""
+    """What a host is doing: its components, open flows and what they wait for, and problems.
+
+    `unsigned` are the addresses from which nothing has to be signed.
+    """
 
     components: tuple[ComponentStatus, ...]
     listeners: tuple[ListenerStatus, ...] = ()
@@ -140,6 +143,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     problems: tuple[str, ...]
     caches: tuple[CacheStatus, ...] = ()
+    unsigned: tuple[str, ...] = ()
     followed: tuple[Followed, ...] = ()
 
 
@@ -203,7 +207,15 @@ class Host:
             scratch=scratch,
         )
         self._rehearsing = Rehearsing(self._deploys, self._replays)
-        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
+        self._fetching = Fetching(
+            sources,
+            trust,
+            libraries,
+            store=store,
+            clock=clock,
+            provenance=self._deploys.provenance,
+            live=lambda: self.engine.registry.live,
+        )
         self._upkeep = Upkeep(
             self._deploys,
             self._fetching,
@@ -275,6 +287,7 @@ class Host:
     async def open(self) -> None:
         """Open the store, take over what an earlier run left. Raises StoreError and its kinds."""
         await self._deploys.open()
+        await self._fetching.vigilance.open()
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
@@ -371,7 +384,7 @@ class Host:
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
-        found = source if isinstance(source, Source) else await self.one(source)
+        found = source if isinstance(source, Source) else await self.one(source, who)
         if gate is not None:
             await self._pass(gate, found, who=who, told=told)
         return await self._deploys.deploy(found, who=who)
@@ -400,9 +413,9 @@ class Host:
             await self.store.commit(Commit(audits=[entry]))
         rehearsal.check()
 
-    async def one(self, address: str) -> Source:
+    async def one(self, address: str, who: str = "") -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
-        found = await self.fetch(address)
+        found = await self.fetch(address, who=who)
         if len(found) != 1:
             names = ", ".join(one.source.name for one in found)
             raise InvalidError(
@@ -411,13 +424,16 @@ class Host:
             )
         return found[0].source
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
+    async def fetch(
+        self, address: str, *, told: Progress | None = None, who: str = ""
+    ) -> Sequence[Fetched]:
         """The components at an address, checked and trusted; nothing of them has run.
 
-        `told` hears how many bytes came, and of how many. Raises InvalidError for what is no
-        address, SourceError, ManifestError, TrustError.
+        `told` hears how many bytes came, and of how many. `who` wants them: what is not trusted is
+        told to the audit log. Raises InvalidError for what is no address, SourceError,
+        ManifestError, TrustError.
         """
-        return await self._fetching.fetch(address, told=told)
+        return await self._fetching.fetch(address, told=told, who=who)
 
     async def change(self, change: Change, *, who: str = "") -> Sequence[Deployment]:
         """Make everything that `change` says so in one commit and one swap; the new deployments.
@@ -1148,6 +1164,7 @@ class Host:
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
             failed=self.monitor.failures,
+            unsigned=tuple(self._fetching.vigilance.unsigned),
             caches=self._deploys.records.status(),
             events=self.store.last_seq(),
             followed=tuple(self.followed()),

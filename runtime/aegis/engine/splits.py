@@ -34,6 +34,7 @@ class Splits:
         check_terms(weight, by or RECORD)
         async with self._deploys.changing:
             self._deploys.check_open()
+            await self._deploys.check(source)
             live = self._deploys.live(source.name)
             under_way = self._deploys.engine.registry.splits.get(source.name)
             if under_way is not None and under_way.candidate.digest == source.digest:

@@ -66,7 +66,7 @@ class Upkeep:
             return
         for name, one in self._components.items():
             if one.follow:
-                self.following.begin(name, one.source, one.every)
+                self.following.begin(name, one.source, one.every, guarded=one.gate)
         for name, every in locking.followed.items():
             if self.following.state(name) is None:
                 self.following.begin(name, locking.wanted[name], every)
@@ -94,7 +94,9 @@ class Upkeep:
             raise ConflictError("this host takes only what is locked", hint="it was started so")
         said = every or EVERY
         self.locking.follow(name, address, said, self._deploys.engine.registry)
-        self.following.begin(name, address, said)
+        wanted = self._components.get(name)
+        guarded = wanted is None or wanted.gate
+        self.following.begin(name, address, said, guarded=guarded)
         followed = await self.following.looked(name)
         await self.locking.written()
         return followed

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -147,7 +148,7 @@ class WheelLibraries:
                 hint="a dependency that is a source has the name of its component",
             )
         if self._trust is not None:
-            await self._trust.check(found)
+            await self._trust.check(found, datetime.now(UTC))
         if not within(found.manifest.version, version):
             raise ComponentError(
                 component,
