@@ -345,7 +345,7 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
 
 
 # What whoever embeds a host does, not a cell.
-NO_VERBS = {"open", "close", "begin", "change", "one"}
+NO_VERBS = {"open", "close", "begin", "change", "one", "receive", "through"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name

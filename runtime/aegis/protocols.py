@@ -747,6 +747,13 @@ class Sources(Protocol):
         """
         ...
 
+    async def unpack(self, packed: bytes) -> Sequence[Bundle]:
+        """The components in a zip that somebody sent, at the addresses `upload:NAME`.
+
+        Nothing sent is local. Raises ManifestError, DigestError, ComponentError.
+        """
+        ...
+
 
 class Trust(Protocol):
     """Says whether a bundle may be deployed: who signed it, and whether that is who should."""

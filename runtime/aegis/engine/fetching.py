@@ -10,7 +10,7 @@ import msgspec
 
 from aegis.core.address import parse
 from aegis.core.audit import Action
-from aegis.core.bundle import Bundle, Offer
+from aegis.core.bundle import UPLOAD, Bundle, Offer
 from aegis.core.component import Library, Revision, Source
 from aegis.core.errors import InvalidError, SourceError, TrustError, closest
 from aegis.core.manifest import Dependency
@@ -80,16 +80,44 @@ class Fetching:
         found = []
         for bundle in await self._bundles(address, at, told, who):
             signed = await self._trusted(bundle, who)
-            provided: Sequence[Library] = ()
-            if self._libraries is not None:
-                asked = bundle if libraries is None else pinned(bundle, libraries)
-                provided = await self._libraries.provide(asked, told=told)
-            source = replace(bundle.source(provided), signed=signed)
-            one = Fetched(bundle=bundle, source=source)
+            one = await self._provided(bundle, signed, libraries, told)
             found.append(one)
             if self.heard is not None:
                 self.heard(one)
         return found
+
+    async def _provided(
+        self,
+        bundle: Bundle,
+        signed: Signed | None,
+        libraries: Sequence[Library] | None,
+        told: Progress | None,
+    ) -> Fetched:
+        provided: Sequence[Library] = ()
+        if self._libraries is not None:
+            asked = bundle if libraries is None else pinned(bundle, libraries)
+            provided = await self._libraries.provide(asked, told=told)
+        return Fetched(bundle=bundle, source=replace(bundle.source(provided), signed=signed))
+
+    async def receive(
+        self, sent: bytes | Source, *, told: Progress | None = None, who: str = ""
+    ) -> Source:
+        """The one component in a zip that somebody sent, or of a text; nothing of it has run.
+
+        Raises TrustError unless what is sent under that name may be deployed here, InvalidError
+        for more than one, and what `fetch` raises.
+        """
+        if isinstance(sent, Source):
+            bundle = replace(Bundle.of(sent, f"{UPLOAD}{sent.name}"), is_local=False)
+            return replace(sent, signed=await self._trusted(bundle, who))
+        bundles = await self._known().unpack(sent)
+        if len(bundles) != 1:
+            names = ", ".join(bundle.manifest.name for bundle in bundles)
+            raise InvalidError(
+                f"what was sent has {len(bundles)} components: {names}", hint="send each by itself"
+            )
+        signed = await self._trusted(bundles[0], who)
+        return (await self._provided(bundles[0], signed, None, told)).source
 
     async def _bundles(
         self, address: str, at: str, told: Progress | None, who: str

@@ -342,7 +342,7 @@ class Host:
         A Gate is that of `deploy`; a function is given the source.
         """
         if isinstance(gate, Gate):
-            gate = functools.partial(self._pass, gate)
+            gate = functools.partial(self.through, gate)
         self._upkeep.following.guard = gate
 
     def followed(self) -> Sequence[Followed]:
@@ -386,7 +386,7 @@ class Host:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
         found = source if isinstance(source, Source) else await self.one(source, who)
         if gate is not None:
-            await self._pass(gate, found, who=who, told=told)
+            await self.through(gate, found, who=who, told=told)
         return await self._deploys.deploy(found, who=who)
 
     async def rehearse(
@@ -402,20 +402,34 @@ class Host:
         found = source if isinstance(source, Source) else await self.one(source)
         return await self._rehearsing.rehearse([found], gate or Gate(), told)
 
-    async def _pass(
+    async def through(
         self, gate: Gate, source: Source, *, who: str = "", told: Progress | None = None
-    ) -> None:
-        """Raise GateError unless a gate lets a component through; the audit log tells of it."""
+    ) -> Rehearsal:
+        """What a gate finds that lets a component through, as the API tells it.
+
+        Raises GateError where it does not, of which the audit log tells.
+        """
         rehearsal = await self.rehearse(source, gate, told=told)
         if not rehearsal.passes:
             why = f"gate: {rehearsal.figures()}"
             entry = audited(self.clock, Action.REFUSE, who=who, of=source, detail=why)
             await self.store.commit(Commit(audits=[entry]))
         rehearsal.check()
+        return rehearsal
 
-    async def one(self, address: str, who: str = "") -> Source:
+    async def receive(
+        self, sent: bytes | Source, *, told: Progress | None = None, who: str = ""
+    ) -> Source:
+        """The component that somebody sent, as a zip or as a text, if it may be deployed here.
+
+        What is sent is from `upload:NAME`: it is signed by who is pinned for that, or TrustError
+        is raised. Raises what `fetch` raises, too.
+        """
+        return await self._fetching.receive(sent, told=told, who=who)
+
+    async def one(self, address: str, who: str = "", *, told: Progress | None = None) -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
-        found = await self.fetch(address, who=who)
+        found = await self.fetch(address, told=told, who=who)
         if len(found) != 1:
             names = ", ".join(one.source.name for one in found)
             raise InvalidError(
