@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
@@ -62,8 +63,10 @@ async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lo
     """
     lockfile = _lockfile(config)
     before = {} if lockfile is None else await lockfile.read()
-    # It is never opened, so whoever owns the data directory is not in the way.
-    return before, await build_host(config).lock(upgrade)
+    # A host in memory, so whoever owns the data directory is not in the way.
+    apart = replace(config, data=None, fetched=config.cache, pins=config.pins or config.data)
+    async with build_host(apart) as host:
+        return before, await host.lock(upgrade)
 
 
 def build_sources(config: Config) -> Sources:

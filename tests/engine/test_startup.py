@@ -182,8 +182,18 @@ async def test_a_source_that_never_answers_does_not_hang_the_start(sources, monk
         sources, ShelfLockfile(), SteppedClock(), orders=f"{ORDERS}@^1.2", shipping=SHIPPING
     ) as host:
         await asyncio.wait_for(host.begin(), 5)
-        assert live(host) == {"orders": "1.3.0"}
+        await until(lambda: live(host) == {"orders": "1.3.0"})
         assert host.missing() == ["component shipping: it is being fetched"]
+
+
+async def test_code_that_takes_its_time_does_not_hang_the_start(sources, monkeypatch):
+    monkeypatch.setattr(startup, "PATIENCE", 0.05)
+    sources.release(ORDERS, "1.9.0", "import time\ntime.sleep(0.4)\n" + code(text="1.9.0"))
+    async with begun(sources, ShelfLockfile(), SteppedClock(), orders=f"{ORDERS}@^1.2") as host:
+        await host.begin()
+        assert host.missing() == ["component orders: it is being fetched"]
+        await until(lambda: not host.missing())
+        assert live(host) == {"orders": "1.9.0"}
 
 
 async def test_one_that_is_broken_does_not_keep_the_others_away(sources):

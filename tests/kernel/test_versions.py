@@ -15,6 +15,8 @@ TOML = """
 unsigned = ["github:acme/*"]
 [sources.github]
 api = "{api}"
+[trust]
+unsigned = ["github:acme/*"]
 [components]
 orders = "github:acme/orders@^1"
 """

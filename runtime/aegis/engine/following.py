@@ -184,7 +184,7 @@ class Following:
             except Exception as error:
                 failures += 1
                 self._ails(name, error)
-            if name not in self._followed:
+            if name not in self._followed:  # it serves no more, or is followed no more
                 return
             self._first[name].set()
             every = self._followed[name].every
@@ -197,6 +197,8 @@ class Following:
 
     def _ails(self, name: str, error: Exception) -> None:
         """The address cannot be asked, or what it has not be had, for now."""
+        if name not in self._followed:
+            return
         if not isinstance(error, AegisError):
             _log.exception("following component %r", name)
         text = str(error) or type(error).__name__
@@ -238,6 +240,8 @@ class Following:
         except (_InTheWayError, *_PASSING):
             raise
         except Exception as error:
+            if name not in self._followed:
+                return
             if not isinstance(error, AegisError):
                 _log.exception("component %r %s", name, version)
             why = str(error) or type(error).__name__
@@ -260,9 +264,9 @@ class Following:
 
     def _hold(self, name: str, version: str, why: str) -> None:
         """Let a version not come by itself; the next newer one may."""
+        one = self._followed[name]
         self._put(name, held=version, why=why)
         self._locking.say(name, held=version, why=clipped(why, 500))
-        one = self._followed[name]
         data = {
             "component": name,
             "version": version,

@@ -64,12 +64,13 @@ class Startup:
         ]
 
     async def begin(self, names: Collection[str]) -> None:
-        """Deploy `names`; back when each was tried, after `PATIENCE` seconds at most."""
+        """Deploy `names`; back when each was tried, after twice `PATIENCE` seconds at most."""
         self._missing = dict.fromkeys(names, "it is being fetched")
         firsts = {name: self._spawn(self._fetch(name)) for name in names}
         if firsts:
             await asyncio.wait(firsts.values(), timeout=PATIENCE)
-            await self._settle()
+            # Code that takes its time to load must not keep the host from starting.
+            await asyncio.wait([self._spawn(self._settle())], timeout=PATIENCE)
         for name, first in firsts.items():
             if name in self._missing:
                 self._spawn(self._pursue(name, first))
