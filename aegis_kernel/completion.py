@@ -121,7 +121,8 @@ class _Completions:
     def _component(self, words: list[str]) -> tuple[str, Iterable[Option] | None]:
         live = self._registry.live
         if words[0].startswith("--") and len(words) == 1:
-            return words[0], [("--preview", "keyword"), ("--split=10", "keyword")]
+            options = ("--plan", "--preview", "--gate", "--split=10")
+            return words[0], [(option, "keyword") for option in options]
         words = [word for word in words if not word.startswith("--")]
         if len(words) == 1:
             return words[0], [(name, "module") for name in live]

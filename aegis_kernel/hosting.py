@@ -22,7 +22,7 @@ from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel import failures, flows, past, tracing, views
+from aegis_kernel import failures, flows, past, plans, tracing, views
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.fetched import FetchedView
@@ -357,6 +357,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "failed_groups": FailedGroups,
     "fetch": FetchedView,
     "list": Records.found,
+    "plan": plans.PlanView,
     "preview": MigrationView,
     "query": Records.found,
     "related": Records.of_some,
@@ -377,6 +378,8 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "why": past.why,
     "at": past.at,
     "replay": past.replay,
+    "deploy": plans.deploy,
+    "rehearse": plans.rehearse,
 }
 
 

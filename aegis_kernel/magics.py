@@ -18,6 +18,7 @@ from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
 from aegis.core.manifest import NAME, VERSION
+from aegis.core.rehearsal import Gate
 from aegis.engine.failures import GROUP, Told
 from aegis.engine.intake import OnConflict
 from aegis_kernel import failures, past, sql
@@ -29,6 +30,7 @@ from aegis_kernel.fetched import FetchedView
 from aegis_kernel.hosting import NotebookHost
 from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
+from aegis_kernel.plans import PlanView, gate_of
 from aegis_kernel.splits import SplitView
 from aegis_kernel.versions import FollowingView, VersionsView
 
@@ -39,6 +41,7 @@ CELLS = (
     f"{'%%component NAME VERSION':<40}make this cell a component and deploy it",
     f"{'%%component --preview NAME VERSION':<40}show what that would make of stored records",
     f"{'%%component --split=10 NAME VERSION':<40}try it beside what serves, on 10 % of the records",
+    f"{'%%component --plan NAME VERSION':<40}show what that would make different",
     f"{'%%aegis_sql [NAME]':<40}ask this cell's SELECT; NAME gets the answer",
 )
 
@@ -52,7 +55,7 @@ class AegisMagics(Magics):
         self.notebook = notebook
 
     @cell_magic
-    def component(self, line: str, cell: str) -> Deployed | MigrationView | SplitView:
+    def component(self, line: str, cell: str) -> Deployed | MigrationView | PlanView | SplitView:
         """Make this cell a component and deploy it:  %%component NAME VERSION
 
         The cell has a namespace of its own: it sees what it imports and defines, not other
@@ -60,16 +63,22 @@ class AegisMagics(Magics):
         goes on. Afterwards its classes and functions can be used in the other cells.
 
         With `--preview` nothing is deployed: the model's `migrate` is tried on a copy of the stored
-        records, and the cell shows what becomes of them. With `--split=10` the cell is a candidate
-        that gets 10 percent of the records, beside what serves.
+        records, and the cell shows what becomes of them. With `--plan` it shows what would be
+        different, and whom that breaks. With `--gate` (or `--gate=200`) the last recorded flows and
+        requests are tried on it before it may serve. With `--split=10` the cell is a candidate that
+        gets 10 percent of the records, beside what serves.
         """
-        said = [word for word in line.split() if word.startswith("--")]
-        words = [word for word in line.split() if not word.startswith("--")]
+        gate, words = _gated(line.split())
+        said = [word for word in words if word.startswith("--")]
+        words = [word for word in words if not word.startswith("--")]
         previewed = "--preview" in said
         weights = [word.removeprefix("--split=") for word in said if word.startswith("--split=")]
         for word in said:
-            if word != "--preview" and not word.startswith("--split="):
-                raise UsageError(f"%%component takes --preview and --split=PERCENT, not {word!r}")
+            if word not in {"--preview", "--plan"} and not word.startswith("--split="):
+                raise UsageError(
+                    "%%component takes --plan, --preview, --gate=COUNT and --split=PERCENT, "
+                    f"not {word!r}"
+                )
         if len(words) != 2:
             raise UsageError("a component has a name and a version: %%component orders 1.2.0")
         name, version = words
@@ -85,7 +94,10 @@ class AegisMagics(Magics):
             source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
             if weights:
                 return self.notebook.split(source, _percent(weights[-1]))
-            return self.notebook.preview(source) if previewed else self.notebook.deploy(source)
+            if "--plan" in said:
+                return self.notebook.plan(source)
+            with self.notebook.gated(gate):
+                return self.notebook.preview(source) if previewed else self.notebook.deploy(source)
         except AegisError as error:
             if "_render_traceback_" not in vars(error):
                 show_as(error)
@@ -121,7 +133,9 @@ class AegisMagics(Magics):
         if word not in WORDS:
             hint = closest(word, WORDS) or f"it knows {', '.join(WORDS)}"
             raise UsageError(f"%aegis does not know {word!r} ({hint})")
-        verb = WORDS[word]
+        verb, gate = WORDS[word], None
+        if word == "deploy":
+            gate, rest = _gated(rest)
         rest.sort(key=lambda argument: argument.startswith("--"))
         try:
             inspect.signature(verb).bind(self, *rest)
@@ -129,7 +143,8 @@ class AegisMagics(Magics):
             usage = " ".join(_usage(word).split())
             raise UsageError(f"write it as:  {usage}") from None
         try:
-            return verb(self, *rest)
+            with self.notebook.gated(gate):
+                return verb(self, *rest)
         except AegisError as error:
             if "_render_traceback_" not in vars(error):
                 show_as(error)
@@ -140,7 +155,7 @@ class AegisMagics(Magics):
         return self.notebook.host
 
     def do_deploy(self, address: str, name: str = "", version: str = "") -> Deployed:
-        """ADDRESS [NAME VERSION] -- deploy a component: a .py file, github:OWNER/REPO@^1.2, ..."""
+        """ADDRESS [NAME VERSION] [--gate] -- deploy a .py file, github:OWNER/REPO@^1.2, ..."""
         if name:
             _check(name, version)
         if name or is_component_file(address):
@@ -151,6 +166,14 @@ class AegisMagics(Magics):
         """ADDRESS -- show what components are there; nothing of them runs"""
         thread = self.notebook.thread
         return FetchedView(thread.call(thread.host.fetch, address))
+
+    def do_plan(self, address: str, name: str = "", version: str = "") -> PlanView:
+        """ADDRESS [NAME VERSION] -- show what deploying that would make different"""
+        if name:
+            _check(name, version)
+        if name or is_component_file(address):
+            return self.notebook.plan_file(Path(address), name or None, version or None)
+        return self.notebook.plan(address)
 
     def do_watch(self, path: str = "", name: str = "", version: str = "") -> Any:
         """[PATH [NAME VERSION]] -- deploy a component file, or a folder's, now and at every save"""
@@ -364,6 +387,14 @@ WORDS: dict[str, Callable[..., Any]] = {
 def arguments() -> dict[str, str]:
     """What each word of `%aegis` takes, as its usage says it."""
     return {word: (verb.__doc__ or "").partition("-- ")[0].strip() for word, verb in WORDS.items()}
+
+
+def _gated(words: list[str]) -> tuple[Gate | None, list[str]]:
+    """The gate that `--gate` says, and the words without it."""
+    try:
+        return gate_of(words)
+    except (ValueError, AegisError) as error:
+        raise UsageError(f"--gate takes how many are tried: {error}") from None
 
 
 def _path(text: str) -> str:

@@ -8,9 +8,12 @@ import secrets
 import sys
 import threading
 import weakref
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from IPython.core.display_functions import display as show
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 
@@ -18,11 +21,12 @@ from aegis.adapters.components.files import component_files, read_component
 from aegis.configuration import Config, environment, read
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import AegisError, ComponentError
+from aegis.core.errors import AegisError, ComponentError, GateError
 from aegis.core.graph import Graph
 from aegis.core.registry import Registry
+from aegis.core.rehearsal import Gate
 from aegis.engine.host import Host
-from aegis_kernel import about, completion, display
+from aegis_kernel import about, completion, display, plans
 from aegis_kernel.cells import running_cell
 from aegis_kernel.comms import Comms
 from aegis_kernel.deployed import Deployed, changes_of, defines, missing
@@ -32,6 +36,7 @@ from aegis_kernel.magics import AegisMagics, arguments
 from aegis_kernel.migration import MigrationView, migrated
 from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
 from aegis_kernel.outputs import Outputs
+from aegis_kernel.plans import PlanView
 from aegis_kernel.splits import SplitView
 
 
@@ -125,6 +130,7 @@ class Notebook:
         self.host = NotebookHost(thread)
         self.knowledge = about.Knowledge(thread)
         self._matcher = completion.matcher(self, arguments())
+        self.gate: Gate | None = None  # what is deployed now has to pass it
         self.depends: set[Path] = set()  # the files that its components were read from
         self._bound: dict[str, tuple[str, weakref.ref[Any]]] = {}
         self._seen: weakref.ref[Registry] | None = None
@@ -279,11 +285,42 @@ class Notebook:
         host = self.thread.host
         before, graph = host.engine.registry.live.get(source.name), self.thread.call(host.graph)
         try:
-            deployment = self.thread.call(host.deploy, source)
+            deployment = self._through_gate(source)
         except ComponentError as error:
             self.explain(error, before)
             raise
         return self._deployed(deployment, before, graph)
+
+    def _through_gate(self, source: Source | str) -> Deployment:
+        thread = self.thread
+        try:
+            made: Deployment = thread.call(plans.deploy, thread.host, source, gate=self.gate)
+        except GateError as error:
+            show(plans.refused(error))
+            raise
+        return made
+
+    @contextmanager
+    def gated(self, gate: Gate | None) -> Generator[None]:
+        """Let what is deployed meanwhile pass a gate first."""
+        self.gate = gate
+        try:
+            yield
+        finally:
+            self.gate = None
+
+    def plan(self, source: Source | str) -> PlanView:
+        """What deploying `source` would make different. A ComponentError tells as a deploy does."""
+        host = self.thread.host
+        try:
+            return PlanView(self.thread.call(host.plan, source))
+        except ComponentError as error:
+            self.explain(error, host.engine.registry.live.get(error.component))
+            raise
+
+    def plan_file(self, path: Path, name: str | None, version: str | None) -> PlanView:
+        """As `plan`, of the component in a file."""
+        return self.plan(self._read(path, name, version))
 
     def split(self, source: Source, weight: float) -> SplitView:
         """Try `source` beside what serves. A ComponentError tells where it broke."""
@@ -326,7 +363,7 @@ class Notebook:
             self.depends.add(path.absolute())
         before, graph = dict(host.engine.registry.live), self.thread.call(host.graph)
         try:
-            deployment = self.thread.call(host.deploy, address)
+            deployment = self._through_gate(address)
         except ComponentError as error:
             self.explain(error, before.get(error.component))
             raise
@@ -334,6 +371,9 @@ class Notebook:
 
     def deploy_file(self, path: Path, name: str | None, version: str | None) -> Deployed:
         """Deploy the component in a file. What is wrong with the file itself is a UsageError."""
+        return self.deploy(self._read(path, name, version))
+
+    def _read(self, path: Path, name: str | None, version: str | None) -> Source:
         reading = read_component(path.expanduser(), name, version)
         self.depends |= reading.paths
         if reading.error is not None:
@@ -341,7 +381,7 @@ class Notebook:
                 hint = f" ({reading.error.hint})" if reading.error.hint else ""
                 raise UsageError(f"{reading.error.problems[0]}{hint}")
             self.explain(reading.error)
-        return self.deploy(reading.result())
+        return reading.result()
 
     def watch(self, path: str, name: str | None, version: str | None) -> Any:
         """Follow a component file or a folder of them; without a path, what is followed.

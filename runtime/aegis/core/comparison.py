@@ -88,8 +88,8 @@ class Comparison:
         for kind in ("nodes", "edges"):
             old: set[str] = {one.id for one in getattr(self._old, kind)}
             new: set[str] = {one.id for one in getattr(self._new, kind)}
-            marks.update((id, "added") for id in new - old)
-            marks.update((id, "removed") for id in old - new)
+            for id in new ^ old:
+                marks[id] = "added" if id in new else "removed"
         # What has another name is there twice, once as changed and once as removed.
         marks |= {item.node: item.how for item in self.items if item.node is not None}
         known = {node.id for node in (*self._old.nodes, *self._new.nodes)}
@@ -445,6 +445,7 @@ def _told_relation(one: RelationSpec) -> _Props:
 
 def _told_port(port: PortSpec) -> _Props:
     return {
+        "takes": _taken(port.call.arguments),
         "consumes": ", ".join(port.consumes) or None,
         "produces": port.produces,
         "waits for": ", ".join(sorted(port.awaits)) or None,
@@ -463,6 +464,7 @@ def _told_port(port: PortSpec) -> _Props:
 
 def _told_command(command: CommandSpec) -> _Props:
     return {
+        "takes": _taken(command.call.arguments),
         "produces": command.produces,
         "undoes the flow": "yes" if command.undo else None,
         **_attempts(command.policies),
@@ -635,6 +637,18 @@ def _arguments(struct: Any) -> Any:
     name = str(schema["$ref"]).rsplit("/", 1)[-1]
     own = definitions[name]
     return bare({**own, "properties": properties(own, definitions), "additionalProperties": False})
+
+
+def _taken(struct: Any) -> str | None:
+    """The arguments of a call, for people."""
+    if struct is None:
+        return None
+    whole = _arguments(struct)
+    needed = whole.get("required", ())
+    return ", ".join(
+        f"{name}{'' if name in needed else '?'}: {described(schema)}"
+        for name, schema in whole["properties"].items()
+    )
 
 
 def _broken_fields(before: ModelSpec, after: ModelSpec) -> Iterator[str]:

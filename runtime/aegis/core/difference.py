@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -30,6 +30,7 @@ Kind = Literal[
 ]
 SIGNS: Mapping[str, str] = {"added": "+", "changed": "~", "removed": "-"}
 IDS = 5  # of open flows that are named
+MANY = 4  # routes of one endpoint that are told one by one
 
 
 class Aspect(msgspec.Struct, frozen=True):
@@ -181,8 +182,20 @@ def _told(items: tuple[Item, ...]) -> Iterator[tuple[str, str]]:
             continue
         method, _, path = item.name.partition(" ")
         paths.setdefault((item.how, path), []).append(method)
-    for (how, path), methods in paths.items():
-        yield SIGNS[how], f"route {', '.join(methods)} {path}"
+    for (how, base), below in _bases(paths).items():
+        if len(below) > MANY:
+            yield SIGNS[how], f"routes at {base} and {len(below) - 1} below it"
+            continue
+        for path in below:
+            yield SIGNS[how], f"route {', '.join(paths[how, path])} {path}"
+
+
+def _bases(paths: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """The paths of each way and endpoint."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for how, path in paths:
+        found.setdefault((how, path.partition("/{")[0]), []).append(path)
+    return found
 
 
 def _migrating(migration: Migration) -> Iterator[tuple[str, str]]:

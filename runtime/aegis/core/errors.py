@@ -232,6 +232,23 @@ class ComponentError(AegisError):
         )
 
 
+class GateError(ConflictError):
+    """What was recorded comes to something else on a candidate; what served before still serves.
+
+    `rehearsal` (see core.rehearsal) has the figures, the flows and how they differ.
+    """
+
+    title = "Gate refused"
+
+    def __init__(self, detail: str, *, rehearsal: Any) -> None:
+        super().__init__(
+            detail,
+            hint="look at what differs; allow it in the gate, or deploy without one",
+            rehearsal=rehearsal,
+        )
+        self.rehearsal = rehearsal
+
+
 class SourceError(AegisError):
     """A component cannot be had from where it is: no such place, no answer, or not in time."""
 

@@ -25,7 +25,6 @@ from aegis.core.errors import (
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import Grants
 from aegis.core.keep import Keep
-from aegis.core.migration import Migration
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
 from aegis.core.query import Page, Query
@@ -52,7 +51,6 @@ from aegis.engine.plan import (
     plan,
     rebound,
     refuse_stranding,
-    sketch,
 )
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
@@ -317,8 +315,10 @@ class Deploys:
         loaded: list[Revision] = []
         try:
             for source in change.sources:
-                if not self._serves(source, lookup):
-                    loaded.append(await self.load(source))  # noqa: PERF401 -- see below
+                if self.serves(source, lookup):
+                    self.engine.residents[self.live(source.name)].caller = CALLER.get()
+                else:
+                    loaded.append(await self.load(source))
             self.check_open()
             return await self.install(loaded, change, who=who)
         except BaseException:
@@ -337,20 +337,16 @@ class Deploys:
             grants=registry.grants,
         )
 
-    def _serves(self, source: Source, lookup: Lookup) -> bool:
+    def serves(self, source: Source, lookup: Lookup) -> bool:
         """Whether that very code is live, with the settings that it would get."""
         current = self.engine.registry.live.get(source.name)
         if current is None or current.digest != source.digest:
             return False
-        resident = self.engine.residents[current]
-        if settings_of(current, lookup) != resident.settings:
-            return False
-        resident.caller = CALLER.get()
-        return True
+        return settings_of(current, lookup) == self.engine.residents[current].settings
 
     async def load(self, source: Source) -> Revision:
         """Load off the loop; what a caller who has gone no longer wants is unloaded again."""
-        with self._pinned(source.name):
+        with self.pinned(source.name):
             loading = asyncio.ensure_future(asyncio.to_thread(self.loader.load, source))
         try:
             return sealing(await asyncio.shield(loading), self.vault)
@@ -414,7 +410,7 @@ class Deploys:
             revisions,
             change,
             store=self._store,
-            count=lambda model: self._count(model, homes),
+            count=lambda model: self.count(model, homes),
             now=self._clock.now(),
             runs=self.flows.runs(),
             locate=self.locate,
@@ -537,57 +533,14 @@ class Deploys:
         def check() -> None:
             refuse_stranding(revisions, planned, self.flows.runs(), self.locate)
 
-        with self._pinned(revisions[0].name):
+        with self.pinned(revisions[0].name):
             finish = await self.migrations.make(
                 commit, conversion, revisions, boundary, check, back=back
             )
         made = {deployment.number: deployment for deployment in commit.deployments}
         return [made[deployment.number] for deployment in deployments], finish
 
-    async def preview(self, source: Source) -> Migration:
-        """What deploying `source` would make of stored records and open flows; nothing changes.
-
-        Raises ComponentError when it cannot be loaded.
-        """
-        self.check_open()
-        revision = await self.load(source)
-        try:
-            before = self.engine.registry
-            homes = {key: lane.name for key, lane in self.elsewhere.places.items()}
-            found = await sketch(
-                before,
-                [revision],
-                Change(sources=(source,)),
-                store=self._store,
-                count=lambda model: self._count(model, homes),
-                away=self.elsewhere.places,
-                now=self._clock.now(),
-                runs=self.flows.runs(),
-                locate=self.locate,
-            )
-            problems = [problem for some in found.problems.values() for problem in some]
-            try:
-                settings_of(revision, self.lookup_in())
-            except ComponentError as error:
-                problems += error.problems
-            migrating = found.plan.migrating
-            conversion = self.migrations.conversion(migrating, [revision], before, deployments={})
-            with self._pinned(revision.name):
-                await conversion.catch_up()
-                models = await asyncio.to_thread(lambda: tuple(conversion.described()))
-            moving = [run for run in self.flows.runs() if run.flow.component == revision.name]
-            return Migration(
-                component=revision.name,
-                version=revision.version,
-                seq=conversion.seq,
-                models=models,
-                flows=len(moving) if migrating else 0,
-                problems=tuple(problems),
-            )
-        finally:
-            self.loader.unload(revision)
-
-    async def _count(self, model: str, homes: Mapping[str, str]) -> int:
+    async def count(self, model: str, homes: Mapping[str, str]) -> int:
         """How many records of a model there are, where it will be."""
         found = await self.elsewhere.counted(model, homes)
         return await self._store.count(model) if found is None else found
@@ -798,7 +751,7 @@ class Deploys:
             [revision],
             Change(sources=(revision.source,)),
             store=self._store,
-            count=lambda model: self._count(model, {}),
+            count=lambda model: self.count(model, {}),
             now=self._clock.now(),
             runs=self.flows.runs(),
             locate=self.locate,
@@ -957,14 +910,14 @@ class Deploys:
             return self.engine.residents[owner]
 
         lender = Lender(current=lambda: self.engine.registry, resident=find or loaded)
-        with self._pinned(revision.name):
+        with self.pinned(revision.name):
             resident = await self._open_parts(registry, revision, lookup, self.monitor, lender)
         resident.outlet = self.outlet
         self.migrations.residents.add(resident)
         return resident
 
     @contextmanager
-    def _pinned(self, name: str) -> Generator[None, None, None]:
+    def pinned(self, name: str) -> Generator[None, None, None]:
         """Lead what a component prints while it comes to be to who deploys it."""
         unpin = None if self.outlet is None else self.outlet(CALLER.get(), name)
         try:

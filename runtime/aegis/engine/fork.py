@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from aegis.core.component import Revision, Source
+from aegis.core.component import ModelSpec, Revision, Source
 from aegis.engine.timers import stamped, time_of
 from aegis.protocols import Clock, Loader
 
 
 class Borrowing:
-    """A loader for a fork: live code as it is loaded, other code loaded and taken out again.
+    """A loader for a fork: what is `loaded` as it is, other code loaded and taken out again.
 
-    Listeners stay out: what they did is told by their events.
+    Listeners stay out: what they did is told by their events. With `apart` models are nothing but
+    their data and commands: nothing follows from a change, and it needs no other record.
     """
 
-    def __init__(self, loader: Loader, live: Mapping[str, Revision]) -> None:
+    def __init__(self, loader: Loader, loaded: Iterable[Revision], *, apart: bool = False) -> None:
         self._loader = loader
-        self._live = {revision.digest: revision for revision in live.values()}
+        self._known = {revision.digest: revision for revision in loaded}
+        self._apart = apart
         self._loaded: dict[str, Revision] = {}
 
     def load(self, source: Source) -> Revision:
         """The revision without its listeners. Raises ComponentError."""
-        revision = self._live.get(source.digest)
+        revision = self._known.get(source.digest)
         if revision is None:
             revision = self._loaded[source.digest] = self._loader.load(source)
-        return replace(revision, listeners=())
+        models = tuple(map(_apart, revision.models)) if self._apart else revision.models
+        return replace(revision, listeners=(), models=models)
 
     def unload(self, revision: Revision) -> None:
         """Forget what was loaded for the fork."""
         loaded = self._loaded.pop(revision.digest, None)
         if loaded is not None:
             self._loader.unload(loaded)
+
+
+def _apart(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, ports={}, relations={}, store=None)
 
 
 class StandingClock:

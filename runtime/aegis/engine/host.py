@@ -18,6 +18,7 @@ from aegis.core.caching import Caching
 from aegis.core.clause import Clause
 from aegis.core.component import ModelSpec, Source
 from aegis.core.deployment import Deployment
+from aegis.core.difference import Difference
 from aegis.core.errors import (
     AegisError,
     BadRequestError,
@@ -43,6 +44,7 @@ from aegis.core.policy import Policy
 from aegis.core.query import Found, Query, read_cursor
 from aegis.core.reading import Reading
 from aegis.core.record import Record
+from aegis.core.rehearsal import Gate, Rehearsal
 from aegis.core.replay import Replay
 from aegis.core.sealing import Vault
 from aegis.core.serializer import Decoder, text_of
@@ -50,6 +52,7 @@ from aegis.core.split import SplitStatus
 from aegis.core.versions import Followed, Versions
 from aegis.core.why import Why
 from aegis.engine import causes, history
+from aegis.engine.auditing import audited
 from aegis.engine.cache import CacheStatus
 from aegis.engine.context import Outlet
 from aegis.engine.deploys import Deploys, Limits
@@ -63,6 +66,8 @@ from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
 from aegis.engine.plan import Change
+from aegis.engine.planning import Planning
+from aegis.engine.rehearsing import Rehearsing
 from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
@@ -74,6 +79,7 @@ from aegis.protocols import (
     Analyst,
     Cipher,
     Clock,
+    Commit,
     Failed,
     Libraries,
     Loader,
@@ -189,6 +195,7 @@ class Host:
             caching=caching,
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
+        self._planning = Planning(self._deploys)
         self._replays = Replays(
             deploys=self._deploys,
             store=store,
@@ -198,6 +205,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
+        self._rehearsing = Rehearsing(self._deploys, self._replays)
         self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
         self._upkeep = Upkeep(
             self._deploys,
@@ -318,9 +326,14 @@ class Host:
         """Let no version of a component come by itself any more. Raises NotFoundError."""
         await self._upkeep.unfollow(name)
 
-    def guard(self, guard: Guard | None) -> None:
-        """Let `guard` look at what comes by itself before it serves; what it raises holds it."""
-        self._upkeep.following.guard = guard
+    def guard(self, gate: Gate | Guard | None) -> None:
+        """Let what comes by itself pass a gate before it serves; what that raises holds it.
+
+        A Gate is that of `deploy`; a function is given the source.
+        """
+        if isinstance(gate, Gate):
+            gate = functools.partial(self._pass, gate)
+        self._upkeep.following.guard = gate
 
     def followed(self) -> Sequence[Followed]:
         """All that is followed, by name."""
@@ -347,20 +360,49 @@ class Host:
         file: str = "",
         grants: Sequence[str] = (),
         who: str = "",
+        gate: Gate | None = None,
+        told: Progress | None = None,
     ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
         `source` is one, or the address of a component, or its name with `version` and `text`.
         `imports` are the texts of the files it imports, by path from its folder; `file` is what a
         debugger calls the text. `grants` are given to it with the deploy (see `grant`). The same
-        code and configuration again changes nothing. Raises ComponentError naming every problem;
-        then nothing has changed. Of an address also what `fetch` raises, and InvalidError when
-        there is more than one component.
+        code and configuration again changes nothing. With a `gate` it is tried on recorded flows
+        and requests first (see `rehearse`); `told` hears how far that is. Raises ComponentError
+        naming every problem, GateError with what differs; then nothing has changed. Of an address
+        also what `fetch` raises, and InvalidError when there is more than one component.
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
         found = source if isinstance(source, Source) else await self.one(source)
+        if gate is not None:
+            await self._pass(gate, found, who=who, told=told)
         return await self._deploys.deploy(found, who=who, grants=grants)
+
+    async def rehearse(
+        self, source: Source | str, gate: Gate | None = None, *, told: Progress | None = None
+    ) -> Rehearsal:
+        """How the last recorded flows and requests of a component fare on new code; see Gate.
+
+        `source` is one, or the address of a component. Flows are run again as `replay` does, and
+        requests made again on the record as it was: nothing real is touched. Raises ComponentError
+        for code that cannot be loaded, RecordingError where nothing is recorded, and what `fetch`
+        raises.
+        """
+        found = source if isinstance(source, Source) else await self.one(source)
+        return await self._rehearsing.rehearse([found], gate or Gate(), told)
+
+    async def _pass(
+        self, gate: Gate, source: Source, *, who: str = "", told: Progress | None = None
+    ) -> None:
+        """Raise GateError unless a gate lets a component through; the audit log tells of it."""
+        rehearsal = await self.rehearse(source, gate, told=told)
+        if not rehearsal.passes:
+            why = f"gate: {rehearsal.figures()}"
+            entry = audited(self.clock, Action.REFUSE, who=who, of=source, detail=why)
+            await self.store.commit(Commit(audits=[entry]))
+        rehearsal.check()
 
     async def one(self, address: str) -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
@@ -409,7 +451,28 @@ class Host:
         those of `deploy`. Raises ComponentError when the component cannot be loaded.
         """
         source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
-        return await self._deploys.preview(source)
+        return await self._planning.preview(source)
+
+    async def plan(
+        self,
+        source: Source | str | Change,
+        version: str | None = None,
+        text: str | None = None,
+        *,
+        origin: str = "",
+        imports: Mapping[str, str] | None = None,
+    ) -> Difference:
+        """What a deploy would make different, breaking changes named; nothing changes.
+
+        The parameters are those of `deploy`, or all of a change of several components. Its code is
+        loaded and let go. Raises ComponentError for what cannot be loaded, and what `fetch` raises.
+        """
+        if isinstance(source, str) and version is not None and text is not None:
+            source = Source.of(source, version, text, origin=origin, imports=imports)
+        if isinstance(source, str):
+            source = await self.one(source)
+        change = Change(sources=(source,)) if isinstance(source, Source) else source
+        return await self._planning.difference(change)
 
     async def undeploy(self, name: str) -> None:
         """Stop serving a component; its records and open flows stay. Raises NotFoundError."""

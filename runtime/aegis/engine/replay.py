@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from aegis.core.component import ENCODER, ModelSpec, Source
+from aegis.core.component import ENCODER, ModelSpec, Revision, Source
 from aegis.core.errors import ClosedError, NotFoundError, RecordingError
 from aegis.core.event import OURS, Emission, Event, decode_event
 from aegis.core.flow import Flow, FlowState
@@ -22,7 +23,6 @@ from aegis.engine.fork import Borrowing, StandingClock
 from aegis.engine.history import record_of
 from aegis.engine.ledger import Draft
 from aegis.engine.original import MOST, Original, Originals
-from aegis.engine.plan import Change as Swap
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup
 from aegis.engine.script import Script
@@ -52,61 +52,98 @@ class Replays:
     ) -> None:
         self._deploys = deploys
         self._store = store
-        self._clock = clock
+        self._clock = self.clock = clock
         self._loader = loader
         self._lookup = lookup
         self._defaults = defaults
         self._scratch = scratch
-        self._originals = Originals(store, lambda: deploys.engine.registry.models)
+        self.originals = Originals(store, lambda: deploys.engine.registry.models)
 
     async def replay(self, id: str, revision: str | None) -> Replay:
         """Run the flow of an event or of that id again; see Host.replay."""
-        recorder = self._deploys.flows.recorder
-        if recorder is None or self._scratch is None:
-            raise RecordingError(
-                "this host records nothing, so nothing can be replayed",
-                hint="set recordings = true in [replay] of aegis.toml",
-            )
-        past = await self._originals.find(id)
-        script = await self._script(past, recorder)
-        loader = Borrowing(self._loader, self._deploys.engine.registry.live)
+        if self._deploys.flows.recorder is None:
+            raise unrecorded()
+        past = await self.originals.find(id)
         sources, candidate = await self._sources(past, revision)
+        live = self._deploys.engine.registry.live
+        with self.borrowed():
+            return await self.run(past, id, sources, candidate, [*live.values()])
+
+    @contextmanager
+    def borrowed(self) -> Generator[None]:
+        """Keep what serves now in memory meanwhile: forks run on it."""
         with ExitStack() as stack:
             for resident in self._deploys.engine.residents.values():
-                # What is borrowed must not be taken out of memory meanwhile.
                 resident.enter()
                 stack.callback(resident.leave)
-            clock = StandingClock(self._clock, time_of(decode_event(past.root.doc).time))
-            script.heard = clock.hear
-            fork = Deploys(
-                store=(store := self._scratch()),
-                clock=clock,
-                loader=loader,
-                lookup=self._lookup,
-                bindings=None,
-                defaults=self._defaults,
-                limits=Limits(grace=0.05),
-                keep=Keep(),
-                vault=self._deploys.vault,
-                stage=script.stage,
-            )
-            fork.perform(script)
-            await fork.open()
-            try:
-                await store.commit(await self._seed(past))
-                setup = self._deploys.setup()
-                await fork.change(
-                    Swap(
-                        sources=sources,
-                        values=setup.values,
-                        bindings=setup.bindings,
-                        grants=setup.grants,
-                    )
-                )
-                run = _Run(past, fork, store, clock, script, self._clock.now())
-                return await run.through(id, candidate)
-            finally:
-                await fork.close()
+            yield
+
+    async def run(
+        self,
+        past: Original,
+        asked: str,
+        sources: Sequence[Source],
+        label: str,
+        loaded: Iterable[Revision],
+        *,
+        longest: float = LONGEST,
+    ) -> Replay:
+        """Run a flow again where `sources` serve; the code named by `label` is what it is about.
+
+        `loaded` are revisions that need not be loaded for it. It takes `longest` seconds at most.
+        """
+        recorder = self._deploys.flows.recorder
+        if recorder is None or self._scratch is None:
+            raise unrecorded()
+        script = await self._script(past, recorder)
+        clock = StandingClock(self._clock, time_of(decode_event(past.root.doc).time))
+        script.heard = clock.hear
+        async with self.fork(script, clock, sources, loaded, await self._seed(past)) as (
+            fork,
+            store,
+        ):
+            run = _Run(past, fork, store, clock, script, self._clock.now(), longest)
+            return await run.through(asked, label)
+
+    @asynccontextmanager
+    async def fork(
+        self,
+        script: Script,
+        clock: StandingClock,
+        sources: Sequence[Source],
+        loaded: Iterable[Revision],
+        seed: Commit | None = None,
+        *,
+        apart: bool = False,
+    ) -> AsyncGenerator[tuple[Deploys, Store]]:
+        """A host in memory that serves `sources` with the answers of `script`, on what is seeded.
+
+        With `apart` its models are only data (see Borrowing).
+        """
+        if self._scratch is None:
+            raise unrecorded()
+        fork = Deploys(
+            store=(store := self._scratch()),
+            clock=clock,
+            loader=Borrowing(self._loader, loaded, apart=apart),
+            lookup=self._lookup,
+            bindings=None,
+            defaults=self._defaults,
+            limits=Limits(grace=0.05),
+            keep=Keep(),
+            vault=self._deploys.vault,
+            stage=script.stage,
+        )
+        fork.perform(script)
+        await fork.open()
+        try:
+            if seed is not None:
+                await store.commit(seed)
+            setup = self._deploys.setup()
+            await fork.change(replace(setup, sources=tuple(sources)))
+            yield fork, store
+        finally:
+            await fork.close()
 
     async def _script(self, past: Original, recorder: Recorder) -> Script:
         """What is recorded of a flow. Raises RecordingError when a text does not open."""
@@ -161,7 +198,7 @@ class Replays:
         models = self._deploys.engine.registry.models
         puts = []
         for key in past.keys:
-            then = await self._originals.then(key, past.began)
+            then = await self.originals.then(key, past.began)
             if then.record is not None:
                 puts.append(Put(record_of(then, models[key[0]]), 0))
         schemas = []
@@ -172,6 +209,14 @@ class Replays:
         event = msgspec.structs.replace(decode_event(past.root.doc), flow=None)
         entry = msgspec.structs.replace(past.root, flow=None, doc=ENCODER.encode(event))
         return Commit(puts=puts, schemas=schemas, events=[entry])
+
+
+def unrecorded() -> RecordingError:
+    """What to raise where a host keeps no recordings."""
+    return RecordingError(
+        "this host records nothing, so nothing can be replayed",
+        hint="set recordings = true in [replay] of aegis.toml",
+    )
 
 
 def _nothing(_: str) -> None:
@@ -189,13 +234,15 @@ class _Run:
         clock: StandingClock,
         script: Script,
         today: datetime,
+        longest: float,
     ) -> None:
         self._past = past
         self._fork = fork
         self._store = store
-        self._clock = clock
+        self._clock = self.clock = clock
         self._script = script
         self._today = today
+        self._longest = longest
         self._applied: set[str] = set()
         self._flow = ""
 
@@ -218,7 +265,7 @@ class _Run:
         canceled = self._past.flow.canceled
         while True:
             if not await self._still():
-                return self._script.stopped or f"it took longer than {LONGEST:g} s"
+                return self._script.stopped or f"it took longer than {self._longest:g} s"
             due = self._clock.due()
             following = time_of(happenings[0].time) if happenings else None
             if due is not None and due <= (following or self._today):
@@ -240,7 +287,7 @@ class _Run:
     async def _still(self) -> bool:
         """Return when nothing moves any more; False when it must not, or does not end."""
         loop = asyncio.get_running_loop()
-        until, turns, quiet = loop.time() + LONGEST, 0, 0
+        until, turns, quiet = loop.time() + self._longest, 0, 0
         while quiet < 3:
             if self._script.stopped is not None or loop.time() > until:
                 return False

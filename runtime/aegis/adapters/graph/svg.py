@@ -31,14 +31,26 @@ def element_id(id: str) -> str:
     return quote(id, safe=":.>/@-_", errors="replace")
 
 
-def render(graph: Graph, figures: Mapping[str, Figure] | None = None) -> str:
+# What says of a node that it comes, goes or is another, where colours do not.
+SIGNS = {"added": "+", "changed": "~", "removed": "\u2212"}
+NOTHING: Mapping[str, str] = {}
+
+
+def render(
+    graph: Graph,
+    figures: Mapping[str, Figure] | None = None,
+    marks: Mapping[str, str] = NOTHING,
+) -> str:
     """`graph` as a complete SVG document without XML declaration, fit to be put into HTML.
 
     The same graph gives the same text. Sizes are px at scale 1; the picture shrinks with its
     place. Takes about 0.2 ms a node, so call it off the host's loop; the last few are kept. With
-    `figures`, by node or edge id, the picture shows them as they are at this moment.
+    `figures`, by node or edge id, the picture shows them as they are at this moment. `marks` say of
+    nodes and edges that they are "added", "changed" or "removed" (see core.difference).
     """
-    return _Drawing(_plan(graph), figures).svg() if figures else _plain(graph)
+    if not figures and not marks:
+        return _plain(graph)
+    return _Drawing(_plan(graph), figures or {}, marks).svg()
 
 
 @lru_cache(maxsize=8)
@@ -54,7 +66,10 @@ def _plain(graph: Graph) -> str:
 class _Drawing:
     """The text of one picture."""
 
-    def __init__(self, plan: Plan, figures: Mapping[str, Figure]) -> None:
+    def __init__(
+        self, plan: Plan, figures: Mapping[str, Figure], marks: Mapping[str, str] = NOTHING
+    ) -> None:
+        self.marks = marks
         self.graph = plan.graph
         self.plan = plan
         self.nodes = plan.nodes
@@ -68,7 +83,10 @@ class _Drawing:
         width, height = self.plan.size
         used = {node.kind for node in self.graph.nodes}
         legend, end = _legend(
-            [kind for kind in LEGEND if kind in used], margin, height + 2 * margin + 6
+            [kind for kind in LEGEND if kind in used],
+            margin,
+            height + 2 * margin + 6,
+            [mark for mark in SIGNS if mark in self.marks.values()],
         )
         body = [
             f'<g transform="translate({num(margin)} {num(margin)})">',
@@ -126,6 +144,14 @@ class _Drawing:
             words = f"\n{xml(words)}"
         return place, live.state(figure), words, drawn
 
+    def _mark(self, id: str) -> str:
+        """What a mark adds to the classes of an element."""
+        return f" {self.marks[id]}" if id in self.marks else ""
+
+    def _marked(self, id: str) -> str:
+        """What it adds to its title."""
+        return f" ({self.marks[id]})" if id in self.marks else ""
+
     def _edge(
         self,
         edge: Edge,
@@ -144,9 +170,10 @@ class _Drawing:
         id = "" if echo else f' id="{xml(element_id(edge.id))}"'
         place, state, more, drawn = self._live(edge.id, edge.kind, None if echo else figures)
         return (
-            f'<g{id} class="edge {xml(edge.kind)}{extra}{state}" data-kind="{xml(edge.kind)}"'
+            f'<g{id} class="edge {xml(edge.kind)}{extra}{state}{self._mark(edge.id)}"'
+            f' data-kind="{xml(edge.kind)}"'
             f' data-source="{xml(edge.source)}" data-target="{xml(edge.target)}"{place}>'
-            f"<title>{xml(said)}{more}</title>{content}{drawn}</g>"
+            f"<title>{xml(said)}{self._marked(edge.id)}{more}</title>{content}{drawn}</g>"
         )
 
     def _line(self, line: Line) -> str:
@@ -223,11 +250,15 @@ class _Drawing:
         # What is asked has its figures at the edges of those who ask.
         figures = None if node.kind in HANGING else (x + w - 1, y - 3)
         place, state, more, drawn = self._live(node.id, node.kind, figures)
+        if node.id in self.marks:
+            sign = SIGNS[self.marks[node.id]]
+            drawn += f'<text class="sign" x="{num(x + 1)}" y="{num(y - 3)}">{sign}</text>'
         return (
-            f'<g id="{xml(element_id(node.id))}" class="node {xml(node.kind)}{state}"'
+            f'<g id="{xml(element_id(node.id))}"'
+            f' class="node {xml(node.kind)}{state}{self._mark(node.id)}"'
             f' data-id="{xml(node.id)}" data-kind="{xml(node.kind)}"'
-            f' data-component="{xml(node.component)}"{place}><title>{xml(title)}{more}</title>'
-            f"{''.join(parts)}{drawn}</g>"
+            f' data-component="{xml(node.component)}"{place}><title>{xml(title)}'
+            f"{self._marked(node.id)}{more}</title>{''.join(parts)}{drawn}</g>"
         )
 
 
@@ -318,7 +349,7 @@ def _mark(x: float, y: float) -> str:
     return f'<path class="mark" d="{d}"/>'
 
 
-def _legend(kinds: list[str], x: float, y: float) -> tuple[str, float]:
+def _legend(kinds: list[str], x: float, y: float, marks: Iterable[str] = ()) -> tuple[str, float]:
     """The kinds that occur, as they are drawn; with the x where it ends."""
     parts = ['<g class="legend">']
 
@@ -332,6 +363,10 @@ def _legend(kinds: list[str], x: float, y: float) -> tuple[str, float]:
     elsewhere = f'<rect class="shape" {at(x, y, 22, 13)} rx="4"/>'
     entry(f'<g class="reference">{elsewhere}</g>', "drawn elsewhere")
     entry(f'<g class="edge undo">{_mark(x + 8, y + 1)}</g>', "undo")
+    for mark in marks:
+        sign = f'<text class="sign" x="{num(x + 2)}" y="{num(y + 11)}">{SIGNS[mark]}</text>'
+        box = f'<rect class="shape" {at(x, y, 22, 13)} rx="4"/>'
+        entry(f'<g class="node {mark}">{box}{sign}</g>', mark)
     return "".join([*parts, "</g>"]), x
 
 
@@ -410,5 +445,16 @@ paint-order:stroke;stroke:var(--ground);stroke-width:3px;stroke-linejoin:round}
 .aegis-graph .failing>.figure{fill:var(--bad);font-weight:600}
 .aegis-graph .node.failing>.shape,.aegis-graph .failing>.line{stroke:var(--bad);stroke-width:2.4}
 .aegis-graph .failing>.tip{fill:var(--bad)}
+.aegis-graph .added{--mark:#2a9d4e}.aegis-graph .changed{--mark:#c98a00}
+.aegis-graph .removed{--mark:#d2453f}
+.aegis-graph .node:is(.added,.changed,.removed)>.shape{stroke:var(--mark);stroke-width:2.4;
+fill:color-mix(in srgb,var(--mark) 14%,var(--paper))}
+.aegis-graph .node.removed>.shape{stroke-dasharray:5 3}
+.aegis-graph .node.removed>.label{text-decoration:line-through}
+.aegis-graph .edge:is(.added,.changed,.removed)>.line{stroke:var(--mark);stroke-width:2.2}
+.aegis-graph .edge.removed>.line{stroke-dasharray:5 3}
+.aegis-graph .edge:is(.added,.changed,.removed)>.tip{fill:var(--mark)}
+.aegis-graph .sign{fill:var(--mark);font-weight:700;font-size:13px;
+paint-order:stroke;stroke:var(--ground);stroke-width:3px;stroke-linejoin:round}
 .aegis-graph .node:hover .shape,.aegis-graph .edge:hover .line{stroke-width:2.2}
 """.replace("\n", "")
