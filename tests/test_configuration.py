@@ -227,3 +227,12 @@ def test_the_table_of_components(tmp_path):
 def test_a_mistake_in_the_table_of_components_is_told(tmp_path, lines, said):
     with pytest.raises(ConfigError, match=said):
         read(toml(tmp_path, f"[components]\n{lines}\n"))
+
+
+def test_a_file_grants_what_components_may_reach(tmp_path):
+    said = '[grants]\nshipping = ["orders.Order:read", "orders:order.*"]\n'
+    config = read(toml(tmp_path, said))
+    assert config.grants == {"shipping": ("orders.Order:read", "orders:order.*")}
+    for wrong in ('shipping = ["Order"]', 'shipping = "orders.Order"', "shipping = [1]"):
+        with pytest.raises(ConfigError, match=r"aegis\.toml"):
+            read(toml(tmp_path, f"[grants]\n{wrong}\n"))
