@@ -259,3 +259,12 @@ def test_the_gate_of_what_comes_by_itself_is_a_table(tmp_path):
         (tmp_path / "aegis.toml").write_text(f"[gate]\n{text}\n")
         with pytest.raises(ConfigError, match=r"aegis\.toml"):
             read(tmp_path)
+
+
+def test_a_file_grants_what_components_may_reach(tmp_path):
+    said = '[grants]\nshipping = ["orders.Order:read", "orders:order.*"]\n'
+    config = read(toml(tmp_path, said))
+    assert config.grants == {"shipping": ("orders.Order:read", "orders:order.*")}
+    for wrong in ('shipping = ["Order"]', 'shipping = "orders.Order"', "shipping = [1]"):
+        with pytest.raises(ConfigError, match=r"aegis\.toml"):
+            read(toml(tmp_path, f"[grants]\n{wrong}\n"))
