@@ -80,13 +80,19 @@ class DeploymentRoutes:
         async def whole() -> Response:
             asked = await self._do(sent, gate, plan, lambda _: None)
             made = asked.deployment is not None and not asked.same
-            headers = [VARY]
+            headers: list[tuple[str, str]] = [VARY]
             if made and asked.deployment is not None:
                 headers.append(("Location", f"{request.path}/{asked.deployment.number}"))
             return json_response(asked, *headers, status=201 if made else 200)
 
         if not accepts(request, LINES[1]):
             return whole() if plan else self._once.repeat(request, self._host.store, whole)
+        if "idempotency-key" in request.headers and not plan:
+            raise BadRequestError(
+                "an answer in lines is not kept, so it takes no Idempotency-Key",
+                hint="the same code again changes nothing; or accept application/json",
+                header="Idempotency-Key",
+            )
         return Response(200, (LINES, VARY), stream=lambda: self._lines(sent, gate, plan))
 
     async def _lines(
