@@ -33,6 +33,7 @@ def build_host(config: Config) -> Host:
         loader=PythonLoader(shelf.wheel),
         lookup=config.lookup,
         bindings=config.bindings,
+        grants=config.grants,
         cipher=_cipher(config),
         vault=_vault(config),
         keep=config.keep,

@@ -16,6 +16,7 @@ import msgspec
 from aegis.core.address import FORGES, Forge, forge_of
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
+from aegis.core.grant import read_grant
 from aegis.core.keep import Keep
 from aegis.core.lock import FILE as LOCK
 from aegis.core.lock import Wanted
@@ -47,11 +48,11 @@ class Config:
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
-    Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
-    deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
-    `trusted` says which keys may sign what comes from where, and so does a file in `pins`, the
-    data directory without.
+    Protocol gets where several do it, `grants` what a component may reach of others. `datasources`
+    describe where models can be kept besides the host's store, `stores` says of models
+    (`orders.Note`) in which they are. `components` are deployed at the start, `lock` is the file
+    that says which versions, and with `locked` no others. `trusted` says which keys may sign what
+    comes from where, and so does a file in `pins`, the data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
     `gate` is what a version has to pass that comes by itself.
@@ -65,6 +66,7 @@ class Config:
     token: str | None = None
     names: tuple[str, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     keep: Keep = field(default_factory=Keep)
     datasources: Mapping[str, Mapping[str, Any]] = field(
@@ -176,7 +178,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
+    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
+    (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
     Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
     (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
@@ -195,6 +198,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name} cannot be read: {error}") from error
     try:
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
+        grants = msgspec.convert(content.pop("grants", {}), dict[str, tuple[str, ...]])
+        for granted in grants.values():
+            for text in granted:
+                read_grant(text)
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
         keep = msgspec.convert(content.pop("keep", {}), Keep)
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
@@ -217,6 +224,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
         "bindings": MappingProxyType(bindings),
+        "grants": MappingProxyType(grants),
         "keep": keep,
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
