@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from aegis.adapters.trust.keys import KeyFiles
 from aegis.cli import main
 from tests.serve.process import NOTES
 
@@ -43,7 +44,11 @@ def folder(tmp_path):
 
 @pytest.fixture
 def serving(serve, tmp_path):
-    (tmp_path / "aegis.toml").write_text('[trust]\nunsigned = ["upload:toys", "upload:pins"]\n')
+    key = KeyFiles(tmp_path / "keys").new("me")
+    (tmp_path / "aegis.toml").write_text(
+        '[trust]\nunsigned = ["upload:toys", "upload:pins"]\n'
+        f'[trust.pins]\n"upload:cars" = ["{key}"]\n'
+    )
     server = serve([NOTES], "--ephemeral", cwd=tmp_path)
     with server.ready() as server.client:
         yield server
@@ -156,3 +161,19 @@ def test_what_is_not_trusted_or_broken_or_nowhere_is_told_in_a_line(serving, aeg
     assert "there is no" in aegis("plan", "nowhere.py", code=2).stderr
     assert "Traceback" not in told
     assert serves(serving) == {}
+
+
+def test_what_is_sent_counts_when_it_is_signed_by_who_is_pinned_for_it(serving, aegis, tmp_path):
+    place = tmp_path / "cars"
+    place.mkdir()
+    (place / "aegis.toml").write_text(
+        '[component]\nname = "cars"\nversion = "1.0.0"\nmodels = ["cars.py"]\n'
+    )
+    (place / "cars.py").write_text("from aegis import Model\nclass Car(Model): ...\n")
+    assert "it is not signed" in aegis("deploy", place, code=2).stderr
+    main(["sign", str(place), "--dir", str(tmp_path / "keys")])
+    assert "cars 1.0.0" in aegis("deploy", place).stdout
+    assert serves(serving) == {"cars": "1.0.0"}
+    (place / "cars.py").write_text("from aegis import Model\nclass Car(Model): wheels: int = 3\n")
+    assert "is not what the manifest says" in aegis("deploy", place, code=2).stderr
+    assert serves(serving) == {"cars": "1.0.0"}
