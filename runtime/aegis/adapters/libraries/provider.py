@@ -147,7 +147,8 @@ class WheelLibraries:
                 [f"{address} has {names or 'no component'}, and no {name!r}"],
                 hint="a dependency that is a source has the name of its component",
             )
-        if self._trust is not None:
+        if self._trust is not None and dependency.sha256 is None:
+            # Where it is named by its digest, whoever was trusted for that name has said so.
             await self._trust.check(found, datetime.now(UTC))
         if not within(found.manifest.version, version):
             raise ComponentError(
@@ -287,7 +288,7 @@ def _place(bundle: Bundle, address: str) -> str:
         is_path = said.kind == "file"
     except InvalidError:  # it may begin with a name that this host's configuration gives
         return address
-    if not said.is_local or (bundle.is_local and not is_path):
+    if said.kind not in {"file", "cell"} or (bundle.is_local and not is_path):
         return address
     if not bundle.is_local:
         raise ComponentError(
