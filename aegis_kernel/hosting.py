@@ -371,6 +371,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+    "components": views.components,
     "graph": views.graph,
     "ports": views.ports,
     "events": views.events,

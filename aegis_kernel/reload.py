@@ -18,6 +18,7 @@ from aegis.adapters.components.notices import Notices
 from aegis.adapters.sources.notebook import Cell, HalfWrittenError
 from aegis.core.component import Source
 from aegis.core.errors import AegisError
+from aegis.core.grant import Grants
 from aegis.engine.plan import Change
 from aegis_kernel.headless import (
     CellError,
@@ -219,13 +220,14 @@ class Reloads:
             pins = config.pins or config.data
             apart = replace(apart, components={}, lock=None, pins=pins)
             thread.start(apart)
-            elsewhere = self._elsewhere()
-            thread.call(thread.host.change, Change(sources=tuple(elsewhere.values())))
+            elsewhere, granted = self._elsewhere(), self._thread.host.setup().grants
+            given = Change(sources=tuple(elsewhere.values()), grants=granted)
+            thread.call(thread.host.change, given)
             shell = make_shell()
             notebook = Notebook(shell, thread, rehearsal=True)
             notebook.attach()
             run_cells(shell, cells, self._given, stuck=self._stuck)
-            served = self._swap(shell, notebook, cells, elsewhere)
+            served = self._swap(shell, notebook, cells, elsewhere, granted)
         except BaseException:
             undo()
             make_current(before.shell)
@@ -249,15 +251,18 @@ class Reloads:
         notebook: Notebook,
         cells: tuple[Cell, ...],
         elsewhere: Mapping[str, Source],
+        granted: Grants | None,
     ) -> Served:
         """Let the host that serves become what the rehearsal's is, at once.
 
-        What neither had of its cells stays: a newer version may have come meanwhile.
+        What neither had of its cells stays: a newer version may have come meanwhile. So do grants
+        that no cell changed.
         """
         setup = notebook.thread.host.setup()
         theirs = {source.digest for source in elsewhere.values()}
         sources = tuple(source for source in setup.sources if source.digest not in theirs)
-        setup = replace(setup, sources=sources)
+        grants = None if setup.grants == granted else setup.grants
+        setup = replace(setup, sources=sources, grants=grants)
         components = frozenset(source.name for source in sources)
         host = self._thread.host
         gone = self._served.components - components - elsewhere.keys()

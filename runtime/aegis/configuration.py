@@ -16,6 +16,7 @@ import msgspec
 from aegis.core.address import FORGES, Forge, forge_of
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
+from aegis.core.grant import read_grant
 from aegis.core.keep import Keep
 from aegis.core.lock import FILE as LOCK
 from aegis.core.lock import Wanted
@@ -23,6 +24,7 @@ from aegis.core.manifest import NAME
 from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.rehearsal import Gate
 from aegis.core.trust import Trusted
 from aegis.engine.resident import defaults_of
 
@@ -46,13 +48,14 @@ class Config:
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
-    Protocol gets where several do it. `datasources` describe where models can be kept besides the
-    host's store, `stores` says of models (`orders.Note`) in which they are. `components` are
-    deployed at the start, `lock` is the file that says which versions, and with `locked` no others.
-    `trusted` says which keys may sign what comes from where, and so does a file in `pins`, the
-    data directory without.
+    Protocol gets where several do it, `grants` what a component may reach of others. `datasources`
+    describe where models can be kept besides the host's store, `stores` says of models
+    (`orders.Note`) in which they are. `components` are deployed at the start, `lock` is the file
+    that says which versions, and with `locked` no others. `trusted` says which keys may sign what
+    comes from where, and so does a file in `pins`, the data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
+    `gate` is what a version has to pass that comes by itself.
     """
 
     data: Path | None = None
@@ -63,6 +66,7 @@ class Config:
     token: str | None = None
     names: tuple[str, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     keep: Keep = field(default_factory=Keep)
     datasources: Mapping[str, Mapping[str, Any]] = field(
@@ -70,6 +74,7 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    gate: Gate = field(default_factory=Gate)
     trusted: Trusted = field(default_factory=Trusted)
     pins: Path | None = None
     forges: Mapping[str, Mapping[str, Any]] = field(
@@ -173,11 +178,13 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     """The Config of a directory's aegis.toml and the environment; `given` goes before both.
 
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
-    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[server]`
+    backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
+    (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
-    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or
-    url and database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge),
-    `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses = keys; see Trusted) and
+    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
+    (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
+    `[sources.NAME]` (see Forge), `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses =
+    keys; see Trusted) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.
@@ -191,17 +198,22 @@ def read(directory: Path | None = None, **given: Any) -> Config:
             raise ConfigError(f"{path.name} cannot be read: {error}") from error
     try:
         bindings = msgspec.convert(_flat(content.pop("bind", {})), dict[str, str])
+        grants = msgspec.convert(content.pop("grants", {}), dict[str, tuple[str, ...]])
+        for granted in grants.values():
+            for text in granted:
+                read_grant(text)
         server = msgspec.convert(content.pop("server", {}), dict[str, Any])
         keep = msgspec.convert(content.pop("keep", {}), Keep)
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        gate = msgspec.convert(content.pop("gate", {}), Gate)
         trusted = _trusted(content.pop("trust", {}))
         forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
         content.pop(COMPONENT, None)  # what the folder itself is as a source
         components = _components(content.pop(COMPONENTS, {}))
         spelled({TABLE: msgspec.convert(content.get(TABLE, {}), dict[str, Any])})
-    except (msgspec.ValidationError, ConfigError) as error:
+    except (msgspec.ValidationError, ConfigError, InvalidError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
     allowed = {"host", "port", "names"}
     for key in server:
@@ -212,10 +224,12 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     environment = {name: text for name, text in os.environ.items() if name.startswith("AEGIS_")}
     settings: dict[str, Any] = {
         "bindings": MappingProxyType(bindings),
+        "grants": MappingProxyType(grants),
         "keep": keep,
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "gate": gate,
         "trusted": trusted,
         "directory": path.parent.absolute(),
         "forges": MappingProxyType(forges),

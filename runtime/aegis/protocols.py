@@ -15,6 +15,7 @@ from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
 from aegis.core.flow import Flow, Step
+from aegis.core.grant import Granted
 from aegis.core.lock import Lock
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
@@ -296,6 +297,7 @@ class Commit(msgspec.Struct, kw_only=True):
     outgoing: list[Outgoing] = []
     sent: list[Sent] = []
     places: list[Place] = []
+    granted: list[Granted] = []
     audits: list[Audit] = []
 
 
@@ -477,6 +479,10 @@ class Store(Sighted, Protocol):
 
     async def outgoing(self) -> Sequence[Outgoing]:
         """What is on its way to datasources, in the order of its commits."""
+        ...
+
+    async def granted(self) -> Sequence[Granted]:
+        """What was granted to components, and taken from them, while the host ran."""
         ...
 
     async def places(self) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -79,6 +79,7 @@ async def memory_host(
     clock: SystemClock | None = None,
     values: Mapping[str, Any] | None = None,
     bindings: Mapping[str, str] | None = None,
+    grants: Mapping[str, Sequence[str]] | None = None,
     defaults: Policy | None = None,
     recordings: bool = True,
     keep: Keep | None = None,
@@ -104,6 +105,7 @@ async def memory_host(
         loader=PythonLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
+        grants=grants,
         scratch=MemoryStore,
         cipher=AesCipher(random_key()) if recordings else None,
         vault=AesVault(keeper or MemoryKeeper()),

@@ -12,6 +12,7 @@ from aegis.core.audit import Action, Audit
 from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, CorruptError
+from aegis.core.grant import Granted
 from aegis.core.query import Query
 from aegis.protocols import (
     Answer,
@@ -69,6 +70,7 @@ def everything():
     )
     commit.places.append(Place("m.N", "d"))
     commit.audits.append(Audit(time=NOW, action=Action.DEPLOY))
+    commit.granted.append(Granted(component="m", given=("n.N",)))
     return commit
 
 
@@ -124,6 +126,7 @@ READINGS = {
     "formers": [lambda store: store.look(lambda sight: list(sight.formers("m.M")))],
     "outbox": [lambda store: store.outgoing()],
     "places": [lambda store: store.places()],
+    "granted": [lambda store: store.granted()],
     "audits": [lambda store: store.audits(0, 9), lambda store: store.audits(None, 9)],
 }
 COLUMNS = [

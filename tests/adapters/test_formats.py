@@ -244,7 +244,7 @@ async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
         db.executescript(
             "DROP TABLE uniques; DROP TABLE sealed; DROP TABLE outbox;"
-            "DROP TABLE places; DROP TABLE audits; PRAGMA user_version = 3;"
+            "DROP TABLE places; DROP TABLE audits; DROP TABLE granted; PRAGMA user_version = 3;"
         )
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
@@ -257,10 +257,11 @@ async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp
 async def test_a_database_of_format_4_gets_an_audit_log_that_is_only_added_to(tmp_path):
     await (await filled(tmp_path, 3)).close()
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
-        db.executescript("DROP TABLE audits; PRAGMA user_version = 4;")
+        db.executescript("DROP TABLE audits; DROP TABLE granted; PRAGMA user_version = 4;")
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
     assert await store.audits(None, 9) == []
+    assert list(await store.granted()) == []
     told = Audit(time=NOW, action=Action.DEPLOY, about="m")
     await store.commit(Commit(audits=[told]))
     assert await store.audits(None, 9) == [msgspec.structs.replace(told, n=1)]

@@ -16,6 +16,7 @@ from aegis.core.component import ENCODER, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import ConflictError, DuplicateError, StoreError
 from aegis.core.flow import Flow, FlowState, Step, StepState
+from aegis.core.grant import Granted
 from aegis.core.query import Every, Not, Query, Term, decode_cursor
 from aegis.core.reading import Reading
 from aegis.core.record import Record
@@ -442,6 +443,17 @@ class StoreContract:
         await store.commit(Commit(places=[Place("shop.Item", "shelf"), Place("shop.Other", "")]))
         await store.commit(Commit(places=[Place("shop.Item", "files")]))
         assert await store.places() == {"shop.Item": "files", "shop.Other": ""}
+
+    async def test_what_was_granted_last_is_kept_for_each_component(self, store):
+        assert list(await store.granted()) == []
+        first = Granted(component="a", given=("b.C",))
+        await store.commit(Commit(granted=[first, Granted(component="b", taken=("a:x.*",))]))
+        second = Granted(component="a", given=("b.C", "b:c.*"), taken=("b.D:read",))
+        await store.commit(Commit(granted=[second]))
+        kept = {one.component: one for one in await store.granted()}
+        assert kept == {"a": second, "b": Granted(component="b", taken=("a:x.*",))}
+        await store.clear("a")
+        assert len(await store.granted()) == 2
 
     async def test_an_export_has_records_from_elsewhere(self, store, tmp_path):
         await store.commit(new("a"))

@@ -37,7 +37,6 @@ FORGES = {
         ("https://example.com", "https://example.com/c"),
         ("http://127.0.0.1:*/", "http://127.0.0.1:8123/orders/"),
         ("http://[::1]:*/", "http://[::1]:8123/orders/"),
-        ("git+https://example.com/repo.git", "git+https://example.com/repo.git//sub"),
     ],
 )
 def test_what_a_pattern_means(pattern, source):
@@ -124,7 +123,6 @@ def test_nothing_but_whole_words_matches(pattern, source):
         "https://example.com/c/orders-1.0.0.whl#orders",
         "https://example.com/c/a@b/orders.zip",
         "https://example.com/c/",
-        "git+https://example.com/repo.git//sub@v1",
     ],
 )
 def test_a_source_is_what_the_grammar_of_addresses_says_it_is(text):

@@ -63,7 +63,8 @@ def folder(tmp_path, hub):
 
     def say(components):
         (tmp_path / "aegis.toml").write_text(
-            f'[sources.github]\napi = "{hub.github}"\n[components]\n{components}\n'
+            f'[trust]\nunsigned = ["github:acme/*"]\n[sources.github]\napi = "{hub.github}"\n'
+            f"[components]\n{components}\n"
         )
         return tmp_path
 

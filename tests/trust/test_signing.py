@@ -8,7 +8,7 @@ import pytest
 
 from aegis.adapters.trust.keys import KeyFiles
 from aegis.adapters.trust.signing import described
-from aegis.bootstrap import build_host
+from aegis.bootstrap import build_host, build_sources
 from aegis.configuration import read
 from aegis.core.errors import ManifestError, TrustError
 from aegis.core.manifest import read_manifest
@@ -165,6 +165,29 @@ async def test_a_host_takes_what_was_signed_from_a_repository_and_from_a_zip(
     lines = (await run(aegis, "audit", "--data", data)).out.splitlines()
     assert len(lines) == 6
     assert f"key {key}" in lines[4]
+
+
+async def test_what_a_signed_component_depends_on_is_signed_or_named_by_its_digest(
+    aegis, folder, key, hub, tmp_path
+):
+    hub.repo("other/pricing").commit({"pricing.py": '__version__ = "1.0.0"\nPRICE = 3\n'})
+    (folder / "orders.py").write_bytes(b"import pricing\n" + CODE)
+    toml = folder / "aegis.toml"
+    said = toml.read_text()
+    trust = f'[trust.pins]\n"github:acme/*" = ["{key}"]\n'
+    async with at(tmp_path, hub, trust) as host:
+        (found,) = await build_sources(read(tmp_path, data=None)).fetch("github:other/pricing")
+        repo = hub.repo("acme/orders")
+        for digest, tag in (("", "v1"), (f', sha256 = "{found.digest}"', "v2")):
+            asked = f'pricing = {{source = "github:other/pricing"{digest}}}\n'
+            toml.write_text(f"{said}[component.dependencies]\n{asked}")
+            await asyncio.to_thread(aegis, "sign", folder)
+            repo.commit(contents(folder), tag=tag)
+        with pytest.raises(TrustError, match=r"nobody is trusted for .*other/pricing"):
+            await host.deploy("github:acme/orders@v1")
+        (entry,) = await host.audit(1)
+        assert (entry.action, entry.about) == ("refuse", "orders")
+        await host.deploy("github:acme/orders@v2")
 
 
 async def test_an_address_that_names_its_content_is_enough(hub, tmp_path):

@@ -80,7 +80,7 @@ class DeploymentRoutes:
         async def whole() -> Response:
             asked = await self._do(sent, gate, plan, lambda _: None)
             made = asked.deployment is not None and not asked.same
-            headers = [VARY]
+            headers: list[tuple[str, str]] = [VARY]
             if made and asked.deployment is not None:
                 headers.append(("Location", f"{request.path}/{asked.deployment.number}"))
             return json_response(asked, *headers, status=201 if made else 200)

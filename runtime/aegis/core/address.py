@@ -91,6 +91,11 @@ class Address:
         return said
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine, and nobody needs to be asked."""
+        return self.kind in {"file", "cell"}
+
+    @property
     def range(self) -> str | None:
         """The range of versions that its ref says, None when it says something else."""
         return self.ref if self.ref and not self.is_commit and is_range(self.ref) else None

@@ -108,6 +108,7 @@ class Bundle:
             manifest=None if self.is_derived else self.manifest,
             resolved=self.resolved,
             libraries=tuple(libraries),
+            is_local=self.is_local,
         )
 
     @classmethod

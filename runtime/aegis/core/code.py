@@ -156,7 +156,7 @@ def _meant(imports: Imports, package: tuple[str, ...]) -> Iterator[tuple[str, ..
             if above < 0:
                 continue
             names = (*package[:above], *names)
-        elif names[0] in ELSEWHERE:
+        elif module.partition(".")[0] in ELSEWHERE:
             continue
         if names:
             yield names

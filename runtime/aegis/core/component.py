@@ -16,7 +16,8 @@ from aegis.core.column import Columns, columns_of
 from aegis.core.constraint import Check, check_of
 from aegis.core.errors import CorruptError, InvalidError
 from aegis.core.event import Event, matches
-from aegis.core.manifest import Manifest
+from aegis.core.grant import Grant
+from aegis.core.manifest import Exports, Manifest
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
 from aegis.core.query import Index
@@ -58,7 +59,8 @@ class Source:
     tracebacks and a debugger of this process call the text, if not the host's own name for it.
     `manifest` is what it said of itself, None of a cell or a file that says nothing; `resolved` is
     what its address was when it was fetched. `libraries` are what it imports of others. `signed`
-    says who signed it, None where nobody had to.
+    says who signed it, None where nobody had to. What `is_local` may leave open what others reach
+    of it and what it reaches; what is from elsewhere exports and reaches only what is said.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Source:
     resolved: str = ""
     libraries: tuple[Library, ...] = ()
     signed: Signed | None = None
+    is_local: bool = True
 
     @classmethod
     def of(
@@ -86,6 +89,7 @@ class Source:
         manifest: Manifest | None = None,
         resolved: str = "",
         libraries: tuple[Library, ...] = (),
+        is_local: bool = True,
     ) -> Source:
         """A source with the digest of all its code, and of what it offers to and asks of others."""
         files = dict(sorted((imports or {}).items()))
@@ -94,6 +98,8 @@ class Source:
             said = (manifest.exports, manifest.grants, manifest.dependencies)
             code += "\0" + msgspec.json.encode(said, order="deterministic").decode()
         code = "\0".join((code, *(library.sha256 for library in libraries)))
+        if not is_local:
+            code += "\0from elsewhere"
         return cls(
             name=name,
             version=version,
@@ -105,6 +111,7 @@ class Source:
             manifest=manifest,
             resolved=resolved,
             libraries=libraries,
+            is_local=is_local,
         )
 
 
@@ -311,6 +318,23 @@ class ModelSpec:
         """The event that follows a flow whose undo stopped."""
         return f"{self.noun}.compensation_failed"
 
+    @cached_property
+    def events(self) -> frozenset[str]:
+        """The names of the events that its records, ports and commands are known to have."""
+        return frozenset(
+            {
+                self.created,
+                self.updated,
+                self.deleted,
+                self.imported,
+                self.migrated,
+                self.compensated,
+                self.compensation_failed,
+                *(port.produces for port in self.ports.values() if port.produces is not None),
+                *(command.produces for command in self.commands.values()),
+            }
+        )
+
     def document(self) -> dict[str, Any]:
         """What stored records fit: schema, definitions, and which fields have rules of storage."""
         known = {"schema": self.schema, "definitions": self.definitions}
@@ -475,7 +499,8 @@ class Revision:
     """One loaded code of a component: what was surveyed in its module, and where that came from.
 
     `names` are the public classes and functions it defines, `emits` the event names that its code
-    spells.
+    spells. `exports` is what others may reach, `asks` what it wants to reach of them; None is
+    everything.
     """
 
     source: Source
@@ -484,6 +509,8 @@ class Revision:
     listeners: tuple[ListenerSpec, ...] = ()
     names: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     emits: frozenset[str] = frozenset()
+    exports: Exports | None = None
+    asks: tuple[Grant, ...] | None = None
     module: ModuleType | None = None
 
     @property

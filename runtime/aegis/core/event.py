@@ -38,6 +38,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     specversion: str = "1.0"
 
 
+# How the sources of events begin that components of this host tell.
+OURS = "/aegis/components/"
 # The origin of what the undo of a step did.
 UNDO = "undo"
 # The origin of a record that came from another host: it sets no step off, now or later.
@@ -63,6 +65,11 @@ class Emission(msgspec.Struct, frozen=True, gc=False):
     data: dict[str, Any]
     subject: str | None = None
     source: str | None = None
+
+
+def teller(source: str) -> str | None:
+    """The component that an event is of, by its source; None of one from outside."""
+    return source.split("/")[3] if source.startswith(OURS) else None
 
 
 def event(name: str, subject: str | None = None, /, **data: Any) -> Emission:

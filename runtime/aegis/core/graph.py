@@ -148,18 +148,18 @@ def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:
         yield from _asks(registry, revision, ear, listener.call, "uses")
     for part in _bound(registry, revision):
         for slot in part.services:
-            service = registry.binding(revision, slot.protocol)
+            service = registry.provider(revision, slot.protocol)
             if service is not None:
-                yield Edge(part_id(revision, part), part_id(revision, service), "uses")
+                yield Edge(part_id(revision, part), part_id(*service), "uses")
 
 
 def _asks(
     registry: Registry, revision: Revision, source: str, call: Call, kind: str
 ) -> Iterator[Edge]:
     for slot in call.adapters:
-        part = registry.binding(revision, slot.protocol)
+        part = registry.provider(revision, slot.protocol)
         if part is not None:
-            yield Edge(source, part_id(revision, part), kind)
+            yield Edge(source, part_id(*part), kind)
 
 
 def _events(revisions: list[Revision], edges: Iterable[Edge]) -> Iterator[Node]:
@@ -223,6 +223,8 @@ def _bound(registry: Registry, revision: Revision) -> dict[Part, str]:
         kinds |= dict.fromkeys(new, kind)
         asked = [slot.protocol for part in new for slot in part.services]
         kind = "service"
+    lent = {name for *_, name in registry.borrowing(revision.name)}
+    kinds |= {part: "adapter" for part in revision.parts if part.name in lent}
     return {part: kinds[part] for part in revision.parts if part in kinds}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -10,6 +10,8 @@ from types import MappingProxyType
 from aegis.core.component import ModelSpec, Part, PortSpec, Revision, Slot
 from aegis.core.errors import closest
 from aegis.core.event import is_glob, matches
+from aegis.core.fitting import misfits
+from aegis.core.grant import Access, Grants, Party, Use
 from aegis.core.policy import Policy
 from aegis.core.relation import OnDelete, Pointer, RelationSpec, clearable, place, viewed
 from aegis.core.schedule import FIRED
@@ -34,7 +36,8 @@ class Registry:
     """The live revision of each component, and those still loaded besides.
 
     `bindings` chooses among several adapters: `{"orders.Payments": "CardPayments"}`. `defaults` is
-    how ports are attempted that say nothing themselves. `splits` are the components of which a
+    how ports are attempted that say nothing themselves. `grants` are what the operator lets
+    components reach of each other. `splits` are the components of which a
     candidate, retained, serves beside what is live.
     """
 
@@ -42,6 +45,7 @@ class Registry:
     retained: tuple[Revision, ...] = ()
     bindings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     defaults: Policy = Policy()
+    grants: Grants = field(default_factory=Grants)
     splits: Mapping[str, Split] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_component(self, revision: Revision) -> Registry:
@@ -201,7 +205,9 @@ class Registry:
                 if one.via is not None:
                     said.setdefault(one.target, {}).setdefault((model.key, one.via), []).append(one)
                 elif one.by is not None:
-                    said.setdefault(model.key, {}).setdefault((one.target, one.by), []).append(one)
+                    counted = one if self._may_end(one) else replace(one, on_delete=None)
+                    of = said.setdefault(model.key, {})
+                    of.setdefault((one.target, one.by), []).append(counted)
         return {
             key: tuple(
                 Pointer(
@@ -215,9 +221,35 @@ class Registry:
             for key, fields in said.items()
         }
 
+    def _may_end(self, one: RelationSpec) -> bool:
+        """Whether what a relation says of the end of records counts for those of its target."""
+        return not one.crosses or self.access.may(
+            one.user, one.component, "models", one.target.partition(".")[2], "write"
+        )
+
     def pointers(self, key: str) -> tuple[Pointer, ...]:
         """The fields of live models that name records of the model `key`."""
         return self._pointers.get(key, ())
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may reach what of whom."""
+        parties = {one.name: _party(one) for one in self.live.values()}
+        told: dict[str, set[str]] = {}
+        for spec in self.models.values():
+            for name in spec.events:
+                told.setdefault(name, set()).add(spec.component)
+        return Access(
+            owners=parties,
+            users={one.label: _party(one) for one in self.revisions()} | parties,
+            grants=self.grants,
+            told={name: frozenset(components) for name, components in told.items()},
+        )
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether any loaded code says what it exports or asks for: else all is open."""
+        return self.access.is_closed
 
     def candidates(self, revision: Revision, protocol: type) -> tuple[Part, ...]:
         """The parts of `revision` that do `protocol`."""
@@ -231,6 +263,31 @@ class Registry:
             return next((part for part in parts if part.name == chosen), None)
         return parts[0] if len(parts) == 1 else None
 
+    def provider(self, revision: Revision, protocol: type) -> tuple[Revision, Part] | None:
+        """What is bound to `protocol`, and whose it is: that of another may be chosen by name."""
+        chosen = self._borrowed(revision, protocol)
+        if chosen is None:
+            part = self.binding(revision, protocol)
+            return None if part is None else (revision, part)
+        owner = self.live.get(chosen[0])
+        parts = () if owner is None else owner.parts
+        found = next((part for part in parts if part.name == chosen[1]), None)
+        return None if owner is None or found is None else (owner, found)
+
+    def _borrowed(self, revision: Revision, protocol: type) -> tuple[str, str] | None:
+        """The component and the class that were chosen for a Protocol, if not its own."""
+        chosen = self.bindings.get(f"{revision.name}.{protocol.__name__}", "")
+        owner, dot, name = chosen.partition(".")
+        return (owner, name) if dot and owner != revision.name else None
+
+    def borrowing(self, owner: str) -> Iterator[tuple[Revision, str, Slot, str]]:
+        """Who uses adapters of a component: whose code, where in it, for what, and which."""
+        for revision in self.live.values() if self.bindings else ():
+            for user, slot in _slots(revision):
+                chosen = self._borrowed(revision, slot.protocol)
+                if chosen is not None and chosen[0] == owner:
+                    yield revision, user, slot, chosen[1]
+
     def produced(self) -> frozenset[str]:
         """The names of all events that live components are known to produce."""
         names: set[str] = set()
@@ -239,18 +296,87 @@ class Registry:
             if any(listener.schedule is not None for listener in revision.listeners):
                 names.add(FIRED)
             for model in revision.models:
-                names |= {
-                    model.created,
-                    model.updated,
-                    model.deleted,
-                    model.imported,
-                    model.migrated,
-                    model.compensated,
-                    model.compensation_failed,
-                }
-                names |= {p.produces for p in model.ports.values() if p.produces is not None}
-                names |= {c.produces for c in model.commands.values()}
+                names |= model.events
         return frozenset(names)
+
+    def uses(self, revision: Revision) -> Iterator[Use]:
+        """What the code of `revision` goes by of other components, as far as that is written."""
+        for model in revision.models:
+            for one in model.relations.values():
+                if not one.crosses:
+                    continue
+                ends = one.by is not None and one.on_delete in {"cascade", "clear"}
+                yield Use(
+                    where=f"{model.key}.{one.name} relates to {one.target}",
+                    owner=one.component,
+                    kind="models",
+                    what=one.target.partition(".")[2],
+                    rights=("write",) if ends else ("read", "write"),
+                )
+            for port in model.ports.values():
+                for name in (*port.consumes, *sorted(port.awaits)):
+                    yield from self._hearing(revision, f"{model.key}.{port.name}", name)
+                yield from self._telling(revision, f"{model.key}.{port.name}", port.produces)
+            for command in model.commands.values():
+                where = f"{model.key}.{command.name}"
+                yield from self._telling(revision, where, command.produces)
+            component, dot, name = (model.store or "").partition(".")
+            if dot and component != revision.name:
+                yield Use(
+                    where=f"{model.key} is kept in {model.store}",
+                    owner=component,
+                    kind="datasources",
+                    what=name,
+                    rights=("write",),
+                )
+        for listener in revision.listeners:
+            for name in listener.patterns:
+                yield from self._hearing(revision, f"{revision.name}.{listener.name}", name)
+
+    def _hearing(self, revision: Revision, where: str, name: str) -> Iterator[Use]:
+        """Of whom it hears an event, if nobody but one other component produces that."""
+        owners = () if is_glob(name) else self._producers.get(name, ())
+        if len(owners) == 1 and revision.name not in owners:
+            yield Use(where=f"{where} hears {name!r}", owner=owners[0], kind="events", what=name)
+
+    def _telling(self, revision: Revision, where: str, name: str | None) -> Iterator[Use]:
+        """Whose events a port or command would tell; a noun may be that of several models."""
+        owners = self.access.told.get(name or "", frozenset())
+        if revision.name in {
+            spec.component for spec in revision.models if name and spec.noun == name.split(".")[0]
+        }:
+            return
+        for owner in sorted(owners - {revision.name}):
+            yield Use(
+                where=f"{where} produces {name!r}",
+                owner=owner,
+                kind="events",
+                what=name or "",
+                rights=("write",),
+            )
+
+    @cached_property
+    def _producers(self) -> Mapping[str, tuple[str, ...]]:
+        """The live components that are known to produce an event."""
+        found: dict[str, set[str]] = {}
+        for revision in self.live.values():
+            names = set(revision.emits).union(*(spec.events for spec in revision.models))
+            for name in names:
+                found.setdefault(name, set()).add(revision.name)
+        return {name: tuple(sorted(components)) for name, components in found.items()}
+
+    def denied(self, revision: Revision) -> Iterator[tuple[Use, str]]:
+        """What `revision` goes by of live components and may not, with the reason and the fix."""
+        if not self.is_closed:
+            return
+        for use in self.uses(revision):
+            missing = [
+                self.access.missing(revision.label, use.owner, use.kind, use.what, right)
+                for right in use.rights
+            ]
+            if None not in missing:
+                reason, hint = missing[0] or ("", "")
+                yield use, f"{reason}: {hint}"
 
     def problems(self, name: str) -> list[str]:
         """What keeps the live revision of component `name` from serving, with the likely fix."""
@@ -260,11 +386,34 @@ class Registry:
         found += self._event_problems(revision)
         found += self._cycle_problems(revision)
         found += self._relation_problems(revision)
-        return found
+        found += self._grant_problems(revision)
+        for user, where, slot, _ in self.borrowing(name):
+            found += self._lending_problems(user, where, slot)
+        return list(dict.fromkeys(found))
+
+    def _grant_problems(self, revision: Revision) -> Iterator[str]:
+        """What it asks for and may not reach, and what it reaches for without having asked."""
+        lacking: set[tuple[str, str]] = set()
+        for grant, fix in self.access.unmet(revision.name):
+            lacking.add((grant.owner, grant.what))
+            yield f"it asks for {grant}, and nobody granted it: {fix}"
+        for use, reason in self.denied(revision):
+            if (use.owner, use.what) not in lacking:
+                yield f"{use.where}: {reason}"
 
     def warnings(self) -> list[str]:
         """What looks wrong without keeping anything from serving."""
         produced = self.produced()
+        return [
+            *(
+                f"{use.where}: {reason}"
+                for revision in self.live.values()
+                for use, reason in self.denied(revision)
+            ),
+            *self._unheard(produced),
+        ]
+
+    def _unheard(self, produced: Collection[str]) -> list[str]:
         return [
             f"{model.key}.{port.name} consumes {pattern!r}, which nobody produces yet"
             for revision in self.live.values()
@@ -302,6 +451,9 @@ class Registry:
 
     def _slot_problems(self, revision: Revision, user: str, slot: Slot) -> Iterator[str]:
         protocol = slot.protocol.__name__
+        if self._borrowed(revision, slot.protocol) is not None:
+            yield from self._lending_problems(revision, user, slot)
+            return
         parts = self.candidates(revision, slot.protocol)
         chosen = self.bindings.get(f"{revision.name}.{protocol}")
         if chosen is not None:
@@ -323,6 +475,38 @@ class Registry:
                 f"{user} needs an adapter for {protocol}, and {names} all do it: choose with "
                 f'`host.bind("{revision.name}.{protocol}", "{parts[0].name}")` or in aegis.toml'
             )
+
+    def _lending_problems(self, revision: Revision, user: str, slot: Slot) -> Iterator[str]:
+        """What keeps code from using the adapter of another component that was chosen for it."""
+        owner, name = self._borrowed(revision, slot.protocol) or ("", "")
+        where = f"{revision.name}.{slot.protocol.__name__} is bound to {owner}.{name}"
+        lender = self.live.get(owner)
+        if lender is None:
+            yield f"{where}, and {owner} is not there: deploy it first ({user} needs it)"
+            return
+        part = next((part for part in lender.parts if part.name == name), None)
+        if part is None:
+            hint = closest(name, [one.name for one in lender.parts])
+            yield f"{where}, which is no adapter of it" + _so(hint)
+            return
+        missing = self.access.missing(revision.label, owner, "adapters", name, "write")
+        if missing is not None:
+            yield f"{where}: {missing[0]}: {missing[1]}"
+        for misfit in misfits(part.cls, slot.protocol):
+            yield f"{where}, which does not do it: {misfit}"
+        if revision.name in self._lenders(owner, {revision.name}):
+            yield f"{where}, and {owner} uses adapters of {revision.name}, in a circle"
+
+    def _lenders(self, name: str, seen: set[str]) -> set[str]:
+        """The components whose adapters one uses, and those that these use."""
+        revision, found = self.live.get(name), set[str]()
+        for _, slot in () if revision is None else _slots(revision):
+            chosen = self._borrowed(revision, slot.protocol) if revision is not None else None
+            if chosen is not None and chosen[0] not in found:
+                found.add(chosen[0])
+                if chosen[0] not in seen:
+                    found |= self._lenders(chosen[0], seen | {chosen[0]})
+        return found
 
     def _service_cycle(
         self, revision: Revision, part: Part, path: tuple[str, ...]
@@ -420,6 +604,10 @@ class Registry:
                 consumer.model is model or consumer.port.by is not None
             ):
                 yield f"{consumer.model.key}.{consumer.port.name}"
+
+
+def _party(revision: Revision) -> Party:
+    return Party(exports=revision.exports, asks=revision.asks)
 
 
 def _sealed(where: str, model: ModelSpec, path: str | None) -> Iterator[str]:

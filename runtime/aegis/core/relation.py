@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,7 @@ class RelationSpec:
     id of this one; or `where` says for a record which others are meant. A field is named by its
     path, through lists of objects too (`items.item_id`). Without `many` it is one record, which
     must be there unless it is `optional`. `view` is what the author wants to see of the target.
+    `user` is the component that says all this.
     """
 
     name: str
@@ -45,11 +47,17 @@ class RelationSpec:
     view: type | None = None
     on_delete: OnDelete | None = None
     doc: str = ""
+    user: str = ""
 
     @property
     def component(self) -> str:
         """The component that has the target."""
         return self.target.partition(".")[0]
+
+    @cached_property
+    def crosses(self) -> bool:
+        """Whether it leads to another component."""
+        return self.component != self.user
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,7 +16,7 @@ from aegis.core.signature import key_bytes
 
 MOST = 2048  # characters of a pattern
 ANY = "*"
-_WEB = frozenset({"http:", "https:", "git+http:", "git+https:"})
+_WEB = frozenset({"http:", "https:"})
 _HOST = 3  # the place of the host among the segments of a URL
 
 

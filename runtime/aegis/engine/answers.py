@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aegis.core.errors import BusyError, NotFoundError, StoreError
-from aegis.core.event import Event, decode_event
+from aegis.core.event import Event, decode_event, teller
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.registry import Registry
 from aegis.engine.ledger import Draft
@@ -35,7 +35,7 @@ class Answers:
     """The answers of one host. One that no step waits for is kept KEPT, then it is a failure."""
 
     def __init__(self, flows: Flows) -> None:
-        self.waits = Waits()
+        self.waits = Waits(self._hears)
         self._flows = flows
         self._sorting: set[asyncio.Task[None]] = set()
 
@@ -47,6 +47,19 @@ class Answers:
             if entry is not None:
                 self._keep(decode_event(entry.doc), one.time)
 
+    def _by(self, event: Event) -> str | None:
+        """The component that tells an event, None where anybody may hear it."""
+        return teller(event.source) if self._flows.registry().is_closed else None
+
+    def _hears(self, run: Run, step: Step, by: str, type: str) -> bool:
+        """Whether the code of a step hears an event of component `by`."""
+        registry = self._flows.registry()
+        component = step.model.partition(".")[0]
+        code = registry.live.get(component)
+        if component == run.flow.component:
+            code = registry.revision(component, run.flow.version)
+        return registry.access.hears(component if code is None else code.label, by, type)
+
     # An answer comes
 
     def take(self, registry: Registry, draft: Draft, event: Event) -> tuple[Run | None, Event]:
@@ -56,7 +69,7 @@ class Answers:
         """
         if not (self.waits.is_awaited(event.type) or self._may_be_one(registry, event)):
             return None, event
-        found = self.waits.who(event.type, event.subject, event.data)
+        found = self.waits.who(event.type, event.subject, event.data, self._by(event))
         if found is not None and found[0].flow.id in draft.locked:
             run, step = found
             if run.flow.state is FlowState.RUNNING:
@@ -86,7 +99,7 @@ class Answers:
 
     def _kept(self, event: Event, since: str) -> None:
         self._keep(event, since)
-        found = self.waits.who(event.type, event.subject, event.data)
+        found = self.waits.who(event.type, event.subject, event.data, self._by(event))
         if found is not None:
             self.expect(*found)
 
@@ -103,7 +116,7 @@ class Answers:
         self.waits.remove(run, step)
         event = None
         if step.n not in run.tasks and not self._flows.steps.closing:
-            event = self.waits.claim(step)
+            event = self.waits.claim(run, step)
         if event is None:
             self.waits.add(run, step)
             return
@@ -191,7 +204,7 @@ class Answers:
         Raises NotFoundError.
         """
         event, cleared = await self._failed(id)
-        found = self.waits.who(event.type, event.subject, event.data)
+        found = self.waits.who(event.type, event.subject, event.data, self._by(event))
 
         def mark(draft: Draft) -> None:
             draft.commit.cleared += cleared

@@ -10,7 +10,14 @@ from contextvars import Context
 from typing import Any
 
 from aegis.core.component import Call, ModelSpec
-from aegis.core.errors import AegisError, FrozenError, PortError, PortTimeoutError, clipped
+from aegis.core.errors import (
+    AegisError,
+    FrozenError,
+    GrantError,
+    PortError,
+    PortTimeoutError,
+    clipped,
+)
 from aegis.core.policy import Policy
 from aegis.engine.context import WORK
 from aegis.engine.deadlines import deadlines
@@ -123,10 +130,10 @@ def pause_after(
     """Seconds to wait after `attempts` failed ones, the last with `error`; None: no more of them.
 
     A `retry_if` that raises says nothing, so it keeps nobody from trying again. What is frozen is
-    so the next time, too.
+    so the next time, too, and what was not granted only a person changes.
     """
     pause = policy.pause(attempts, clock.dice)
-    if pause is None or isinstance(error, FrozenError):
+    if pause is None or isinstance(error, FrozenError | GrantError):
         return None
     try:
         return pause if policy.may_retry(error) else None

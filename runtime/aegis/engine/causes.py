@@ -9,7 +9,7 @@ import msgspec
 
 from aegis.core.component import ModelSpec
 from aegis.core.errors import NotFoundError
-from aegis.core.event import UNDO, Event, decode_event
+from aegis.core.event import OURS, UNDO, Event, decode_event
 from aegis.core.flow import Step, StepState
 from aegis.core.why import Line, Why
 from aegis.engine.history import events_of, numbered
@@ -18,7 +18,6 @@ from aegis.protocols import Entry, Failed, FlowSteps, Store
 
 MOST = 1000  # events of a tree
 FIELDS = 20  # of an event from outside that may name the record it is for
-OURS = "/aegis/components/"
 
 
 async def why(store: Store, asked: str, spec: ModelSpec | None = None) -> Why:

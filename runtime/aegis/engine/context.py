@@ -42,10 +42,14 @@ def current(verb: str) -> Work:
 def emit(name: str, subject: str | None = None, /, **data: Any) -> None:
     """Publish an event when the unit of work under way is committed; dropped when it raises.
 
-    `name` is of the form `noun.verbed`; `subject` is the record under way unless given.
+    `name` is of the form `noun.verbed`; `subject` is the record under way unless given. Raises
+    GrantError for an event of another component's models, unless that and the operator allow it.
     """
     said = event(name, subject, **data)
     work = current("emit()")
+    refused = None if work.reach is None else work.reach.telling(work.label, name)
+    if refused is not None:
+        raise refused
     work.emissions.append(
         said if said.subject is not None else Emission(said.type, said.data, work.subject)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from aegis.core.errors import (
     closest,
 )
 from aegis.core.flow import Flow, Step
+from aegis.core.grant import Grants
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy, spelled
 from aegis.core.port import REQUIRED
@@ -38,8 +39,10 @@ from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.engine import Engine
 from aegis.engine.failures import Failures
 from aegis.engine.flows import Flows
+from aegis.engine.granting import Granting
 from aegis.engine.intake import Intake
 from aegis.engine.ledger import Ledger
+from aegis.engine.lending import Lender
 from aegis.engine.migrations import Finish, Migrations, numbers
 from aegis.engine.monitor import Monitor
 from aegis.engine.patrol import Patrol
@@ -91,6 +94,7 @@ class Deploys:
         loader: Loader,
         lookup: Lookup | None,
         bindings: Mapping[str, str] | None,
+        grants: Mapping[str, Sequence[str]] | None = None,
         defaults: Policy | None,
         limits: Limits,
         keep: Keep,
@@ -131,7 +135,9 @@ class Deploys:
         self.rotation = Rotation(store, self._ledger, vault)
         self.intake = Intake(store, self._ledger, lambda: self.engine)
         registry = Registry(
-            bindings=bindings or {}, defaults=defaults_of(self._fallback, self._base)
+            bindings=bindings or {},
+            grants=Grants(said={name: tuple(said) for name, said in (grants or {}).items()}),
+            defaults=defaults_of(self._fallback, self._base),
         )
         self.engine = Engine(registry, {}, self._ledger, self.flows)
         self.migrations = Migrations(
@@ -139,6 +145,7 @@ class Deploys:
         )
         self.failures = Failures(self)
         self.splits = Splits(self)
+        self.granting = Granting(self)
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
         self.previous: dict[str, Revision] = {}
@@ -178,6 +185,8 @@ class Deploys:
                 self.provenance.learn(deployment)
                 if deployment.live:
                     self._absence.away[deployment.component] = deployment
+            granted = replace(self.engine.registry, grants=await self.granting.kept())
+            self.engine = Engine(granted, {}, self._ledger, self.flows)
             await self._absence.begin()
             await self.elsewhere.open()
             await self.flows.load()
@@ -205,21 +214,31 @@ class Deploys:
             await self.retention.stop()
             await self.flows.close(self._limits.grace)
             await self.broker.close()
+            # Who uses adapters of another goes first: that one drains when it is given back.
+            residents = sorted(self.engine.residents.values(), key=_lent_by)
+            users = [resident for resident in residents if resident.loans]
+            for resident in users:
+                await self._end(resident)
             if self._draining:
                 _, late = await asyncio.wait(self._draining, timeout=self._limits.grace)
                 for task in late:
                     task.cancel()
-            for resident in self.engine.residents.values():
-                try:
-                    async with asyncio.timeout(self._limits.grace):
-                        await resident.drained()
-                except TimeoutError:
-                    _log.warning("%s still had calls in flight", resident.revision.label)
-                await resident.close()
+            for resident in residents:
+                if resident not in users:
+                    await self._end(resident)
                 self.loader.unload(resident.revision)
         await self.elsewhere.close(self._limits.grace if self._opened else 0)
         await self._store.close()
         self.monitor.close()
+
+    async def _end(self, resident: Resident) -> None:
+        """Close a resident when its calls have ended, or have had the time for it."""
+        try:
+            async with asyncio.timeout(self._limits.grace):
+                await resident.drained()
+        except TimeoutError:
+            _log.warning("%s still had calls in flight", resident.revision.label)
+        await resident.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the calls; closing the host waits for it."""
@@ -268,14 +287,18 @@ class Deploys:
 
         return find
 
-    async def deploy(self, source: Source, *, who: str = "") -> Deployment:
+    async def deploy(
+        self, source: Source, *, who: str = "", grants: Sequence[str] = ()
+    ) -> Deployment:
         """Load, check and swap in a component; the old revision serves until the new one does.
 
-        The same code and configuration again changes nothing. Raises ComponentError naming every
-        problem; then nothing has changed.
+        It is given `grants` with that. The same code and configuration again changes nothing.
+        Raises ComponentError naming every problem; then nothing has changed.
         """
-        await self.change(Change(sources=(source,)), who=who)
-        return self._deployments[source.name]
+        async with self.changing:
+            given = self.granting.giving(source.name, grants) if grants else None
+            await self._make(Change(sources=(source,), grants=given), who)
+            return self._deployments[source.name]
 
     async def change(self, change: Change, *, who: str = "") -> list[Deployment]:
         """Make everything that `change` says so in one commit and one swap; the new deployments.
@@ -325,6 +348,7 @@ class Deploys:
             sources=tuple(revision.source for revision in registry.live.values()),
             values=self._values,
             bindings=registry.bindings,
+            grants=registry.grants,
         )
 
     def serves(self, source: Source, lookup: Lookup) -> bool:
@@ -413,12 +437,8 @@ class Deploys:
         )
         values = self._values if change.values is None else change.values
         registry = replace(planned.registry, defaults=defaults_of(lookup, self._base))
-        again = [
-            revision
-            for revision in registry.serving()
-            if revision not in revisions and self._is_unsettled(revision, change, lookup, registry)
-        ]
-        tuned = registry.defaults != before.defaults
+        again = self._again(registry, revisions, change, lookup)
+        tuned = registry.defaults != before.defaults or registry.grants != before.grants
         if not (revisions or again or change.gone or rebound(before, registry) or tuned):
             self._values = dict(values)
             return []
@@ -428,16 +448,16 @@ class Deploys:
             for count, revision in enumerate(revisions, start=1)
         ]
         try:
-            for revision in (*revisions, *again):
-                if revision not in loaded:
-                    opened[revision] = await self.stage(registry, revision, lookup)
+            coming = [one for one in (*revisions, *again) if one not in loaded]
+            for revision in coming:
+                await self._open_up(registry, revision, lookup, coming, opened)
             await self._index(revisions, planned, homes)
             released = await self._ledger.uniques.prepare(
                 self._ledger, revisions, lambda model: self.elsewhere.counted(model, homes)
             )
             commit = self._commit(planned, revisions, deployments, change.gone, places)
             commit.released = released
-            commit.audits = self._audits(revisions, change.gone, action, who)
+            commit.audits = self._audits(revisions, change.gone, registry.grants, action, who)
             deployments, finish = await self._stored(
                 planned, revisions, deployments, commit, boundary, back=back
             )
@@ -481,12 +501,18 @@ class Deploys:
         return deployments
 
     def _audits(
-        self, revisions: Sequence[Revision], gone: Collection[str], action: Action, who: str
+        self,
+        revisions: Sequence[Revision],
+        gone: Collection[str],
+        grants: Grants,
+        action: Action,
+        who: str,
     ) -> list[Audit]:
         """What the audit log says of a change: who did that to what."""
         live = self.engine.registry.live
         who = "" if who == action else who
         told = [audited(self._clock, action, who=who, of=one.source) for one in revisions]
+        told += self.granting.audits(self.engine.registry.grants, grants, who)
         return told + [
             audited(self._clock, Action.UNDEPLOY, who=who, of=live[name].source)
             for name in sorted(gone)
@@ -513,7 +539,7 @@ class Deploys:
         Of a migration also what ends it, when the new engine serves (see Migrations).
         """
         if not planned.migrating:
-            if commit.deployments:
+            if commit.deployments or commit.granted:
                 await self._store.commit(commit)
             return deployments, None
         conversion = self.migrations.conversion(
@@ -577,6 +603,7 @@ class Deploys:
             cursors=list(planned.cursors),
             places=list(places),
         )
+        commit.granted = planned.registry.grants.changed(self.engine.registry.grants)
         for name in (*(deployment.component for deployment in deployments), *gone):
             commit.deployments += self._ended(name)
         return commit
@@ -593,6 +620,27 @@ class Deploys:
             signed=revision.source.signed,
             resolved=revision.source.resolved,
         )
+
+    def _again(
+        self, registry: Registry, new: Sequence[Revision], change: Change, lookup: Lookup
+    ) -> list[Revision]:
+        """What goes on serving and has its adapters made anew, with who uses those."""
+        going = [one for one in registry.serving() if one not in new]
+        again = [one for one in going if self._is_unsettled(one, change, lookup, registry)]
+        while True:
+            moved = {*new, *again}
+            more = [
+                one
+                for one in going
+                if one not in moved
+                and any(
+                    lender.revision in moved or not _is_live(registry, lender)
+                    for lender in self.engine.residents[one].loans
+                )
+            ]
+            if not more:
+                return again
+            again += more
 
     def _is_unsettled(
         self, revision: Revision, change: Change, lookup: Lookup, registry: Registry
@@ -649,6 +697,7 @@ class Deploys:
             for resident in self.engine.residents.values():
                 resident.tune(registry.defaults)
         self.records.arrange(registry.models.values())
+        self.elsewhere.guard(registry)
         self.monitor.swapped()
         for told in self.on_swap:
             told(registry)
@@ -743,7 +792,11 @@ class Deploys:
                 )
             resident = self.engine.residents[previous]
             lookup = self.lookup_in()
-            outdated = settings_of(previous, lookup) != resident.settings
+            outdated = settings_of(previous, lookup) != resident.settings or not all(
+                lender is self.engine.residents.get(lender.revision)
+                and _is_live(self.engine.registry, lender)
+                for lender in resident.loans
+            )
             if outdated:
                 resident = await self.stage(self.engine.registry, previous, lookup)
             done = self._deployments[name].migrated
@@ -843,9 +896,42 @@ class Deploys:
         async with self.changing:
             await self._make(Change(bindings={**self.engine.registry.bindings, slot: part}))
 
-    async def stage(self, registry: Registry, revision: Revision, lookup: Lookup) -> Resident:
+    async def _open_up(
+        self,
+        registry: Registry,
+        revision: Revision,
+        lookup: Lookup,
+        coming: list[Revision],
+        opened: dict[Revision, Resident],
+    ) -> Resident:
+        """Have `revision` among those that are `opened`, and before it who lends to it."""
+        if revision in opened:
+            return opened[revision]
+        if revision not in coming:
+            return self.engine.residents[revision]
+        coming = [one for one in coming if one is not revision]
+
+        async def find(owner: Revision) -> Resident:
+            return await self._open_up(registry, owner, lookup, coming, opened)
+
+        opened[revision] = await self.stage(registry, revision, lookup, find)
+        return opened[revision]
+
+    async def stage(
+        self,
+        registry: Registry,
+        revision: Revision,
+        lookup: Lookup,
+        find: Callable[[Revision], Awaitable[Resident]] | None = None,
+    ) -> Resident:
+        """A revision with its adapters open; `find` has the residents of those who lend some."""
+
+        async def loaded(owner: Revision) -> Resident:
+            return self.engine.residents[owner]
+
+        lender = Lender(current=lambda: self.engine.registry, resident=find or loaded)
         with self.pinned(revision.name):
-            resident = await self._open_parts(registry, revision, lookup, self.monitor)
+            resident = await self._open_parts(registry, revision, lookup, self.monitor, lender)
         resident.outlet = self.outlet
         self.migrations.residents.add(resident)
         return resident
@@ -859,6 +945,10 @@ class Deploys:
         finally:
             if unpin is not None:
                 unpin()
+
+    def deployment(self, name: str) -> Deployment | None:
+        """The deployment of a live component by this run of the host."""
+        return self._deployments.get(name)
 
     def check_open(self) -> None:
         """Raise ClosedError unless the host is open."""
@@ -876,6 +966,15 @@ class Deploys:
 
 def _nothing(_: str) -> Any:
     return REQUIRED
+
+
+def _lent_by(resident: Resident) -> int:
+    """How many others lend to it, one to the other: who has most is closed first."""
+    return min((_lent_by(lender) - 1 for lender in resident.loans), default=0)
+
+
+def _is_live(registry: Registry, resident: Resident) -> bool:
+    return registry.live.get(resident.revision.name) is resident.revision
 
 
 async def _retire(resident: Resident) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aegis.core.component import ModelSpec, Revision
-from aegis.core.errors import AegisError, ComponentError, ConfigError, closest
+from aegis.core.errors import AegisError, ComponentError, ConfigError, GrantError, closest
 from aegis.core.query import Condition, Page, Query
 from aegis.core.record import Record
+from aegis.core.registry import Registry
 from aegis.engine.outbox import PREFIX, Lane
 from aegis.engine.work import Key
 from aegis.protocols import Clock, Commit, Datasource, Fill, Outgoing, Place, Store, Write
@@ -72,6 +73,8 @@ class Elsewhere:
         self.monitor: Monitor
         # By model; empty in most hosts, which is all that those ask.
         self.places: dict[str, Lane] = {}
+        # Models whose datasource is another component's, and not granted any more.
+        self.barred: Mapping[str, GrantError] = {}
         self.lanes: dict[str, Lane] = {}
         self._made = made
         self._chosen = chosen or {}
@@ -319,6 +322,30 @@ class Elsewhere:
             dropped += await lane.clear(component)
         return dropped
 
+    def guard(self, registry: Registry) -> None:
+        """Go by what is granted now of the datasources that other components bring."""
+        self.barred = {
+            spec.key: refused
+            for spec in (registry.models.values() if registry.is_closed else ())
+            if (refused := self._refusal(registry, spec)) is not None
+        }
+
+    def _refusal(self, registry: Registry, spec: ModelSpec) -> GrantError | None:
+        lane = self.places.get(spec.key)
+        owner, dot, name = ("" if lane is None else lane.name).partition(".")
+        if not dot or owner == spec.component:
+            return None
+        if self._chosen.get(spec.key) == f"{owner}.{name}":
+            return None  # whoever configures the host said so
+        if registry.access.may(spec.component, owner, "datasources", name, "write"):
+            return None
+        return registry.access.refusal(spec.component, owner, "datasources", name, "write")
+
+    def _check(self, model: str) -> None:
+        refused = self.barred.get(model)
+        if refused is not None:
+            raise GrantError(refused.detail, hint=refused.hint, **refused.fields)
+
     # Reading
 
     def known(self, key: Key) -> Record | None:
@@ -341,6 +368,8 @@ class Elsewhere:
 
         Raises CorruptError, DatasourceError.
         """
+        if self.barred:
+            self._check(key[0])
         lane = self.places[key[0]]
         rows = lane.pending.get(key)
         if rows:
@@ -407,12 +436,16 @@ class Elsewhere:
 
     async def list(self, model: str, query: Query) -> Page:
         """The page that `query` means, with all that was written before."""
+        if self.barred:
+            self._check(model)
         lane = self.places[model]
         await lane.written(model)
         return await lane.ask(lane.datasource.list(model, query))
 
     async def count(self, model: str, where: tuple[Condition, ...]) -> int:
         """How many records there are for which all of `where` holds."""
+        if self.barred:
+            self._check(model)
         lane = self.places[model]
         await lane.written(model)
         return await lane.ask(lane.datasource.count(model, where))

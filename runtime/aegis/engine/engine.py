@@ -14,6 +14,7 @@ from aegis.core.errors import (
     ClosedError,
     ConflictError,
     DuplicateError,
+    GrantError,
     InvalidError,
     MigratingError,
     NotFoundError,
@@ -23,7 +24,7 @@ from aegis.core.errors import (
     TooLargeError,
     closest,
 )
-from aegis.core.event import Emission
+from aegis.core.event import OURS, Emission
 from aegis.core.graph import model_id
 from aegis.core.policy import Policies, Policy
 from aegis.core.query import Condition, Page, Query
@@ -47,8 +48,9 @@ from aegis.protocols import Answer, Taken
 # Where events come from that were told from outside and do not say it themselves.
 OUTSIDE = "/aegis/api"
 # What the host says of itself, and of components: nobody else does.
+# Errors that component code may meet and callers may see; of others they see only the kind.
+TOLD = (InvalidError, NotFoundError, PortError, ClosedError, GrantError)
 RESERVED = ("breaker.", "flow.", "schedule.")
-OURS = "/aegis/components/"
 
 _log = logging.getLogger("aegis.host")
 T = TypeVar("T")
@@ -125,6 +127,11 @@ class Engine:
             if revision is not None and spec.name in revision.by_name:
                 return revision.by_name[spec.name], self.residents[revision]
         return spec, resident
+
+    @property
+    def now(self) -> Registry:
+        """The registry that is current, which a call under way may have begun before."""
+        return self._flows.registry()
 
     @property
     def script(self) -> Script | None:
@@ -359,7 +366,7 @@ class Engine:
         resident = self.resident(spec)
         record = await self.fetch(spec, id)
         value = spec.value(record)
-        target = self.reach.target(relation)
+        target = self.reach.target(relation, "write")
         self.resident(target)
         if target.ports:
             self._flows.admit()
@@ -524,7 +531,7 @@ class Engine:
                 except Refused as refusal:
                     await self._keep_emission(spec, id, work, refusal)
                     raise
-                except (InvalidError, NotFoundError, PortError, ClosedError, TooLargeError):
+                except (*TOLD, TooLargeError):
                     raise
                 except Exception as error:
                     # Its words may hold what callers must not see: the edge logs the cause.
@@ -539,7 +546,7 @@ class Engine:
     async def _keep_emission(self, spec: ModelSpec, id: str, work: Work, refusal: Refused) -> None:
         """Publish the event that a refusal carries, and nothing else of its unit of work."""
         said = refusal.emit
-        if isinstance(said, Emission):
+        if isinstance(said, Emission) and self.reach.telling(work.label, said.type) is None:
             work.changes.clear()
             work.emissions[:] = [Emission(said.type, said.data, said.subject or id)]
             await self._ledger.settle(self.registry, work)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from aegis.core.signature import Signed
 from aegis.engine.auditing import audited
 from aegis.engine.provenance import Provenance
 from aegis.engine.vigilance import Vigilance
-from aegis.protocols import Clock, Commit, Libraries, Sources, Store, Trust
+from aegis.protocols import Clock, Libraries, Sources, Store, Trust
 
 CELL = "cell:"
 
@@ -52,7 +53,6 @@ class Fetching:
         self._sources = sources
         self._trust = trust
         self._libraries = libraries
-        self._store = store
         self._clock = clock
         self._provenance = provenance
         self.vigilance = Vigilance(trust, store, clock)
@@ -78,9 +78,10 @@ class Fetching:
         if address.startswith(CELL):
             return [self._cell(address)]
         found = []
-        for bundle in await self._bundles(address, at, told, who):
-            signed = await self._trusted(bundle, who)
-            one = await self._provided(bundle, signed, libraries, told)
+        async with self._telling(who, address=address):
+            bundles = await self._known().fetch(address, at=at, told=told)
+        for bundle in bundles:
+            one = await self._provided(bundle, libraries, told, who)
             found.append(one)
             if self.heard is not None:
                 self.heard(one)
@@ -89,14 +90,17 @@ class Fetching:
     async def _provided(
         self,
         bundle: Bundle,
-        signed: Signed | None,
         libraries: Sequence[Library] | None,
         told: Progress | None,
+        who: str,
     ) -> Fetched:
-        provided: Sequence[Library] = ()
-        if self._libraries is not None:
-            asked = bundle if libraries is None else pinned(bundle, libraries)
-            provided = await self._libraries.provide(asked, told=told)
+        """A bundle that is trusted, with the libraries that it needs."""
+        async with self._telling(who, bundle):
+            signed = await self._trusted(bundle)
+            provided: Sequence[Library] = ()
+            if self._libraries is not None:
+                asked = bundle if libraries is None else pinned(bundle, libraries)
+                provided = await self._libraries.provide(asked, told=told)
         return Fetched(bundle=bundle, source=replace(bundle.source(provided), signed=signed))
 
     async def receive(
@@ -109,51 +113,48 @@ class Fetching:
         """
         if isinstance(sent, Source):
             bundle = replace(Bundle.of(sent, f"{UPLOAD}{sent.name}"), is_local=False)
-            return replace(sent, signed=await self._trusted(bundle, who))
+            async with self._telling(who, bundle):
+                return replace(sent, signed=await self._trusted(bundle))
         bundles = await self._known().unpack(sent)
         if len(bundles) != 1:
             names = ", ".join(bundle.manifest.name for bundle in bundles)
             raise InvalidError(
                 f"what was sent has {len(bundles)} components: {names}", hint="send each by itself"
             )
-        signed = await self._trusted(bundles[0], who)
-        return (await self._provided(bundles[0], signed, None, told)).source
+        return (await self._provided(bundles[0], None, told, who)).source
 
-    async def _bundles(
-        self, address: str, at: str, told: Progress | None, who: str
-    ) -> Sequence[Bundle]:
+    @asynccontextmanager
+    async def _telling(
+        self, who: str, bundle: Bundle | None = None, *, address: str = ""
+    ) -> AsyncGenerator[None]:
+        """Tell the audit log of what is not trusted meanwhile, and why."""
         try:
-            return await self._known().fetch(address, at=at, told=told)
-        except TrustError as error:  # its bytes are not those that its address or manifest says
-            entry = audited(self._clock, Action.REFUSE, who=who, address=address, detail=str(error))
-            await self._store.commit(Commit(audits=[entry]))
-            raise
-
-    async def _trusted(self, bundle: Bundle, who: str) -> Signed | None:
-        try:
-            if bundle.is_local:
-                return None
-            if self._trust is None:
-                raise TrustError(
-                    f"{bundle.address}: this host trusts nothing that is not on this machine",
-                    hint="it was built without trust",
-                )
-            await self.vigilance.look()
-            return await self._checked(bundle, self._trust)
+            yield
         except TrustError as error:
-            entry = audited(
-                self._clock,
-                Action.REFUSE,
-                bundle.manifest.name,
-                who=who,
-                version=bundle.manifest.version,
-                address=bundle.address,
-                resolved=bundle.resolved,
-                digest=bundle.digest,
-                detail=str(error),
+            said: dict[str, Any] = {"address": address}
+            if bundle is not None:
+                said = {
+                    "about": bundle.manifest.name,
+                    "version": bundle.manifest.version,
+                    "address": bundle.address,
+                    "resolved": bundle.resolved,
+                    "digest": bundle.digest,
+                }
+            await self.vigilance.tell(
+                audited(self._clock, Action.REFUSE, who=who, detail=str(error), **said)
             )
-            await self._store.commit(Commit(audits=[entry]))
             raise
+
+    async def _trusted(self, bundle: Bundle) -> Signed | None:
+        if bundle.is_local:
+            return None
+        if self._trust is None:
+            raise TrustError(
+                f"{bundle.address}: this host trusts nothing that is not on this machine",
+                hint="it was built without trust",
+            )
+        await self.vigilance.look()
+        return await self._checked(bundle, self._trust)
 
     async def _checked(self, bundle: Bundle, trust: Trust) -> Signed | None:
         """Who signed a bundle. What was deployed when its signature was good may serve on."""

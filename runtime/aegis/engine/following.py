@@ -144,6 +144,7 @@ class Following:
             task.cancel()
         self._monitor.clear(f"follow:{name}")
         self._monitor.clear(f"held:{name}")
+        self._monitor.restated()
 
     async def close(self) -> None:
         """Follow nothing any more."""
@@ -276,3 +277,4 @@ class Following:
     def _put(self, name: str, **changed: Any) -> None:
         if name in self._followed:
             self._followed[name] = msgspec.structs.replace(self._followed[name], **changed)
+            self._monitor.restated()

@@ -32,6 +32,7 @@ from aegis.core.errors import (
 )
 from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
+from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
 from aegis.core.keep import Keep
 from aegis.core.lock import Lock, Wanted
@@ -161,6 +162,7 @@ class Host:
         loader: Loader,
         lookup: Lookup | None = None,
         bindings: Mapping[str, str] | None = None,
+        grants: Mapping[str, Sequence[str]] | None = None,
         defaults: Policy | None = None,
         limits: Limits | None = None,
         cipher: Cipher | None = None,
@@ -187,6 +189,7 @@ class Host:
             loader=loader,
             lookup=lookup,
             bindings=bindings,
+            grants=grants,
             defaults=defaults,
             limits=limits or Limits(),
             cipher=cipher,
@@ -368,6 +371,7 @@ class Host:
         origin: str = "",
         imports: Mapping[str, str] | None = None,
         file: str = "",
+        grants: Sequence[str] = (),
         who: str = "",
         gate: Gate | None = None,
         told: Progress | None = None,
@@ -376,18 +380,18 @@ class Host:
 
         `source` is one, or the address of a component, or its name with `version` and `text`.
         `imports` are the texts of the files it imports, by path from its folder; `file` is what a
-        debugger calls the text. The same code and configuration again changes nothing. With a
-        `gate` it is tried on recorded flows and requests first (see `rehearse`); `told` hears how
-        far that is. Raises ComponentError naming every problem, GateError with what differs; then
-        nothing has changed. Of an address also what `fetch` raises, and InvalidError when there is
-        more than one component.
+        debugger calls the text. `grants` are given to it with the deploy (see `grant`). The same
+        code and configuration again changes nothing. With a `gate` it is tried on recorded flows
+        and requests first (see `rehearse`); `told` hears how far that is. Raises ComponentError
+        naming every problem, GateError with what differs; then nothing has changed. Of an address
+        also what `fetch` raises, and InvalidError when there is more than one component.
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
         found = source if isinstance(source, Source) else await self.one(source, who)
         if gate is not None:
             await self.through(gate, found, who=who, told=told)
-        return await self._deploys.deploy(found, who=who)
+        return await self._deploys.deploy(found, who=who, grants=grants)
 
     async def rehearse(
         self, source: Source | str, gate: Gate | None = None, *, told: Progress | None = None
@@ -590,6 +594,31 @@ class Host:
                 or f"it is one of {', '.join(Action)}",
             ) from None
         return await self.store.audits(after, limit, wanted)
+
+    async def grant(self, component: str, *grants: str, who: str = "") -> AccessStatus:
+        """Let a component reach things that others export; it counts from its next call on.
+
+        `grant("shipping", "orders.Order:read", "orders:order.*")`: a model to be read or written
+        (both without a right), an adapter or a datasource by name, the events that a glob means
+        (`:write` lets it tell them). It is kept, whether the component is there or not. Raises
+        InvalidError for what is no grant.
+        """
+        return await self._deploys.granting.grant(component, grants, who)
+
+    async def revoke(self, component: str, *grants: str, who: str = "") -> AccessStatus:
+        """Take from a component what it may reach of others, whoever gave it: its next call fails.
+
+        It stays taken until it is granted again, whatever aegis.toml says. Raises InvalidError.
+        """
+        return await self._deploys.granting.revoke(component, grants, who)
+
+    def access(self, component: str | None = None) -> Sequence[AccessStatus]:
+        """What the live components export, ask for and were granted; of one, if that is named.
+
+        Raises NotFoundError.
+        """
+        names = sorted(self.engine.registry.live) if component is None else [component]
+        return [self._deploys.granting.status(name) for name in names]
 
     # Records
 

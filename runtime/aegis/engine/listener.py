@@ -14,13 +14,14 @@ from aegis.core.component import ListenerSpec, Revision
 from aegis.core.errors import (
     BreakerOpenError,
     ConflictError,
+    GrantError,
     NotFoundError,
     PortError,
     Refused,
     StoreError,
     clipped,
 )
-from aegis.core.event import Event, decode_event
+from aegis.core.event import Event, decode_event, teller
 from aegis.core.graph import event_id, listener_id
 from aegis.engine.attempt import attempt, pause_after
 from aegis.engine.context import CALLER
@@ -244,6 +245,12 @@ class Listener:
         """The subjects of which an event is on the failed list."""
         return {one.subject for one in await self._ledger.store.failed_of(self.name)}
 
+    def _concerns(self, spec: ListenerSpec, entry: Entry) -> bool:
+        """Whether an event is one of those that it hears."""
+        if spec.once and self._spent:
+            return False
+        return spec.pattern(entry.type, entry.subject) is not None
+
     def _holds(self, spec: ListenerSpec, entry: Entry) -> bool:
         if spec.order == "none" or entry.subject is None or self._held is None:
             return False
@@ -288,9 +295,9 @@ class Listener:
         if found is None:
             return
         revision, spec = found
-        if spec.pattern(entry.type, entry.subject) is None or (spec.once and self._spent):
+        event = decode_event(entry.doc) if self._concerns(spec, entry) else None
+        if event is None or self._denied(revision, event) is not None:
             return
-        event = decode_event(entry.doc)
         if self._holds(spec, entry):
             if self._hopes(spec, event):
                 await self._park(
@@ -335,6 +342,14 @@ class Listener:
 
         return mark
 
+    def _denied(self, revision: Revision, event: Event) -> GrantError | None:
+        """What to raise of an event of a component that lets `revision` hear nothing of it."""
+        registry = self._engine().registry
+        by = teller(event.source) if registry.is_closed else None
+        if by is None or registry.access.hears(revision.label, by, event.type):
+            return None
+        return registry.access.refusal(revision.label, by, "events", event.type, "read")
+
     def _wants(self, spec: ListenerSpec, event: Event) -> bool:
         """Whether it hears this event. Raises whatever its condition raises."""
         if spec.when is None:
@@ -363,6 +378,9 @@ class Listener:
 
         False when it does not hear this event: then nothing was done, nor stored.
         """
+        denied = self._denied(revision, event)
+        if denied is not None:  # it was heard when it failed, and is heard no longer
+            raise denied
         engine, monitor = self._engine(), self._ledger.monitor
         resident, node = engine.residents[revision], listener_id(revision, spec)
         meter = monitor.listener(revision, spec)

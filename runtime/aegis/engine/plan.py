@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from aegis.core.component import ENCODER, Revision, Source
 from aegis.core.deployment import schema_problems
 from aegis.core.errors import ComponentError
 from aegis.core.flow import NEEDS_UNDO, OPEN_STEPS, Flow, Step
+from aegis.core.grant import Grants
 from aegis.core.registry import Registry
 from aegis.core.rule import ruled_before
 from aegis.engine.broker import subscriber
@@ -28,13 +29,14 @@ class Change:
     """What shall be different in a host: all of it happens at once, or nothing.
 
     `sources` are to be live, components named in `gone` no longer. `values` (configuration by
-    dotted key) and `bindings` replace those that were set before; None leaves them.
+    dotted key), `bindings` and `grants` replace those that were set before; None leaves them.
     """
 
     sources: tuple[Source, ...] = ()
     gone: frozenset[str] = frozenset()
     values: Mapping[str, Any] | None = None
     bindings: Mapping[str, str] | None = None
+    grants: Grants | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ async def sketch(
     registry = before
     if change.bindings is not None:
         registry = replace(registry, bindings=dict(change.bindings))
+    if change.grants is not None:
+        registry = replace(registry, grants=change.grants)
     for name in sorted(change.gone):
         registry = registry.without(name)
     for revision in revisions:
@@ -108,6 +112,12 @@ async def sketch(
         for name in sorted(new | rebound(before, registry))
         if name in registry.live
     }
+    for name in sorted(change.gone):
+        problems[name] = [
+            f"{user.name} uses its adapter {part} as {slot.protocol.__name__}: undeploy "
+            f"{user.name} first, or bind another"
+            for user, _, slot, part in registry.borrowing(name)
+        ]
     schemas = _Schemas(store, count, returned, away)
     stranding = _Stranding(runs, locate)
     for revision in revisions:
@@ -115,6 +125,7 @@ async def sketch(
         moves = any(key in schemas.migrating for key in revision.schemas)
         problems[revision.name] += stranding.problems(revision, moves=moves)
         problems[revision.name] += unfit
+        problems[revision.name] += _withdrawn(before, registry, revision, new)
     drawn = Plan(
         registry=registry,
         schemas=schemas.changed,
@@ -131,6 +142,21 @@ async def sketch(
         migrating=frozenset(schemas.migrating),
     )
     return Sketch(plan=drawn, problems={name: found for name, found in problems.items() if found})
+
+
+def _withdrawn(
+    before: Registry, after: Registry, revision: Revision, new: Collection[str]
+) -> Iterator[str]:
+    """What `revision` exports no longer and others that stay go by."""
+    if revision.name not in before.live:
+        return
+    for user in after.live.values():
+        if user.name in new or user not in before.live.values():
+            continue
+        denied = {(use.where, use.what) for use, _ in before.denied(user)}
+        for use, reason in after.denied(user):
+            if use.owner == revision.name and (use.where, use.what) not in denied:
+                yield f"{user.name} goes by what it exports no longer: {use.where}, and {reason}"
 
 
 def refuse_stranding(

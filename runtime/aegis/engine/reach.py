@@ -10,7 +10,14 @@ import msgspec
 
 from aegis.core.clause import Clause
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import BadRequestError, ClosedError, InvalidError, NotFoundError
+from aegis.core.errors import (
+    BadRequestError,
+    ClosedError,
+    GrantError,
+    InvalidError,
+    NotFoundError,
+)
+from aegis.core.grant import Right
 from aegis.core.matching import compare, data_of, holds, position
 from aegis.core.query import MAX_LIMIT, Condition, Every, Query, Some, Term, read_cursor
 from aegis.core.reading import Reading
@@ -35,15 +42,37 @@ class Reach:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def target(self, relation: RelationSpec) -> ModelSpec:
-        """The live model that is related to. Raises ClosedError when it is not loaded."""
+    def target(self, relation: RelationSpec, right: Right = "read", user: str = "") -> ModelSpec:
+        """The live model that is related to, to be read or written by `user`, a label.
+
+        Raises ClosedError when it is not loaded, GrantError.
+        """
         spec = self._engine.registry.models.get(relation.target)
         if spec is None:
             raise ClosedError(
                 f"{relation.target} is not loaded, and the relation {relation.name!r} leads there",
                 hint=f"deploy component {relation.component!r}",
             )
+        if relation.crosses:
+            self._check(user or relation.user, spec, right)
         return spec
+
+    def _check(self, user: str, spec: ModelSpec, right: Right) -> None:
+        """Raise GrantError unless code may read or write a model of another component.
+
+        What was taken from it counts at once, also for calls that began before.
+        """
+        registry, now = self._engine.registry, self._engine.now
+        if not registry.is_closed:
+            return
+        registry.access.check(user, spec.component, "models", spec.name, right)
+        if now is not registry and spec.component in now.live:
+            now.access.check(user, spec.component, "models", spec.name, right)
+
+    def telling(self, user: str, type: str) -> GrantError | None:
+        """What to raise when code would tell an event of another component's models."""
+        registry = self._engine.now
+        return registry.access.telling(user, type) if registry.is_closed else None
 
     # Inside of a unit of work
 
@@ -72,7 +101,7 @@ class Reach:
         limit: int,
     ) -> list[Any]:
         """The related records, those that `work` creates among them, as the author views them."""
-        spec = self.target(relation)
+        spec = self.target(relation, user=work.label)
         where = (self.condition(relation, spec, record), *_asked(spec, clauses, filters))
         terms = spec.columns.sort(sort)
         limit = _limited(limit)
@@ -109,7 +138,7 @@ class Reach:
         filters: Mapping[str, Any],
     ) -> int:
         """How many there are, those that `work` creates among them."""
-        spec = self.target(relation)
+        spec = self.target(relation, user=work.label)
         where = (self.condition(relation, spec, record), *_asked(spec, clauses, filters))
 
         async def ask() -> int:
@@ -133,7 +162,7 @@ class Reach:
         self, work: Work, relation: RelationSpec, record: Any, data: Mapping[str, Any]
     ) -> Any:
         """A new related record, which is stored with what `work` comes to."""
-        spec = self.target(relation)
+        spec = self.target(relation, "write", work.label)
         given = self.filled(relation, spec, record.id, data)
         change = self.made(spec, checked(spec, spec.create_decoder, given))
         work.changes[change.key] = change

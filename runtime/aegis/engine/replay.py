@@ -12,12 +12,11 @@ import msgspec
 
 from aegis.core.component import ENCODER, ModelSpec, Revision, Source
 from aegis.core.errors import ClosedError, NotFoundError, RecordingError
-from aegis.core.event import Emission, Event, decode_event
+from aegis.core.event import OURS, Emission, Event, decode_event
 from aegis.core.flow import Flow, FlowState
 from aegis.core.keep import Keep
 from aegis.core.policy import Policy
 from aegis.core.replay import Pair, Replay, pair
-from aegis.engine.causes import OURS
 from aegis.engine.deploys import Deploys, Limits
 from aegis.engine.fork import Borrowing, StandingClock
 from aegis.engine.history import record_of
@@ -142,7 +141,12 @@ class Replays:
                 await store.commit(seed)
             setup = self._deploys.setup()
             await fork.change(
-                Swap(sources=tuple(sources), values=setup.values, bindings=setup.bindings)
+                Swap(
+                    sources=tuple(sources),
+                    values=setup.values,
+                    bindings=setup.bindings,
+                    grants=setup.grants,
+                )
             )
             yield fork, store
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from aegis.core.port import REQUIRED, Secret
 from aegis.core.registry import Registry
 from aegis.engine.context import CALLER, Outlet
 from aegis.engine.gate import Gate, Said
+from aegis.engine.lending import Lender, lent
 from aegis.engine.meter import metered
 from aegis.engine.tally import Tally
 
@@ -50,6 +51,7 @@ class Resident:
         self.newer: frozenset[str] = frozenset()
         self.calls = 0
         self.tally: Tally | None = None  # while its component is split
+        self.parts: _Parts | None = None
         self._opened = opened
         self._idle: asyncio.Future[None] | None = None
         self._filled = filled
@@ -71,6 +73,11 @@ class Resident:
     def keep(self, spec: ModelSpec, doc: bytes | None) -> bytes | None:
         """`doc` when newer code may have put fields in it that this code does not know."""
         return doc if spec.key in self.newer else None
+
+    @property
+    def loans(self) -> Sequence[Resident]:
+        """The residents of other components whose adapters it uses."""
+        return () if self.parts is None else self.parts.loans
 
     def enter(self) -> None:
         """One more call is in flight on this revision."""
@@ -109,6 +116,8 @@ class Resident:
             if unpin is not None:
                 unpin()
         self._filled = {}
+        while self.parts is not None and self.parts.loans:
+            self.parts.loans.pop().leave()
 
     async def _close(self, instance: Any) -> None:
         close = getattr(instance, "close", None)
@@ -201,78 +210,126 @@ class _Guards:
         return found
 
 
-Stage = Callable[[Registry, Revision, Lookup, "Monitor"], Awaitable[Resident]]
+class _Parts:
+    """The adapters and services of one revision: each is made and opened once, when it is needed.
 
+    It outlives the registry that it is made in, and so keeps none.
 
-async def stage(
-    registry: Registry, revision: Revision, lookup: Lookup, monitor: Monitor
-) -> Resident:
-    """Make and open every adapter and service that `revision` binds, measured by `monitor`.
-
-    Raises ComponentError naming the one that cannot be made or opened; what was opened before
-    it is closed again.
+    `loans` are the residents of other components whose parts are used.
     """
-    settings = settings_of(revision, lookup)
-    made: dict[str, Any] = {}
-    opened: list[Any] = []
 
-    def bound(slot: Slot) -> Part:
-        part = registry.binding(revision, slot.protocol)
-        if part is None:
-            raise ComponentError(revision.name, [f"nothing does {slot.protocol.__name__}"])
-        return part
+    def __init__(self, revision: Revision, settings: Mapping[str, Any], monitor: Monitor) -> None:
+        self.opened: list[Any] = []
+        self.loans: list[Resident] = []
+        self._revision = revision
+        self._settings = settings
+        self._monitor = monitor
+        self._made: dict[str, Any] = {}
 
-    async def make(part: Part) -> Any:
-        if part.name in made:
-            return made[part.name]
-        arguments = {s.parameter: settings[s.key] for s in part.settings}
+    def bound(self, registry: Registry, slot: Slot) -> tuple[Revision, Part]:
+        """What does a Protocol, and whose it is."""
+        found = registry.provider(self._revision, slot.protocol)
+        if found is None:
+            said = f"nothing does {slot.protocol.__name__}"
+            raise ComponentError(self._revision.name, [said])
+        return found
+
+    async def make(self, registry: Registry, lender: Lender, part: Part) -> Any:
+        """The one instance of a part."""
+        if part.name in self._made:
+            return self._made[part.name]
+        name, user = self._revision.name, part_id(self._revision, part)
+        arguments = {s.parameter: self._settings[s.key] for s in part.settings}
         for slot in part.services:
-            arguments[slot.parameter] = await give(slot, part_id(revision, part), "uses")
+            arguments[slot.parameter] = await self.give(registry, lender, slot, user, "uses")
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 instance = part.cls(**arguments)
                 opening = getattr(instance, "open", None)
                 if opening is not None:
-                    opened.append(instance)
+                    self.opened.append(instance)
                     result = opening()
                     if inspect.isawaitable(result):
                         await result
                 else:
-                    opened.append(instance)
+                    self.opened.append(instance)
         except TimeoutError as error:
             raise ComponentError(
-                revision.name, [f"{part.name} did not open within {OPEN_TIMEOUT:.0f} s"]
+                name, [f"{part.name} did not open within {OPEN_TIMEOUT:.0f} s"]
             ) from error
         except (Exception, SystemExit) as error:
             raise ComponentError(
-                revision.name, [f"{part.name} cannot open: {type(error).__name__}: {error}"]
+                name, [f"{part.name} cannot open: {type(error).__name__}: {error}"]
             ) from error
-        made[part.name] = instance
+        self._made[part.name] = instance
         return instance
 
     async def give(
-        slot: Slot, user: str, kind: str, gate: Gate | None = None, *, recorded: bool = False
+        self,
+        registry: Registry,
+        lender: Lender,
+        slot: Slot,
+        user: str,
+        kind: str,
+        gate: Gate | None = None,
+        *,
+        recorded: bool = False,
     ) -> Any:
         """What does the Protocol of `slot`, as its user gets it: each sees a view of its own."""
-        part = bound(slot)
-        meter = monitor.edge(user, part_id(revision, part), kind)
-        return metered(await make(part), slot.protocol, meter, gate, recorded=recorded)
+        owner, part = self.bound(registry, slot)
+        meter = self._monitor.edge(user, part_id(owner, part), kind)
+        if owner is self._revision:
+            instance = await self.make(registry, lender, part)
+        else:
+            instance = await self._borrow(registry, lender, owner, part, slot.protocol)
+        return metered(instance, slot.protocol, meter, gate, recorded=recorded)
 
+    async def _borrow(
+        self, registry: Registry, lender: Lender, owner: Revision, part: Part, protocol: type
+    ) -> Any:
+        """A part of another component. That stays open as long as this one may call it."""
+        resident = await lender.resident(owner)
+        if resident.parts is None:
+            raise ComponentError(self._revision.name, [f"{owner.name} lends no adapters here"])
+        instance = await resident.parts.make(registry, lender, part)
+        if resident not in self.loans:
+            resident.enter()
+            self.loans.append(resident)
+        return lent(instance, protocol, lender.guard(self._revision, owner, part))
+
+
+Stage = Callable[[Registry, Revision, Lookup, "Monitor", Lender], Awaitable[Resident]]
+
+
+async def stage(
+    registry: Registry, revision: Revision, lookup: Lookup, monitor: Monitor, lender: Lender
+) -> Resident:
+    """Make and open every adapter and service that `revision` binds, measured by `monitor`.
+
+    Those of other components are had of `lender`. Raises ComponentError naming the one that cannot
+    be made or opened; what was opened before it is closed again.
+    """
+    settings = settings_of(revision, lookup)
+    parts = _Parts(revision, settings, monitor)
     filled: dict[int, dict[str, Any]] = {}
     gates: dict[int, tuple[Gate, ...]] = {}
     guards = _Guards(monitor, revision.label, registry.defaults.breaker)
+    resident = Resident(revision, filled, parts.opened, settings, gates)
+    resident.parts = parts
     try:
         for call, user, kind, said in calls(revision):
             mine = [
-                guards.gate(user, part_id(revision, bound(slot)), kind, said)
+                guards.gate(user, part_id(*parts.bound(registry, slot)), kind, said)
                 for slot in call.adapters
             ]
             filled[id(call)] = {
-                slot.parameter: await give(slot, user, kind, gate, recorded=True)
+                slot.parameter: await parts.give(
+                    registry, lender, slot, user, kind, gate, recorded=True
+                )
                 for slot, gate in zip(call.adapters, mine, strict=True)
             }
             gates[id(call)] = tuple({gate: None for gate in mine if gate is not None})
     except BaseException:
-        await Resident(revision, {}, opened, settings, {}).close()
+        await resident.close()
         raise
-    return Resident(revision, filled, opened, settings, gates)
+    return resident

@@ -53,7 +53,7 @@ class Script:
         scenes += [Scene(call, time) for call in calls]
 
     async def stage(
-        self, registry: Registry, revision: Revision, _lookup: Lookup, _monitor: Any
+        self, registry: Registry, revision: Revision, _lookup: Lookup, _monitor: Any, _lender: Any
     ) -> Resident:
         """`revision` with recorded answers in the place of its adapters; see resident.stage."""
         ports = {

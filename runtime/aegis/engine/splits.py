@@ -135,6 +135,14 @@ class Splits:
         splits = self._deploys.engine.registry.splits
         return [self._told(splits[name]) for name in sorted(splits)]
 
+    @property
+    def changed(self) -> int:
+        """The monitor's number of the last call of any side."""
+        registry, residents = self._deploys.engine.registry, self._deploys.engine.residents
+        arms = ((split.candidate, registry.live[name]) for name, split in registry.splits.items())
+        tallies = (residents[revision].tally for both in arms for revision in both)
+        return max((tally.changed for tally in tallies if tally is not None), default=0)
+
     def _audited(self, action: Action, split: Split) -> Audit:
         return audited(
             self._deploys.clock,

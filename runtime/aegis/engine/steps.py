@@ -487,7 +487,7 @@ class Steps:
         failed = step.moved(state, said(error))
         work = _work(run, step, located)
         emission = error.emit if isinstance(error, Refused) else None
-        if isinstance(emission, Emission):
+        if isinstance(emission, Emission) and not _unsaid(work, emission):
             subject = emission.subject if emission.subject is not None else step.record
             work.emissions.append(Emission(emission.type, emission.data, subject))
 
@@ -566,6 +566,14 @@ def _is_unsure(port: PortSpec) -> bool:
     Whatever an adapter raised, its partner may have acted; without one nothing did.
     """
     return (bool(port.call.adapters) and port.effect) or port.answer is not None
+
+
+def _unsaid(work: Work, emission: Emission) -> bool:
+    """Whether what a refusal would tell is another component's to tell; it is logged, then."""
+    refused = None if work.reach is None else work.reach.telling(work.label, emission.type)
+    if refused is not None:
+        _log.warning("an event is dropped: %s", refused)
+    return refused is not None
 
 
 def _work(run: Run, step: Step, located: Located) -> Work:

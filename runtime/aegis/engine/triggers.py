@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aegis.core.component import ModelSpec, PortSpec, Revision
-from aegis.core.event import Event
+from aegis.core.event import Event, teller
 from aegis.core.flow import Flow, FlowState, Step, StepState
 from aegis.core.registry import Consumer, Registry
 from aegis.engine.ledger import Draft
@@ -40,18 +40,22 @@ class Triggers:
             id
             for type, about, subject, data in work.told()
             if self._flows.answers.waits.is_awaited(type) or registry.joins(type)
-            for id in self._concerned_by(registry, type, about, subject, data())
+            for id in self._concerned_by(registry, work, type, about, subject, data())
         ]
 
     def _concerned_by(
         self,
         registry: Registry,
+        work: Work,
         type: str,
         about: str | None,
         subject: str | None,
         data: dict[str, Any],
     ) -> Iterator[str]:
-        found = self._flows.answers.waits.who(type, subject, data)
+        by = None
+        if registry.is_closed:
+            by = (work.label.partition("@") if about is None else about.partition("."))[0] or None
+        found = self._flows.answers.waits.who(type, subject, data, by)
         if found is not None:
             yield found[0].flow.id
         for consumer in registry.joins(type):
@@ -75,12 +79,15 @@ class Triggers:
         if flow is not None and flow.state is not FlowState.RUNNING:
             flow = None
         new: Run | None = None
+        by = teller(event.source) if registry.is_closed else None
         for consumer in registry.consumers(event.type):
             model, port = consumer.model, consumer.port
             record = _subject(event.subject, event.data, about, consumer)
             if record is None:
                 continue
             owner = consumer.revision
+            if by is not None and not registry.access.hears(owner.label, by, event.type):
+                continue
             if (only is not None and owner is not only) or not _takes(
                 registry, owner, flow, record
             ):

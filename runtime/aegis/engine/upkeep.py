@@ -49,6 +49,7 @@ class Upkeep:
         self.startup = Startup(self.locking, *told, turn)
         self.following = Following(fetching, self.locking, *told, turn)
         fetching.heard = self.locking.heard
+        deploys.monitor.followed = self.following.state
         deploys.on_swap += [self.locking.swapped, self.following.swapped]
 
     async def begin(self) -> None:

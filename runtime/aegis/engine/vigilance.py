@@ -28,6 +28,7 @@ class Vigilance:
         self._clock = clock
         self._seen: Trusted | None = None
         self._told: frozenset[Ground] | None = None
+        self._is_open = False
 
     @property
     def unsigned(self) -> Sequence[str]:
@@ -36,6 +37,7 @@ class Vigilance:
 
     async def open(self) -> None:
         """Look once; what cannot be read is named in the log, and again by whoever fetches."""
+        self._is_open = True
         try:
             await self.look()
         except (ConfigError, StoreError) as error:
@@ -45,7 +47,7 @@ class Vigilance:
 
     async def look(self) -> None:
         """Tell what has changed. Raises ConfigError, StoreError."""
-        if self._trust is None:
+        if self._trust is None or not self._is_open:
             return
         trusted = self._trust.trusted()
         if trusted == self._seen:
@@ -58,6 +60,11 @@ class Vigilance:
         if entries:
             await self._store.commit(Commit(audits=entries))
         self._seen, self._told = trusted, now
+
+    async def tell(self, entry: Audit) -> None:
+        """Store an entry by itself. A host that was never opened (`aegis lock`) keeps no log."""
+        if self._is_open:
+            await self._store.commit(Commit(audits=[entry]))
 
     def _entry(self, action: Action, ground: Ground, who: str) -> Audit:
         component = {"component": ground.component} if ground.component else {}

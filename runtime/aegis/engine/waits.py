@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from aegis.core.event import Event
+from aegis.core.event import Event, teller
 from aegis.core.flow import Step, Wait
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ _log = logging.getLogger("aegis.host")
 class Waits:
     """The steps that were asked, by what they wait for, and the events that nobody claimed yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, hears: Callable[[Run, Step, str, str], bool]) -> None:
+        # Whether a step may hear an event of a component, by that one's name and the event's.
+        self.hears = hears
         # Event name -> field that holds the record's id (None: the subject) -> id -> steps.
         self._steps: dict[str, dict[str | None, dict[str, list[tuple[Run, int]]]]] = {}
         self._unclaimed: dict[str, dict[str, Event]] = {}
@@ -62,14 +64,16 @@ class Waits:
         """Whether any step waits for events of that name."""
         return type in self._steps
 
-    def who(self, type: str, subject: str | None, data: dict[str, Any]) -> tuple[Run, Step] | None:
-        """The step that waits longest for such an event."""
+    def who(
+        self, type: str, subject: str | None, data: dict[str, Any], told: str | None = None
+    ) -> tuple[Run, Step] | None:
+        """The step that waits longest for such an event, and may hear it; `told` is whose it is."""
         for by, records in self._steps.get(type, {}).items():
             record = named(by, subject, data)
             found = None if record is None else records.get(record)
-            if found:
-                run, n = found[0]
-                return run, run.steps[n]
+            for run, n in found or ():
+                if told is None or self.hears(run, run.steps[n], told, type):
+                    return run, run.steps[n]
         return None
 
     # Answers that came before anybody waited for them
@@ -83,13 +87,16 @@ class Waits:
         """Keep an answer that no step waits for yet."""
         self._unclaimed.setdefault(event.type, {})[event.id] = event
 
-    def claim(self, step: Step) -> Event | None:
+    def claim(self, run: Run, step: Step) -> Event | None:
         """The oldest kept answer that a step which was asked waits for; it is kept no more."""
         if step.wait is None:
             return None
         for name in step.wait.events:
             for event in self._unclaimed.get(name, {}).values():
-                if fits(step.wait, step.record, event):
+                told = teller(event.source)
+                if fits(step.wait, step.record, event) and (
+                    told is None or self.hears(run, step, told, name)
+                ):
                     return self.lose(event.type, event.id)
         return None
 

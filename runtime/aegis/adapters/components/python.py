@@ -15,6 +15,7 @@ import msgspec
 from aegis.adapters.components.fuse import Endless, bounded
 from aegis.adapters.components.imports import Modules
 from aegis.adapters.components.libraries import FOLDER, Shelf, is_of_others
+from aegis.adapters.components.reaching import Reaching, unseen
 from aegis.core.column import columns_of
 from aegis.core.component import (
     MODULES,
@@ -34,6 +35,7 @@ from aegis.core.constraint import check_of
 from aegis.core.errors import AegisError, ComponentError, closest
 from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.event import Event
+from aegis.core.fitting import is_protocol, misfits
 from aegis.core.manifest import NAME, TAKEN, VERSION
 from aegis.core.model import RESERVED, Model
 from aegis.core.port import (
@@ -141,7 +143,8 @@ def _refusal(source: Source, error: BaseException, modules: Modules) -> Componen
             said = f"{file}, {said}"
     # What is private is told by the names that its author knows.
     said = said.replace(f"{modules.root}.{FOLDER}.", "").replace(f"{modules.root}.", "")
-    refusal = ComponentError(source.name, [said], hint=_hint(source, error, places, files), **more)
+    hint = unseen(source.name, error) or _hint(source, error, places, files)
+    refusal = ComponentError(source.name, [said], hint=hint, **more)
     refusal.texts = modules.texts()
     return refusal
 
@@ -224,7 +227,7 @@ class _Survey:
         parts = [
             self._part(cls)
             for cls in classes
-            if not issubclass(cls, Model) and not _is_protocol(cls) and _protocols(cls)
+            if not issubclass(cls, Model) and not is_protocol(cls) and _protocols(cls)
         ]
         listeners = [
             self._listener(name, value)
@@ -235,6 +238,8 @@ class _Survey:
             self.problems.append(
                 "it holds no Model, no adapter and no listener: write a `class Name(Model)` in it"
             )
+        said = Reaching(self.source, vars(self.module), self.problems)
+        exports, asks = said.exports(models, parts, own), said.asks()
         if self.problems:
             raise ComponentError(self.source.name, self.problems)
         return Revision(
@@ -244,6 +249,8 @@ class _Survey:
             listeners=tuple(listeners),
             names=MappingProxyType(own),
             emits=emits,
+            exports=exports,
+            asks=asks,
             module=self.module,
         )
 
@@ -259,7 +266,7 @@ class _Survey:
         if not where.startswith(f"{ours}.") or is_of_others(where):
             return False
         if isinstance(value, type):
-            return issubclass(value, Model) or (bool(_protocols(value)) and not _is_protocol(value))
+            return issubclass(value, Model) or (bool(_protocols(value)) and not is_protocol(value))
         return hasattr(value, "__aegis_on__")
 
     def _model(self, cls: type) -> ModelSpec:
@@ -406,6 +413,7 @@ class _Survey:
             view=mark.view,
             on_delete=mark.on_delete,
             doc=inspect.cleandoc(mark.__doc__ or ""),
+            user=self.source.name,
         )
         return mark.spec
 
@@ -588,7 +596,7 @@ class _Survey:
         return struct
 
     def _slot(self, where: str, parameter: str, hint: Any) -> Iterator[Slot]:
-        if isinstance(hint, type) and _is_protocol(hint):
+        if isinstance(hint, type) and is_protocol(hint):
             yield Slot(parameter=parameter, protocol=hint)
         else:
             self.problems.append(
@@ -609,7 +617,7 @@ class _Survey:
     def _part(self, cls: type) -> Part:
         protocols = _protocols(cls)
         for protocol in protocols:
-            self._check_methods(cls, protocol)
+            self.problems += misfits(cls, protocol)
         services: list[Slot] = []
         settings: list[Setting] = []
         init = inspect.getattr_static(cls, "__init__")
@@ -645,69 +653,9 @@ class _Survey:
             settings=tuple(settings),
         )
 
-    def _check_methods(self, cls: type, protocol: type) -> None:
-        for name in _methods(protocol):
-            owner = next((c for c in cls.__mro__ if name in vars(c)), None)
-            if owner is None or _is_protocol(owner):
-                written = [n for n in vars(cls) if not n.startswith("_")]
-                hint = closest(name, written) or f"write `{name}` in {cls.__name__}"
-                self.problems.append(
-                    f"{cls.__name__} misses the method {name!r} of {protocol.__name__}: {hint}"
-                )
-                continue
-            asked, given = getattr(protocol, name), getattr(cls, name)
-            if not callable(given):
-                continue
-            self._check_signature(f"{cls.__name__}.{name}", asked, given, protocol.__name__)
-
-    def _check_signature(
-        self, where: str, asked: Callable[..., Any], given: Callable[..., Any], protocol: str
-    ) -> None:
-        if inspect.iscoroutinefunction(asked) and not (
-            inspect.iscoroutinefunction(given) or inspect.isasyncgenfunction(given)
-        ):
-            self.problems.append(
-                f"{where} is a plain method, and {protocol} says async: write `async def`, or mark "
-                "it @blocking"
-            )
-        names = inspect.signature(asked).parameters
-        theirs = inspect.signature(given).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in theirs.values()):
-            return
-        missing = [n for n in names if n not in theirs]
-        missing = missing or [
-            name
-            for name, other in zip(names, (n for n in theirs if n in names), strict=False)
-            if name != other and names[name].kind is not inspect.Parameter.KEYWORD_ONLY
-        ]
-        extra = [
-            p.name
-            for p in theirs.values()
-            if p.name not in names and p.default is p.empty and p.kind is not p.VAR_POSITIONAL
-        ]
-        if missing or extra:
-            self.problems.append(
-                f"{where} takes {inspect.signature(given)}, and {protocol} says "
-                f"{inspect.signature(asked)}"
-            )
-
-
-def _is_protocol(cls: type) -> bool:
-    return bool(vars(cls).get("_is_protocol", False)) and cls is not typing.Protocol
-
 
 def _protocols(cls: type) -> tuple[type, ...]:
-    return tuple(c for c in cls.__mro__ if c is not cls and _is_protocol(c))
-
-
-def _methods(protocol: type) -> tuple[str, ...]:
-    return tuple(
-        name
-        for cls in protocol.__mro__
-        if _is_protocol(cls)
-        for name, value in vars(cls).items()
-        if not name.startswith("_") and callable(value)
-    )
+    return tuple(c for c in cls.__mro__ if c is not cls and is_protocol(c))
 
 
 def _is_protocol_init(init: FunctionType) -> bool:

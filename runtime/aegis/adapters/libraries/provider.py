@@ -147,7 +147,8 @@ class WheelLibraries:
                 [f"{address} has {names or 'no component'}, and no {name!r}"],
                 hint="a dependency that is a source has the name of its component",
             )
-        if self._trust is not None:
+        if self._trust is not None and dependency.sha256 is None:
+            # Where it is named by its digest, whoever was trusted for that name has said so.
             await self._trust.check(found, datetime.now(UTC))
         if not within(found.manifest.version, version):
             raise ComponentError(

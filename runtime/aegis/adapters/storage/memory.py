@@ -20,6 +20,7 @@ from aegis.core.component import Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ConflictError, StoreError
 from aegis.core.flow import OPEN_FLOWS, Flow, Step
+from aegis.core.grant import Granted
 from aegis.core.matching import counted, gathered
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
@@ -81,6 +82,7 @@ class MemoryStore:
         self._sealed: dict[str, bytes] = {}
         self._outgoing: dict[str, Outgoing] = {}
         self._places: dict[str, str] = {}
+        self._granted: dict[str, Granted] = {}
         self._audits: list[Audit] = []
 
     async def open(self) -> None:
@@ -146,6 +148,7 @@ class MemoryStore:
         for sent in commit.sent:
             self._outgoing.pop(sent.key, None)
         self._places.update((place.model, place.datasource) for place in commit.places)
+        self._granted.update((one.component, one) for one in commit.granted)
         self._audit(commit.audits)
         self.commits += 1
         self.batches += 1
@@ -344,6 +347,11 @@ class MemoryStore:
         """What is on its way to datasources, in the order of its commits."""
         self._require_open()
         return [*self._outgoing.values()]
+
+    async def granted(self) -> Sequence[Granted]:
+        """What was granted to components, and taken from them."""
+        self._require_open()
+        return list(self._granted.values())
 
     async def places(self) -> Mapping[str, str]:
         """Where the records of models are, as commits said: datasources by model."""

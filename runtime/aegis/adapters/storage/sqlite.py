@@ -37,6 +37,7 @@ from aegis.core.errors import (
     NewerFormatError,
     StoreError,
 )
+from aegis.core.grant import Granted
 from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
@@ -585,6 +586,12 @@ class SqliteStore:
         """What is on its way to datasources, in the order of its commits."""
         sql = f"{tables.OUTBOX.select} ORDER BY rowid"
         return await self._documents(tables.OUTBOX, Outgoing, sql)
+
+    async def granted(self) -> Sequence[Granted]:
+        """What was granted to components, and taken from them."""
+        table = tables.GRANTED
+        rows = await self._scan(lambda db: db.execute(table.select).fetchall())
+        return [values.document(table, row, Granted) for row in rows]
 
     async def places(self) -> Mapping[str, str]:
         """Where the records of models are, as commits said: datasources by model."""

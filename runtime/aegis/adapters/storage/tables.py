@@ -46,9 +46,10 @@ OF_FORMAT_2 = (
 SEALED = Table("sealed", "event", blob=True)
 FORMERS = Table("formers", "model id", "deployment revision")
 AUDITS = Table("audits", "n", "action")
+GRANTED = Table("granted", "component")
 ALL = (
     *(*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED),
-    *(OUTBOX, PLACES, FORMERS, AUDITS),
+    *(OUTBOX, PLACES, FORMERS, AUDITS, GRANTED),
 )
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
@@ -86,6 +87,7 @@ CREATE TRIGGER audits_stay BEFORE DELETE ON audits
     BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
 CREATE TRIGGER audits_stand BEFORE UPDATE ON audits
     BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+CREATE TABLE granted (component TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 """
 TABLES = f"""
 CREATE TABLE records (
@@ -155,7 +157,7 @@ PRAGMA user_version = 2;
     + f"{_NEW_IN_3} PRAGMA user_version = 3;",
     # Format 3 kept nothing of before a migration.
     3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
-    # Format 4 told nobody who had deployed what.
+    # Format 4 told nobody who had deployed what, nor what components may reach of each other.
     4: f"{_NEW_IN_5} PRAGMA user_version = 5;",
 }
 
@@ -289,6 +291,11 @@ UPSERTS: tuple[tuple[Callable[[Commit], list[Any]], str, Callable[[Any], Row]], 
         attrgetter("places"),
         PLACES.upsert,
         lambda place: PLACES.row(place.model, place.datasource),
+    ),
+    (
+        attrgetter("granted"),
+        GRANTED.upsert,
+        lambda one: GRANTED.row(one.component, doc=_json(one)),
     ),
 )
 
