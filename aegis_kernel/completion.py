@@ -16,6 +16,7 @@ from aegis.core.address import FORGES
 from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
+from aegis.core.grant import Party
 from aegis.core.model import Model
 from aegis.core.policy import KEYS, TABLE
 from aegis.core.registry import Registry
@@ -35,7 +36,7 @@ ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call", "related"}
 OF_COMPONENTS = {
     *("deploy", "drop", "follow", "lock", "promote", "reset", "rollback", "split", "undeploy"),
-    *("unfollow", "versions"),
+    *("unfollow", "versions", "grant", "revoke", "access"),
 }
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -225,12 +226,25 @@ class _Completions:
             return [(n, "method") for spec in self._specs(place) for n in spec.commands]
         if at == 1 and verb == "related":
             return [(n, "property") for spec in self._specs(place) for n in spec.relations]
+        if at > 0 and verb in {"grant", "revoke"}:
+            return [(text, "text") for text in self._things(place.arguments[0])]
         if at == 1 and verb == "bind":
             return [(part, "class") for part in self._parts(place.arguments[0])]
         if at == 1 and verb == "deploy":
             revision = self._registry.live.get(_unquoted(place.arguments[0]) or "")
             return [] if revision is None else _versions(revision.version)
         return None
+
+    def _things(self, component: str) -> Iterator[str]:
+        """What may be granted to a component: what others export, and what it asks for."""
+        name = _unquoted(component) or ""
+        for revision in self._registry.live.values():
+            if revision.name == name:
+                yield from map(str, revision.asks or ())
+            elif revision.exports is not None:
+                yield from map(str, Party(exports=revision.exports).exporting(revision.name))
+            else:
+                yield from (spec.key for spec in revision.models)
 
     def _first(self, verb: str) -> Iterable[Option] | None:
         registry = self._registry

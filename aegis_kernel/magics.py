@@ -17,6 +17,7 @@ from aegis.adapters.sources.notebook import is_component_file
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
+from aegis.core.grant import AccessStatus
 from aegis.core.manifest import NAME, VERSION
 from aegis.core.rehearsal import Gate
 from aegis.engine.failures import GROUP, Told
@@ -204,6 +205,19 @@ class AegisMagics(Magics):
     def do_rollback(self, name: str) -> Deployed:
         """NAME -- serve the revision before this one again"""
         return self.notebook.rollback(name)
+
+    def do_grant(self, name: str, *grants: str) -> None:
+        """NAME [GRANT ...] -- let a component reach orders.Order:read, orders:order.*; or tell"""
+        thread = self.notebook.thread
+        if grants:
+            _tell_access([thread.call(thread.host.grant, name, *grants)])
+        else:
+            _tell_access(thread.call(thread.host.access, name))
+
+    def do_revoke(self, name: str, *grants: str) -> None:
+        """NAME GRANT ... -- take from a component what it may reach, from its next call on"""
+        thread = self.notebook.thread
+        _tell_access([thread.call(thread.host.revoke, name, *grants)])
 
     def do_versions(self, name: str) -> VersionsView:
         """NAME -- what serves, what did, and what its source offers"""
@@ -422,6 +436,15 @@ def _percent(text: str) -> float:
         return float(text.removesuffix("%"))
     except ValueError:
         raise UsageError(f"{text!r} is no share: say how many percent, as 10") from None
+
+
+def _tell_access(found: Sequence[AccessStatus]) -> None:
+    """Say what components export, ask for and may reach."""
+    for one in found:
+        for what, texts in (("exports", one.exports), ("asks for", one.asked)):
+            said = "everything" if texts is None else ", ".join(texts) or "nothing"
+            print(f"{one.component} {what} {said}.")
+        print(f"{one.component} was granted {', '.join(one.granted) or 'nothing'}.")
 
 
 def _usage(word: str) -> str:

@@ -15,6 +15,7 @@ from aegis.core.keep import Keep
 from aegis.core.lock import Wanted
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
+from aegis.core.rehearsal import Gate
 from aegis.core.trust import Trusted
 
 
@@ -248,3 +249,22 @@ def test_a_mistake_in_what_is_trusted_is_told(tmp_path, text, said):
 
 def test_nothing_from_elsewhere_is_trusted_where_nothing_is_said(tmp_path):
     assert read(tmp_path).trusted == Trusted()
+
+
+def test_the_gate_of_what_comes_by_itself_is_a_table(tmp_path):
+    assert read(tmp_path).gate == Gate()
+    (tmp_path / "aegis.toml").write_text("[gate]\nlast = 50\ndiffer = 2\n")
+    assert read(tmp_path).gate == Gate(last=50, differ=2)
+    for text in ("last = 0", "lost = 3", 'last = "many"', "seconds = 0"):
+        (tmp_path / "aegis.toml").write_text(f"[gate]\n{text}\n")
+        with pytest.raises(ConfigError, match=r"aegis\.toml"):
+            read(tmp_path)
+
+
+def test_a_file_grants_what_components_may_reach(tmp_path):
+    said = '[grants]\nshipping = ["orders.Order:read", "orders:order.*"]\n'
+    config = read(toml(tmp_path, said))
+    assert config.grants == {"shipping": ("orders.Order:read", "orders:order.*")}
+    for wrong in ('shipping = ["Order"]', 'shipping = "orders.Order"', "shipping = [1]"):
+        with pytest.raises(ConfigError, match=r"aegis\.toml"):
+            read(toml(tmp_path, f"[grants]\n{wrong}\n"))

@@ -162,6 +162,8 @@ function components(found: unknown): readonly Component[] {
     problem: text(one.problem),
     since: text(one.since) ?? '',
     who: text(one.who) ?? '',
+    resolved: text(one.resolved) ?? '',
+    signed: text(one.signed) ?? '',
     older: list(one.older, 'revision'),
     followed: typeof one.followed === 'object' ? one.followed : null,
   }));

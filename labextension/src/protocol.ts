@@ -59,7 +59,8 @@ export interface Followed {
  * A live component. `health` is the worst of its ports, its listeners and its last save.
  *
  * It serves since `since` because `who` said so; both are empty where nobody knows any more.
- * `previous` is the revision that a rollback brings back.
+ * `previous` is the revision that a rollback brings back. `resolved` is what its address was then
+ * (a commit), `signed` the key that signed it; empty where there is none.
  */
 export interface Component {
   readonly name: string;
@@ -74,6 +75,8 @@ export interface Component {
   readonly problem: string | null;
   readonly since: string;
   readonly who: string;
+  readonly resolved: string;
+  readonly signed: string;
   readonly older: readonly Older[];
   readonly followed: Followed | null;
 }

@@ -136,6 +136,8 @@ export function component(name: string, change: Partial<Component> = {}): Compon
     problem: null,
     since: stamp(0),
     who: '',
+    resolved: '',
+    signed: '',
     older: [],
     followed: null,
     ...change,

@@ -315,12 +315,20 @@ describe('a component', () => {
       { revision: 'orders@0.9.0+aa', flows: 1 },
       { revision: 'orders@0.8.0+bb', flows: 2 },
     ];
-    const one = component('orders', { who: 'panel', older, followed });
+    const one = component('orders', {
+      who: 'panel',
+      signed: 'key-1',
+      resolved: 'abc',
+      older,
+      followed,
+    });
     desk.see({ status: status({ components: [one] }) });
     heads()[0]!.click();
     const told = document.body.textContent;
     for (const part of [
       ', by panel',
+      'Signed bykey-1',
+      'Resolved toabc',
       'orders@0.9.0+aa: 1 open flow ends on it',
       'orders@0.8.0+bb: 2 open flows end on it',
       'github:acme/orders (^1.0.0)',

@@ -14,7 +14,6 @@ from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
 from aegis.core.lock import Lock
 from aegis.core.port import Secret
-from aegis.core.rehearsal import Gate
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
@@ -53,7 +52,7 @@ def build_host(config: Config) -> Host:
         locked=config.locked,
     )
     if config.recordings:
-        host.guard(Gate())  # what comes by itself, comes by what was recorded
+        host.guard(config.gate)  # what comes by itself, comes by what was recorded
     return host
 
 

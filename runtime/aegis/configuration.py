@@ -24,6 +24,7 @@ from aegis.core.manifest import NAME
 from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.rehearsal import Gate
 from aegis.core.trust import Trusted
 from aegis.engine.resident import defaults_of
 
@@ -54,6 +55,7 @@ class Config:
     comes from where, and so does a file in `pins`, the data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
+    `gate` is what a version has to pass that comes by itself.
     """
 
     data: Path | None = None
@@ -72,6 +74,7 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    gate: Gate = field(default_factory=Gate)
     trusted: Trusted = field(default_factory=Trusted)
     pins: Path | None = None
     forges: Mapping[str, Mapping[str, Any]] = field(
@@ -178,9 +181,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
     (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
     (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
-    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or
-    url and database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge),
-    `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses = keys; see Trusted) and
+    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
+    (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
+    `[sources.NAME]` (see Forge), `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses =
+    keys; see Trusted) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.
@@ -203,6 +207,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        gate = msgspec.convert(content.pop("gate", {}), Gate)
         trusted = _trusted(content.pop("trust", {}))
         forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
         content.pop(COMPONENT, None)  # what the folder itself is as a source
@@ -224,6 +229,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "gate": gate,
         "trusted": trusted,
         "directory": path.parent.absolute(),
         "forges": MappingProxyType(forges),

@@ -142,6 +142,7 @@ async def test_what_is_deployed_is_what_was_looked_at(host, shelf, ask):
     assert (component.version, component.who) == ("1.1.0", "panel")
     assert component.previous.startswith("orders@1.0.0+")
     assert component.since
+    assert component.resolved == shelf.places[ORDERS]["1.1.0"].resolved
     await ask(wire.RollbackAsk(component="orders"))
     assert seen(host).version == "1.0.0"
 

@@ -181,6 +181,12 @@ async def test_who_wants_lines_hears_how_far_it_is_and_then_the_answer(measured,
     assert last["problem"]["status"] == 422
 
 
+async def test_lines_are_not_kept_for_a_key(measured, call):
+    more = {"accept": "application/x-ndjson", "idempotency_key": "k"}
+    assert (await call("POST", PLACE, cups("1.1.0"), **more)).status == 400
+    assert await serves(measured) == {"cups": "1.0.0"}
+
+
 async def test_who_breaks_off_ends_the_gate_and_nothing_is_deployed(measured, call):
     slow = CUPS.replace("def measure", "async def measure").replace(
         "        return self.update", "        import asyncio\n        await asyncio.sleep(60)\n"

@@ -8,7 +8,13 @@ import pytest
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.component import Source
-from aegis.core.errors import ComponentError, GrantError, InvalidError, NotFoundError
+from aegis.core.errors import (
+    ComponentError,
+    ConflictError,
+    GrantError,
+    InvalidError,
+    NotFoundError,
+)
 from aegis.core.manifest import Exports, Manifest
 from aegis.testing import memory_host
 from tests.engine.shop import quiet
@@ -511,3 +517,71 @@ async def test_a_replay_goes_by_the_grants_of_its_host():
         track = await host.create("Track", order_id=order.id)
         await quiet(host)
         assert (await host.replay(track)).same
+
+
+ARCHIVE = """
+from aegis import Model
+from aegis.adapters.storage.datasources.memory import MemoryDatasource
+
+class Archive(MemoryDatasource):
+    pass
+
+class Paper(Model, store="Archive"):
+    title: str = ""
+"""
+NOTES = """
+from aegis import Model
+class Note(Model, store="archive.Archive"):
+    title: str = ""
+"""
+
+
+async def test_a_datasource_of_another_is_used_only_while_that_is_granted():
+    asks = '\n__grants__ = {"archive": ["Archive"]}\n'
+    async with memory_host() as host:
+        await host.deploy("archive", "1.0.0", ARCHIVE + "\n__exports__ = []\n")
+        with pytest.raises(ComponentError, match="archive does not export Archive"):
+            await host.deploy("notes", "1.0.0", NOTES + asks, grants=["archive.Archive"])
+        await host.deploy("archive", "1.0.1", ARCHIVE + '\n__exports__ = ["Archive"]\n')
+        with pytest.raises(ComponentError, match="nobody granted it"):
+            await host.deploy("notes", "1.0.0", NOTES + asks)
+        await host.deploy("notes", "1.0.0", NOTES + asks, grants=["archive.Archive"])
+        note = await host.create("Note", title="a")
+        await host.revoke("notes", "archive.Archive")
+        for verb in (
+            lambda: host.get("Note", note.id),
+            lambda: host.list("Note"),
+            lambda: host.count("Note"),
+            lambda: host.create("Note", title="b"),
+            lambda: host.update(note, title="c"),
+            lambda: host.delete(note),
+        ):
+            with pytest.raises(GrantError, match="notes may not use Archive of archive"):
+                await verb()
+        await host.grant("notes", "archive.Archive")
+        assert [one.title for one in await host.list("Note")] == ["a"]
+
+
+async def test_the_end_of_a_record_takes_others_along_only_with_the_right_to_write():
+    orders = ORDERS + "\nclass Line(Model):\n    shipment_id: str\n"
+    lines = """
+from aegis import Model, relation
+class Shipment(Model):
+    lines = relation("orders.Line", by="shipment_id", on_delete="cascade")
+"""
+    asks = '\n__grants__ = {"orders": ["Line:read"]}\n'
+    async with memory_host(grants={"shipping": ("orders.Line:read",)}) as host:
+        await host.deploy("orders", "1.0.0", orders)
+        with pytest.raises(ComponentError, match="does not ask for Line:write of orders"):
+            await host.deploy("shipping", "1.0.0", lines + asks)
+        await host.deploy(
+            "shipping", "1.0.0", lines + asks.replace(":read", ""), grants=["orders.Line"]
+        )
+        shipment = await host.create("Shipment")
+        await host.create("Line", shipment_id=shipment.id)
+        await host.revoke("shipping", "orders.Line:write")
+        with pytest.raises(ConflictError, match="cannot be deleted"):
+            await host.delete(shipment)
+        await host.grant("shipping", "orders.Line:write")
+        await host.delete(shipment)
+        assert await host.count("Line") == 0

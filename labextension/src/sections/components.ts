@@ -161,6 +161,8 @@ export class ComponentsSection implements Section {
     const { since, who, followed, older } = component;
     return facts([
       [say('Source'), component.origin],
+      [say('Resolved to'), component.resolved],
+      [say('Signed by'), component.signed],
       [say('Revision'), component.revision],
       [
         say('Since'),

@@ -87,6 +87,12 @@ class DeploymentRoutes:
 
         if not accepts(request, LINES[1]):
             return whole() if plan else self._once.repeat(request, self._host.store, whole)
+        if "idempotency-key" in request.headers and not plan:
+            raise BadRequestError(
+                "an answer in lines is not kept, so it takes no Idempotency-Key",
+                hint="the same code again changes nothing; or accept application/json",
+                header="Idempotency-Key",
+            )
         return Response(200, (LINES, VARY), stream=lambda: self._lines(sent, gate, plan))
 
     async def _lines(

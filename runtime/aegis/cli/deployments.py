@@ -111,7 +111,7 @@ def _packed(options: Namespace) -> dict[str, Any] | bytes:
     from aegis.core.address import parse
 
     source: str = options.source
-    if not _is_here(source) and not parse(source).is_local:
+    if not _is_here(source) and parse(source).kind not in {"file", "cell"}:
         return {"source": source}
     found = asyncio.run(_read(source))
     if len(found) != 1:

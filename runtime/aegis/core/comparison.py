@@ -11,6 +11,7 @@ import msgspec
 from aegis.core.component import CommandSpec, ListenerSpec, ModelSpec, Part, PortSpec, Revision
 from aegis.core.difference import Aspect, Break, How, Item, Kind, Standing
 from aegis.core.event import is_glob, matches
+from aegis.core.grant import spelled
 from aegis.core.graph import (
     Graph,
     Node,
@@ -306,7 +307,7 @@ class Comparison:
         if new is None:
             return
         gone = _exports(old).keys() - _exports(new).keys()
-        opened = new.source.manifest is None or new.source.manifest.exports is None
+        opened = new.exports is None
         for export in sorted(gone) if not opened else ():
             users = _so(", which {} was granted", self._granted(name, export.rpartition(" ")[2]))
             yield broken(f"{export} is exported no more{users}")
@@ -323,8 +324,10 @@ class Comparison:
         return [
             other.name
             for other in self.after.live.values()
-            if other.source.manifest is not None
-            and any(_same(asked, export) for asked in other.source.manifest.grants.get(name, ()))
+            if any(
+                one.owner == name and _same(spelled(one.what, one.rights), export)
+                for one in other.asks or ()
+            )
         ]
 
     def _unheard(self, name: str) -> Iterator[Break]:
@@ -564,24 +567,21 @@ def _bound(registry: Registry, revision: Revision | None) -> dict[str, str]:
     protocols = dict.fromkeys(one for part in revision.parts for one in part.protocols)
     found: dict[str, str] = {}
     for protocol in protocols:
-        part = registry.binding(revision, protocol)
-        if part is not None:
-            found[f"{revision.name}.{protocol.__name__}"] = part.name
+        bound = registry.provider(revision, protocol)
+        if bound is not None:
+            owner, part = bound
+            name = part.name if owner is revision else f"{owner.name}.{part.name}"
+            found[f"{revision.name}.{protocol.__name__}"] = name
     return found
 
 
 def _grants(revision: Revision | None) -> dict[str, str]:
-    manifest = None if revision is None else revision.source.manifest
-    if manifest is None:
-        return {}
-    return {
-        f"{other} {what}": "asked for" for other, asked in manifest.grants.items() for what in asked
-    }
+    asks = () if revision is None else revision.asks or ()
+    return {f"{one.owner} {spelled(one.what, one.rights)}": "asked for" for one in asks}
 
 
 def _exports(revision: Revision | None) -> dict[str, str]:
-    manifest = None if revision is None else revision.source.manifest
-    exports = None if manifest is None else manifest.exports
+    exports = None if revision is None else revision.exports
     if exports is None:
         return {}
     return {

@@ -89,7 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def read_manifest(content: bytes, where: str = FILE) -> Manifest | None:
     """The manifest in an aegis.toml, None when it has no `[component]`.
 
-    A dependency may be written as its range alone (`slugify = ">=8"`). Raises ManifestError naming
+    A dependency may be written as its range alone (`idna = ">=3"`). Raises ManifestError naming
     the file, what is wrong in it and the likely fix.
     """
     if len(content) > MOST:

@@ -66,7 +66,8 @@ class Component(_Value, frozen=True):
     """A live component. `health` is the worst of its ports, its listeners and its last save.
 
     It serves since `since` because `who` said so; both are empty where nobody knows any more.
-    `previous` is the revision that a rollback brings back.
+    `previous` is the revision that a rollback brings back. `resolved` is what its address was then
+    (a commit), `signed` the key that signed it; empty where there is none.
     """
 
     name: str
@@ -81,6 +82,8 @@ class Component(_Value, frozen=True):
     problem: str | None = None
     since: str = ""
     who: str = ""
+    resolved: str = ""
+    signed: str = ""
     older: tuple[Older, ...] = ()
     followed: Followed | None = None
 

@@ -649,6 +649,8 @@ class Monitor:
                 problem=problem,
                 since="" if deployment is None else deployment.time,
                 who="" if deployment is None else deployment.who,
+                resolved=revision.source.resolved,
+                signed="" if revision.source.signed is None else revision.source.signed.key,
                 older=tuple(older.get(name, ())),
                 followed=None if followed is None else followed_line(followed),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +23,6 @@ from aegis.engine.fork import Borrowing, StandingClock
 from aegis.engine.history import record_of
 from aegis.engine.ledger import Draft
 from aegis.engine.original import MOST, Original, Originals
-from aegis.engine.plan import Change as Swap
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup
 from aegis.engine.script import Script
@@ -140,14 +140,7 @@ class Replays:
             if seed is not None:
                 await store.commit(seed)
             setup = self._deploys.setup()
-            await fork.change(
-                Swap(
-                    sources=tuple(sources),
-                    values=setup.values,
-                    bindings=setup.bindings,
-                    grants=setup.grants,
-                )
-            )
+            await fork.change(replace(setup, sources=tuple(sources)))
             yield fork, store
         finally:
             await fork.close()

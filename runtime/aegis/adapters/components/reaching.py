@@ -15,6 +15,9 @@ from aegis.core.manifest import Exports
 EXPORTS = "__exports__"
 GRANTS = "__grants__"
 
+# What every datasource has (see protocols.Datasource), and hardly anything else.
+_VERBS = ("get", "list", "count", "scan", "write", "clear")
+
 # The module of a revision: the component's name, and a number of its own.
 _MODULE = re.compile(rf"^{re.escape(MODULES)}(.+)_r\d+$")
 
@@ -35,8 +38,12 @@ class Reaching:
         said = None if manifest is None else manifest.exports
         known = {
             "models": [one.name for one in models],
+            "datasources": [
+                name
+                for name, one in own.items()
+                if isinstance(one, type) and all(hasattr(one, verb) for verb in _VERBS)
+            ],
             "adapters": [one.name for one in parts],
-            "datasources": [name for name, one in own.items() if isinstance(one, type)],
         }
         if said is None and EXPORTS in self._names:
             said = self._sorted(known)

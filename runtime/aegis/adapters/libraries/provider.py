@@ -288,7 +288,7 @@ def _place(bundle: Bundle, address: str) -> str:
         is_path = said.kind == "file"
     except InvalidError:  # it may begin with a name that this host's configuration gives
         return address
-    if not said.is_local or (bundle.is_local and not is_path):
+    if said.kind not in {"file", "cell"} or (bundle.is_local and not is_path):
         return address
     if not bundle.is_local:
         raise ComponentError(

@@ -25,7 +25,8 @@ ANSWERS = 64  # are known at a time
 SHORT = 1 << 18  # bytes of one that is
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 OWN = ("localhost", "127.0.0.1", "[::1]")  # a proxy has nothing to do with these
-AGENT = "aegis"
+# What every request says; nothing may come packed, its length would say nothing.
+ASKING = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "aegis"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Session:
     ) -> Answer:
         origin, here = _origin(url), url
         for _ in range(self.limits.hops + 1):
-            headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": AGENT}
+            headers: dict[str, str] = {**ASKING}
             if secret and _origin(here) == origin:
                 headers |= secret
             else:
