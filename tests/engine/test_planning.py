@@ -12,6 +12,7 @@ from aegis.core.comparison import Comparison
 from aegis.core.component import Library, Source
 from aegis.core.difference import Difference
 from aegis.core.errors import ComponentError, NotFoundError
+from aegis.core.grant import read_asks
 from aegis.core.manifest import Exports, Manifest
 from aegis.core.registry import Registry
 from aegis.core.schema import narrowed
@@ -197,7 +198,8 @@ def test_exports_grants_and_libraries_are_told_and_a_lost_export_breaks():
         text = f"from aegis import Model\nclass {name.title()}(Model): ...\n"
         manifest = Manifest(name=name, version=version, exports=exports, grants=grants or {})
         made = Source.of(name, version, text, manifest=manifest, libraries=libraries)
-        return replace(load(text, name, version), source=made)
+        asks = None if grants is None else read_asks(grants)
+        return replace(load(text, name, version), source=made, exports=exports, asks=asks)
 
     everything = Exports(models=("Item",), events=("item.*",))
     old, new = (

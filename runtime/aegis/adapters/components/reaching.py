@@ -111,7 +111,8 @@ def unseen(component: str, error: BaseException) -> str | None:
     top = error.name.partition(".")[0]
     loaded = {found[1] for name in list(sys.modules) if (found := _MODULE.match(name))}
     known = loaded - {component.replace("-", "_")}
-    if top not in known and top != MODULES.rstrip("."):
+    own = f"{MODULES}{component.replace('-', '_')}_r"
+    if error.name.startswith(own) or (top not in known and top != MODULES.rstrip(".")):
         return None
     return (
         "components do not see each other's code: relate to its models by name, consume its "
