@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import threading
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from aegis.configuration import Config
 from aegis.core.lock import Lock
 from aegis.core.port import Secret
 from aegis.core.sealing import Vault
+from aegis.core.trust import Trusted
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
 from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store, Trust
@@ -173,7 +176,19 @@ async def start_server(host: Host, config: Config) -> Server:
     host.store.announce(server.address)
     host.introduce(address=server.address, token=Secret(config.token or ""))
     host.monitor.at(address=server.address, data=None if config.data is None else str(config.data))
+    if _trust(config).trusted() != Trusted():
+        threading.Thread(target=_prepare, name="aegis-prepare", daemon=True).start()
     return server
+
+
+def _prepare() -> None:
+    """Import what a first fetch needs: it takes longer than the fetch."""
+    for name in (
+        "aegis.adapters.sources.client",
+        "aegis.adapters.trust.pinned",
+        "semantic_version",
+    ):
+        importlib.import_module(name)
 
 
 def dedicate() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.bench import (
     browser,
+    bundle,
     busy,
     call,
     deploys,
@@ -41,6 +42,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "call": call.measure,
     "orders": orders.measure,
     "deploys": deploys.measure,
+    "bundle": bundle.measure,
     "reload": reload.measure,
     "busy": busy.measure,
     "monitor": monitor.measure,
