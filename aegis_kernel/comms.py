@@ -104,7 +104,9 @@ class Comms:
         """Let views have sessions with `host`, on its loop, until the block ends."""
         from aegis.adapters.graph import svg, tree
 
-        sessions = Sessions(host, svg.render, tree.render)
+        sessions = Sessions(
+            host, svg.render, tree.render, lambda plan: svg.render(plan.graph, marks=plan.marks)
+        )
         with self._lock:
             self._serving = (asyncio.get_running_loop(), sessions)
             waiting = [(one, one.waiting) for one in self._carriers.values() if one.waiting]

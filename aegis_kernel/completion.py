@@ -13,6 +13,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from aegis.adapters.analyst.columns import OWN, names_of, plain
 from aegis.core.address import FORGES
+from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.grant import Party
@@ -153,6 +154,8 @@ class _Completions:
             return [*_paths(typed, files=True), *self._schemes()]
         if "|" in slot:
             return [(word, "keyword") for word in slot.split("|")]
+        if slot == "ACTION":
+            return [(action.value, "keyword") for action in Action]
         if slot == "FAILURE":
             return self._failures()
         if slot == "THING":

@@ -139,6 +139,10 @@ class DeploymentView:
         )
 
 
+def _unsigned(status: HostStatus) -> str:
+    return f"takes unsigned components from {', '.join(status.unsigned)}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -157,6 +161,7 @@ class HostView:
         said += [_count(status.flows_open, "open flow")] if status.flows_open else []
         said += [f"{status.failed} failed (host.failed() lists it)"] if status.failed else []
         said += [f"waits for {', '.join(status.waiting)}"] if status.waiting else []
+        said += [_unsigned(status)] if status.unsigned else []
         said += [_count(len(status.problems), "problem")] if status.problems else []
         return "\n  ".join((": ".join((said[0], "; ".join(said[1:]))), *status.problems))
 
@@ -186,7 +191,11 @@ class HostView:
             counts += f", {status.failed} failed (<code>host.failed()</code>)"
         problems = "".join(
             f'<div style="color:{BAD}">\u26a0 {cell(problem, 400)}</div>'
-            for problem in (*(f"flows wait for {w}" for w in status.waiting), *status.problems)
+            for problem in (
+                *(f"flows wait for {w}" for w in status.waiting),
+                *([_unsigned(status)] if status.unsigned else []),
+                *status.problems,
+            )
         )
         return (
             f"<div><div><strong>Aegis host</strong> {link} "

@@ -23,6 +23,7 @@ from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
 from aegis_kernel import failures, flows, past, plans, tracing, views
+from aegis_kernel.audit import AuditTable
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
 from aegis_kernel.fetched import FetchedView
@@ -344,7 +345,7 @@ def _stop_late(begun: concurrent.futures.Future[_Running]) -> None:
 
 
 # What whoever embeds a host does, not a cell.
-NO_VERBS = {"open", "close", "begin", "change", "one"}
+NO_VERBS = {"open", "close", "begin", "change", "one", "receive", "through"}
 # What of a host is offered to cells: all that its own loop may do, but opening and closing it.
 VERBS = tuple(
     name
@@ -354,6 +355,7 @@ VERBS = tuple(
 )
 # How a cell sees what a verb gives.
 SHOWN: dict[str, Callable[[Any], Any]] = {
+    "audit": AuditTable,
     "failed_groups": FailedGroups,
     "fetch": FetchedView,
     "list": Records.found,
@@ -369,6 +371,7 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
 }
 # What a cell gets instead of a verb of the host, or beside them: views, made on the host's loop.
 VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+    "components": views.components,
     "graph": views.graph,
     "ports": views.ports,
     "events": views.events,

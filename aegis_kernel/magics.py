@@ -24,6 +24,7 @@ from aegis.engine.failures import GROUP, Told
 from aegis.engine.intake import OnConflict
 from aegis_kernel import failures, past, sql
 from aegis_kernel.about import About
+from aegis_kernel.audit import AuditTable
 from aegis_kernel.cells import cell_label
 from aegis_kernel.deployed import Deployed
 from aegis_kernel.failures import FailedGroups, FailedList
@@ -326,6 +327,11 @@ class AegisMagics(Magics):
         if group:
             return FailedGroups(thread.call(thread.host.failed_groups))
         return thread.call(failures.failed, thread.host)
+
+    def do_audit(self, action: str = "") -> AuditTable:
+        """[ACTION] -- who deployed, pinned or granted what, and what was refused"""
+        thread = self.notebook.thread
+        return AuditTable(thread.call(thread.host.audit, action=action or None))
 
     def do_retry(self, failure: str) -> None:
         """FAILURE -- try again what failed, by its id, or a whole group"""

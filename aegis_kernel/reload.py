@@ -216,7 +216,9 @@ class Reloads:
             assert config is not None  # noqa: S101 -- it runs
             # A host of its own: what cells do to records, they do to records in memory. What this
             # host has from elsewhere is not the notebook's, and is there for its cells as it is.
-            apart = replace(config, data=None, host="127.0.0.1", port=0, components={}, lock=None)
+            apart = replace(config, data=None, fetched=config.cache, host="127.0.0.1", port=0)
+            pins = config.pins or config.data
+            apart = replace(apart, components={}, lock=None, pins=pins)
             thread.start(apart)
             elsewhere, granted = self._elsewhere(), self._thread.host.setup().grants
             given = Change(sources=tuple(elsewhere.values()), grants=granted)

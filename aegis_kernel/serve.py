@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +112,11 @@ class _Service:
         self.values = _given(options)
         parameter_cell(self.cells, self.values)
         self.config = _config(options, self.path)
+        self.fetched: TemporaryDirectory[str] | None = None
+        if options.watch and self.config.data is None:
+            # What is tried beside what serves has to find what that was made of.
+            self.fetched = TemporaryDirectory(prefix="aegis-")
+            self.config = replace(self.config, fetched=Path(self.fetched.name))
         deploying = any(word in c.source for c in self.cells for word in DEPLOYING)
         if not deploying and not self.config.components:
             raise NotebookError(f"{options.notebook} has no component: no cell says %%component")
@@ -142,6 +149,8 @@ class _Service:
             self.stopping = True
             if not self.thread.close(DRAIN_SECONDS):
                 _say(f"not drained in {DRAIN_SECONDS:g} s; what is open goes on at the next start")
+            if self.fetched is not None:
+                self.fetched.cleanup()
 
     def _open(self, host: Host) -> None:
         """What a view is told before the first cell has run. On the host's own thread."""

@@ -1,4 +1,4 @@
-"""What a cell shows of a running host: its graph, ports, events and what a block called.
+"""What a cell shows of a running host: components, graph, ports, events, what a block called.
 
 Each is a plain value with the figures of the moment, and shows itself in three ways at once: data
 for our extension, which draws it live; HTML without scripts for wherever that is not (a saved
@@ -28,7 +28,7 @@ from aegis.adapters.graph.figures import (
 from aegis.core.event import Event
 from aegis.core.graph import Graph
 from aegis.core.trace import Call, sequence
-from aegis.core.wire import Figure
+from aegis.core.wire import Arm, Component, Figure, Split
 from aegis.engine.context import CALLER
 from aegis.engine.monitor import Trace
 from aegis_kernel.tables import BAD, BUSY, DIM, GOOD, QUIET, ROWS, after, cell, codes, moment, table
@@ -192,6 +192,61 @@ class PortsView(Live, list[PortLine]):
         return "\n".join(lines) or "no ports: nothing is deployed"
 
 
+class ComponentsView(Live, list[Component]):
+    """Live components, with the candidates that are tried beside them (`splits`)."""
+
+    splits: tuple[Split, ...] = ()
+
+    def seen(self) -> dict[str, Any]:
+        """The rows."""
+        return {
+            "view": "components",
+            "components": _plain(list(self)),
+            "splits": _plain(self.splits),
+        }
+
+    def html(self) -> str:
+        """A table, a candidate below what it is tried beside."""
+        if not self:
+            return f'<div style="{DIM}">nothing is deployed yet</div>'
+        rows = []
+        for one in self:
+            split = self._split_of(one)
+            rows.append(
+                [
+                    f"<strong>{cell(one.name)}</strong>",
+                    cell(one.version),
+                    _health(one),
+                    *_figures(None if split is None else split.live),
+                    cell(one.origin),
+                    moment(f"{one.since} {one.who}".strip(), one.since[11:19]),
+                    cell("; ".join(_notes(one)), 120),
+                ]
+            )
+            if split is not None:
+                tried = split.candidate
+                by = "" if split.by == "record" else f"by {split.by}"
+                named = ["", cell(tried.version), "candidate"]
+                rows.append([*named, *_figures(tried), cell(tried.origin), "", cell(by)])
+        columns = ["component", "version", "state", "share", "calls", "errors", "p50", "p99"]
+        columns += ["source", "since", "to know"]
+        return f'<div style="overflow-x:auto">{table(columns, rows)}</div>'
+
+    def __repr__(self) -> str:
+        lines = []
+        for one in self:
+            notes = "".join(f"; {note}" for note in _notes(one))
+            lines.append(f"{one.name} {one.version} ({one.digest[:8]}) from {one.origin}{notes}")
+            split = self._split_of(one)
+            if split is not None:
+                tried = split.candidate
+                lines.append(f"  {tried.version} gets {tried.weight:g} %: {tried.calls:,} calls")
+        return "\n".join(lines) or "nothing is deployed yet"
+
+    def _split_of(self, component: Component) -> Split | None:
+        return next((one for one in self.splits if one.component == component.name), None)
+
+
 class EventsView(Live, list[Event]):
     """Events in the order they happened; shown newest first, and live with those that follow."""
 
@@ -342,6 +397,13 @@ async def graph(host: Host) -> GraphView:
     return GraphView(host.graph(), host.monitor.figures())
 
 
+async def components(host: Host) -> ComponentsView:
+    """What is deployed: each component with its source, and the candidate tried beside it."""
+    found = ComponentsView(host.monitor.status().components)
+    found.splits = host.monitor.splits()
+    return found
+
+
 async def ports(host: Host) -> PortsView:
     """Every port and listener: what sets it off, what it gives, and how its calls went."""
     figures, found = host.monitor.figures(), host.graph()
@@ -438,3 +500,30 @@ def _state(figure: Figure) -> str:
     }[figure.state]
     said = escape(explained(figure))
     return f'<span style="color:{colour}" title="{said}">{sign} {figure.state}</span>'
+
+
+def _health(component: Component) -> str:
+    sign, colour = ("\u2713", GOOD) if component.health == "ok" else (FAILING, BAD)
+    return f'<span style="color:{colour}">{sign} {component.health}</span>'
+
+
+def _figures(arm: Arm | None) -> tuple[str, ...]:
+    """Share, calls, errors, p50 and p99 of one side of a split, as HTML."""
+    if arm is None:
+        return ("",) * 5
+    errors = f"{arm.errors:,}"
+    if arm.errors:
+        errors = f'<span style="color:{BAD}">{errors}</span>'
+    return (f"{arm.weight:g} %", f"{arm.calls:,}", errors, _ms(arm.p50), _ms(arm.p99))
+
+
+def _notes(component: Component) -> list[str]:
+    """What else is to know of a component."""
+    followed = component.followed
+    return [
+        *([component.problem] if component.problem else []),
+        *([f"{followed.held} is held: {followed.why}"] if followed and followed.held else []),
+        *([followed.problem] if followed and followed.problem else []),
+        *([f"before it {component.previous}"] if component.previous else []),
+        *(f"{older.revision} ends {older.flows} flows" for older in component.older),
+    ]

@@ -269,7 +269,10 @@ class Hub:
                     return 200, found, {"Content-Type": "application/gzip"}
                 if found is None:
                     return 404, b'{"message": "Not Found"}', {}
-                return 200, json.dumps(found).encode(), {"Content-Type": "application/json"}
+                more = {"Content-Type": "application/json"}
+                if isinstance(found, _Page) and found.has_next:
+                    more["Link"] = f'<{self.url}{path}?page=next>; rel="next"'
+                return 200, json.dumps(found).encode(), more
         if path.startswith("/codeload/"):
             name, _, commit = path.removeprefix("/codeload/").partition("/legacy/")
             return 200, self._repos[name].tarball(commit), {}
@@ -337,10 +340,18 @@ def _tag(name: str, commit: Mapping[str, str]) -> dict[str, Any]:
     return {"name": name, "commit": dict(commit)}
 
 
-def _page(items: list[Any], query: Mapping[str, str], usual: int) -> list[Any]:
+class _Page(list[Any]):
+    """Some items of a list, and whether there are more."""
+
+    has_next = False
+
+
+def _page(items: list[Any], query: Mapping[str, str], usual: int) -> _Page:
     size = min(int(query.get("per_page", query.get("limit", usual))), 100)
     start = (int(query.get("page", "1")) - 1) * size
-    return items[start : start + size]
+    page = _Page(items[start : start + size])
+    page.has_next = start + size < len(items)
+    return page
 
 
 class _Server(ThreadingHTTPServer):
@@ -367,6 +378,11 @@ class _Handler(BaseHTTPRequestHandler):
             status, body, more = 401, b'{"message": "Bad credentials"}', dict[str, str]()
         else:
             status, body, more = hub.answer(self.path)
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        if status == 200 and self.path.startswith(PREFIXES):
+            more = {**more, "ETag": tag}
+            if headers.get("if-none-match") == tag:
+                status, body = 304, b""
         if failure is not None:
             time.sleep(failure.delay)
             status, more = failure.status or status, {**more, **failure.headers}
@@ -374,7 +390,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in more.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if status != 304:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if failure is not None and (failure.stall or failure.cut):
             self.wfile.write(body[: len(body) // 2])

@@ -248,3 +248,28 @@ class ShelfDatasource(MemoryDatasource):
             self.cut = False
             raise DatasourceError("the line to datasource 'shelf' is cut")
         return outcomes
+
+
+class PlacedSources:
+    """Sources of which a test says what is at each address: `put(bundle)` puts it where it is from.
+
+    An error put there is raised.
+    """
+
+    def __init__(self):
+        self.there = {}
+
+    def put(self, *bundles):
+        self.there[bundles[0].address] = bundles
+
+    async def offers(self, address):
+        return []
+
+    async def fetch(self, address, *, at="", told=None):
+        await asyncio.sleep(0)
+        found = self.there.get(address)
+        if found is None:
+            raise SourceError(f"there is nothing at {address}")
+        if isinstance(found, Exception):
+            raise found
+        return found

@@ -15,6 +15,8 @@ from aegis.core.keep import Keep
 from aegis.core.lock import Wanted
 from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
+from aegis.core.rehearsal import Gate
+from aegis.core.trust import Trusted
 
 
 def toml(folder, text):
@@ -236,3 +238,33 @@ def test_a_file_grants_what_components_may_reach(tmp_path):
     for wrong in ('shipping = ["Order"]', 'shipping = "orders.Order"', "shipping = [1]"):
         with pytest.raises(ConfigError, match=r"aegis\.toml"):
             read(toml(tmp_path, f"[grants]\n{wrong}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[trust]\npin = 1\n", "pin"),
+        ('[trust]\nunsigned = "github:acme"\n', "array"),
+        ('[trust]\nunsigned = ["*"]\n', "no pattern of addresses"),
+        ('[trust.pins]\n"github:acme/*" = "ed25519:x"\n', "array"),
+        ('[trust.pins]\n"github:acme/*" = ["ed25519:x"]\n', "no ed25519 key"),
+        ('[trust.pins]\n"github:*/orders" = []\n', "where none can be"),
+    ],
+)
+def test_a_mistake_in_what_is_trusted_is_told(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=rf"aegis\.toml: .*{said}"):
+        read(toml(tmp_path, text))
+
+
+def test_nothing_from_elsewhere_is_trusted_where_nothing_is_said(tmp_path):
+    assert read(tmp_path).trusted == Trusted()
+
+
+def test_the_gate_of_what_comes_by_itself_is_a_table(tmp_path):
+    assert read(tmp_path).gate == Gate()
+    (tmp_path / "aegis.toml").write_text("[gate]\nlast = 50\ndiffer = 2\n")
+    assert read(tmp_path).gate == Gate(last=50, differ=2)
+    for text in ("last = 0", "lost = 3", 'last = "many"', "seconds = 0"):
+        (tmp_path / "aegis.toml").write_text(f"[gate]\n{text}\n")
+        with pytest.raises(ConfigError, match=r"aegis\.toml"):
+            read(tmp_path)

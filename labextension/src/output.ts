@@ -1,8 +1,9 @@
 /** A view in a cell's output or in a widget: first as it was saved, then live. */
 
 import { make, mark, show, write } from './element';
-import type { EventLine, Figure, FlowLine } from './protocol';
+import type { Arm, Component, EventLine, Figure, FlowLine, Split } from './protocol';
 import type { State } from './state';
+import { ComponentsView } from './views/components';
 import { EventsView } from './views/events';
 import { FlowView } from './views/flow';
 import { GraphView } from './views/graph';
@@ -24,6 +25,8 @@ interface Saved {
   readonly ports?: unknown;
   readonly events?: unknown;
   readonly flows?: unknown;
+  readonly components?: unknown;
+  readonly splits?: unknown;
 }
 
 export class Output {
@@ -104,6 +107,11 @@ function views(name: string, saved: Saved, svg: string, options: ViewOptions): r
       view.patch(Object.fromEntries(rows.map(({ id, figure }) => [id, figureOf(figure)])));
       return [view];
     }
+    case 'components': {
+      const view = new ComponentsView(options);
+      view.set(components(saved.components), splits(saved.splits));
+      return [view];
+    }
     case 'events': {
       const view = new EventsView(options);
       view.set(events(saved.events));
@@ -143,6 +151,46 @@ function events(found: unknown): readonly EventLine[] {
     ...event,
     seq: typeof event.seq === 'number' ? event.seq : 0,
   }));
+}
+
+/** Components as they were saved; what an earlier version did not know is not known. */
+function components(found: unknown): readonly Component[] {
+  return list<Component>(found, 'name', 'version', 'digest', 'origin').map((one) => ({
+    ...one,
+    health: one.health === 'failing' || one.health === 'broken' ? one.health : 'ok',
+    previous: text(one.previous),
+    problem: text(one.problem),
+    since: text(one.since) ?? '',
+    who: text(one.who) ?? '',
+    older: list(one.older, 'revision'),
+    followed: typeof one.followed === 'object' ? one.followed : null,
+  }));
+}
+
+function splits(found: unknown): readonly Split[] {
+  return list<Split>(found, 'component', 'by').flatMap((one) => {
+    const [live, candidate] = list<Arm>([one.live, one.candidate], 'version', 'origin');
+    return live === undefined || candidate === undefined
+      ? []
+      : [{ ...one, live: arm(live), candidate: arm(candidate) }];
+  });
+}
+
+function arm(found: Arm): Arm {
+  const number = (value: unknown): number => (typeof value === 'number' ? value : 0);
+  const { weight, calls, errors, p50, p99 } = found;
+  return {
+    ...found,
+    weight: number(weight),
+    calls: number(calls),
+    errors: number(errors),
+    p50: typeof p50 === 'number' ? p50 : null,
+    p99: typeof p99 === 'number' ? p99 : null,
+  };
+}
+
+function text(found: unknown): string | null {
+  return typeof found === 'string' ? found : null;
 }
 
 /** Of a list that somebody saved the items that are objects and have these texts. */

@@ -12,7 +12,7 @@ import { FlowsSection } from './sections/flows';
 import { GraphSection } from './sections/graph';
 import { HistorySection } from './sections/history';
 import { LogSection } from './sections/log';
-import { paragraph, room, sample, word } from './sections/parts';
+import { paragraph, reason, room, sample, word } from './sections/parts';
 import type { Deed, Desk, Question, Section } from './sections/section';
 import type { State } from './state';
 import type { Say, Target } from './views/view';
@@ -293,7 +293,7 @@ export class Panel extends Widget {
       return done;
     } catch (error) {
       if (!(error instanceof Refusal) && !(error instanceof Lost)) throw error;
-      this.tell(error.message, false);
+      this.tell(reason(error), false);
       return null;
     }
   }

@@ -17,7 +17,7 @@ export const PROTOCOL = 1;
 
 export type Right = "view" | "steer";
 
-export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log";
+export type Topic = "status" | "figures" | "events" | "flows" | "failed" | "log" | "gates";
 
 export type Level = "debug" | "info" | "warning" | "error";
 
@@ -33,7 +33,33 @@ export interface Problem {
 }
 
 /**
+ * A revision that does not serve and is loaded still, as `flows` open flows end on it.
+ */
+export interface Older {
+  readonly revision: string;
+  readonly flows: number;
+}
+
+/**
+ * An address whose newer versions in `range` come by themselves.
+ *
+ * `held` is one that does not, `why` says what hinders it; `problem` is why the address does not
+ * answer.
+ */
+export interface Followed {
+  readonly address: string;
+  readonly range: string;
+  readonly newest: string | null;
+  readonly held: string | null;
+  readonly why: string;
+  readonly problem: string | null;
+}
+
+/**
  * A live component. `health` is the worst of its ports, its listeners and its last save.
+ *
+ * It serves since `since` because `who` said so; both are empty where nobody knows any more.
+ * `previous` is the revision that a rollback brings back.
  */
 export interface Component {
   readonly name: string;
@@ -46,6 +72,38 @@ export interface Component {
   readonly previous: string | null;
   readonly health: "broken" | "failing" | "ok";
   readonly problem: string | null;
+  readonly since: string;
+  readonly who: string;
+  readonly older: readonly Older[];
+  readonly followed: Followed | null;
+}
+
+/**
+ * One side of a split since it began: calls, how many raised, and of the last ones p50, p99.
+ *
+ * `weight` is in percent; times are in milliseconds, None before there was a call.
+ */
+export interface Arm {
+  readonly version: string;
+  readonly digest: string;
+  readonly origin: string;
+  readonly weight: number;
+  readonly calls: number;
+  readonly errors: number;
+  readonly p50: number | null;
+  readonly p99: number | null;
+}
+
+/**
+ * A component with a candidate beside what is live.
+ *
+ * `by` is what tells who gets which: `record`, or `header:NAME`.
+ */
+export interface Split {
+  readonly component: string;
+  readonly by: string;
+  readonly live: Arm;
+  readonly candidate: Arm;
 }
 
 /**
@@ -92,6 +150,51 @@ export interface Figure {
   readonly state: "failing" | "half-open" | "idle" | "ok" | "open";
   readonly error: string | null;
   readonly breaker: Breaker | null;
+}
+
+/**
+ * Something that came to something else; None where it did not come, then or now.
+ */
+export interface Unlike {
+  readonly what: string;
+  readonly then: string | null;
+  readonly now: string | null;
+}
+
+/**
+ * A recorded flow, by its id, or a request, by that of its event, that is not the same now.
+ *
+ * `rows` are the first things that are otherwise.
+ */
+export interface Diverging {
+  readonly id: string;
+  readonly kind: "flow" | "request";
+  readonly what: string;
+  readonly verdict: "differs" | "raises";
+  readonly error: string | null;
+  readonly rows: readonly Unlike[];
+}
+
+/**
+ * Recorded flows and requests tried on the code at `source`, the last time for its component.
+ *
+ * While it is `running`, `done` of `total` are tried. `text` is the verdict, or why it failed;
+ * with `passes` the gate lets the code through, with `deployed` it serves now. `diverging` are the
+ * first of those that differ or raise.
+ */
+export interface GateRun {
+  readonly component: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly source: string;
+  readonly state: "canceled" | "done" | "failed" | "running";
+  readonly done: number;
+  readonly total: number;
+  readonly text: string;
+  readonly passes: boolean;
+  readonly deployed: boolean;
+  readonly diverging: readonly Diverging[];
+  readonly notes: readonly string[];
 }
 
 /**
@@ -228,8 +331,8 @@ export interface Skew {
  *
  * With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
  * or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
- * them and the last frame that were left out. `flows` changed; `failed` is the whole list. `rate`
- * is events a second over the last seconds.
+ * them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
+ * are whole lists. `rate` is events a second over the last seconds.
  */
 export interface Frame {
   readonly kind: "frame";
@@ -245,6 +348,8 @@ export interface Frame {
   readonly flows: readonly FlowLine[];
   readonly failed: readonly FailedLine[] | null;
   readonly log: readonly LogLine[];
+  readonly splits: readonly Split[] | null;
+  readonly gates: readonly GateRun[];
 }
 
 /**
@@ -339,6 +444,33 @@ export interface Replay {
   readonly compared: number;
   readonly rows: readonly ReplayRow[];
   readonly notes: readonly string[];
+}
+
+/**
+ * A line of a plan. `sign` is ! (breaks others), x (refuses it), +, ~, -, = or empty.
+ */
+export interface PlanLine {
+  readonly sign: string;
+  readonly text: string;
+}
+
+/**
+ * What a deploy of what is at `source` would make different, the gravest lines first.
+ *
+ * With `fits` it would be taken, with `nothing` it serves already. `digest` is that of the code
+ * that was looked at. `data` is the graph of before and after as SVG, as in a Picture; None where
+ * the host draws none.
+ */
+export interface Plan {
+  readonly source: string;
+  readonly component: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly before: string | null;
+  readonly fits: boolean;
+  readonly nothing: boolean;
+  readonly lines: readonly PlanLine[];
+  readonly data: string | null;
 }
 
 /**
@@ -525,6 +657,83 @@ export interface RollbackAsk {
 }
 
 /**
+ * What a deploy of the component at an address would make different; nothing changes.
+ *
+ * Its code is loaded and let go, so it takes the right to steer.
+ */
+export interface PlanAsk {
+  readonly verb: "plan";
+  readonly source: string;
+}
+
+/**
+ * Deploy the component at an address; with `digest` only if it is still that code.
+ */
+export interface DeployAsk {
+  readonly verb: "deploy";
+  readonly source: string;
+  readonly digest?: string | null;
+}
+
+/**
+ * Try recorded flows and requests on the code at an address; frames tell how far that is.
+ *
+ * With `digest` only if it is still that code, with `deploy` what passes serves then.
+ */
+export interface GateAsk {
+  readonly verb: "gate";
+  readonly source: string;
+  readonly digest?: string | null;
+  readonly deploy?: boolean;
+}
+
+/**
+ * End a gate that is under way.
+ */
+export interface CancelGateAsk {
+  readonly verb: "cancel_gate";
+  readonly component: string;
+}
+
+/**
+ * Let what is at an address serve `weight` percent of the records beside what is live.
+ *
+ * With `digest` only if it is still that code. `by` as in a Split.
+ */
+export interface SplitAsk {
+  readonly verb: "split";
+  readonly source: string;
+  readonly weight: number;
+  readonly digest?: string | null;
+  readonly by?: string | null;
+}
+
+/**
+ * Let the candidate of a split serve another share, in percent.
+ */
+export interface WeighAsk {
+  readonly verb: "weigh";
+  readonly component: string;
+  readonly weight: number;
+}
+
+/**
+ * Make the candidate of a split live, for all.
+ */
+export interface PromoteAsk {
+  readonly verb: "promote";
+  readonly component: string;
+}
+
+/**
+ * End a split: what is live serves all again.
+ */
+export interface DropAsk {
+  readonly verb: "drop";
+  readonly component: string;
+}
+
+/**
  * Stop serving a component; its records stay.
  */
 export interface UndeployAsk {
@@ -569,6 +778,14 @@ export type Verb =
   | RetryGroupAsk
   | DiscardGroupAsk
   | ResumeAsk
+  | PlanAsk
+  | DeployAsk
+  | GateAsk
+  | CancelGateAsk
+  | SplitAsk
+  | WeighAsk
+  | PromoteAsk
+  | DropAsk
   | RollbackAsk
   | UndeployAsk
   | InvokeAsk;
@@ -604,6 +821,14 @@ export interface Answers {
   readonly retry_group: Done;
   readonly discard_group: Done;
   readonly resume: Done;
+  readonly plan: Plan;
+  readonly deploy: Done;
+  readonly gate: Done;
+  readonly cancel_gate: Done;
+  readonly split: Done;
+  readonly weigh: Done;
+  readonly promote: Done;
+  readonly drop: Done;
   readonly rollback: Done;
   readonly undeploy: Done;
   readonly invoke: Done;
@@ -629,6 +854,14 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   retry_group: "steer",
   discard_group: "steer",
   resume: "steer",
+  plan: "steer",
+  deploy: "steer",
+  gate: "steer",
+  cancel_gate: "steer",
+  split: "steer",
+  weigh: "steer",
+  promote: "steer",
+  drop: "steer",
   rollback: "steer",
   undeploy: "steer",
   invoke: "steer",

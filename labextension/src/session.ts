@@ -67,13 +67,19 @@ export const PATIENCE = {
   again: [250, 500, 1000, 2000, 5000, 15000],
 };
 
-/** Verbs that run code of components, maybe many times. */
+/** Verbs that fetch or run code of components, maybe many times. */
 const SLOW: ReadonlySet<Verb['verb']> = new Set<Verb['verb']>([
   'retry',
   'retry_group',
   'discard_group',
   'replay',
   'invoke',
+  'plan',
+  'deploy',
+  'gate',
+  'split',
+  'promote',
+  'rollback',
 ]);
 
 interface Waiting {

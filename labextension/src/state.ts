@@ -6,10 +6,12 @@ import type {
   Figure,
   FlowLine,
   Frame,
+  GateRun,
   Hello,
   LogLine,
   Right,
   Skew,
+  Split,
   Status,
 } from './protocol';
 
@@ -47,6 +49,10 @@ export interface State {
   /** The newest change first. */
   readonly flows: readonly FlowLine[];
   readonly failed: readonly FailedLine[];
+  /** The components of which a candidate is tried, with the figures of both sides. */
+  readonly splits: readonly Split[];
+  /** The last gate of each component, by its name. */
+  readonly gates: Readonly<Record<string, GateRun>>;
   /** The newest last. */
   readonly log: readonly LogLine[];
 }
@@ -66,6 +72,8 @@ export const EMPTY: State = Object.freeze({
   skipped: 0,
   flows: [],
   failed: [],
+  splits: [],
+  gates: {},
   log: [],
 });
 
@@ -138,14 +146,34 @@ function framed(state: State, frame: Frame): State {
     cursor: frame.cursor,
     time: frame.time,
     rate: frame.rate,
-    status: frame.status ?? before.status,
+    status: frame.status === null ? before.status : stated(before.status, frame.status),
     figures: merged(before.figures, frame.figures),
     events,
     skipped: before.skipped + frame.skipped + before.events.length + fresh.length - events.length,
     flows: changed(before.flows, frame.flows),
     failed: frame.failed ?? before.failed,
+    gates: merged(before.gates, byComponent(frame.gates)),
+    splits: frame.splits ? kept(before.splits, frame.splits) : before.splits,
     log: appended(before.log, lines, LOG),
   };
+}
+
+function byComponent(gates: readonly GateRun[]): Readonly<Record<string, GateRun>> {
+  return Object.fromEntries(gates.map((gate) => [gate.component, gate]));
+}
+
+/** The status with the components that are as they were, so that nothing draws them anew. */
+function stated(before: Status | null, fresh: Status): Status {
+  if (before === null) return fresh;
+  return { ...fresh, components: kept(before.components, fresh.components) };
+}
+
+/** A fresh list in which what is as it was is the same object; the old one where all of it is. */
+function kept<T>(old: readonly T[], fresh: readonly T[]): readonly T[] {
+  const known = new Map(old.map((item) => [JSON.stringify(item), item]));
+  const items = fresh.map((item) => known.get(JSON.stringify(item)) ?? item);
+  const same = items.length === old.length && items.every((item, place) => item === old[place]);
+  return same ? old : items;
 }
 
 /** What a reset leaves: whom one talks to. */

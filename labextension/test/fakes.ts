@@ -12,6 +12,7 @@ import type {
   FromView,
   Hello,
   LogLine,
+  Split,
   Status,
   StepLine,
 } from '../src/protocol';
@@ -44,6 +45,8 @@ export function frame(change: Partial<Frame> = {}): Frame {
     flows: [],
     failed: null,
     log: [],
+    splits: null,
+    gates: [],
     ...change,
   };
 }
@@ -131,7 +134,22 @@ export function component(name: string, change: Partial<Component> = {}): Compon
     previous: '2',
     health: 'ok',
     problem: null,
+    since: stamp(0),
+    who: '',
+    older: [],
+    followed: null,
     ...change,
+  };
+}
+
+/** A candidate 1.1.0 beside 1.0.0, with these calls. */
+export function split(component: string, weight = 10, live = 0, candidate = 0): Split {
+  const arm = { origin: 'cell 3', digest: 'abcdef0123456789', errors: 0, p50: 1.5, p99: 20 };
+  return {
+    component,
+    by: 'record',
+    live: { ...arm, version: '1.0.0', weight: 100 - weight, calls: live },
+    candidate: { ...arm, version: '1.1.0', weight, calls: candidate },
   };
 }
 

@@ -40,7 +40,13 @@ describe('components', () => {
     const first = component('first', { previous: null });
     desk.see({ status: status({ components: [component('second'), first] }) });
     heads()[1]!.click();
-    expect(texts('button')).not.toContain('Roll back');
+    const hindered = all('button').find(({ textContent }) => textContent === 'Roll back')!;
+    expect(hindered.getAttribute('aria-disabled')).toBe('true');
+    expect(hindered.title).toContain('no revision before');
+    hindered.click();
+    await settle();
+    expect(desk.questions).toEqual([]);
+    heads()[1]!.click();
     heads()[0]!.click();
     desk.sure = false;
     click('Roll back');

@@ -4,13 +4,14 @@ import type { Ask } from '../src/views/view';
 import { Output } from '../src/output';
 import type { Figure, FlowLine, StepLine } from '../src/protocol';
 import { EMPTY, type State } from '../src/state';
+import { ComponentsView } from '../src/views/components';
 import { EventsView, FAST, glob, ROWS } from '../src/views/events';
 import { FlowView } from '../src/views/flow';
 import { GraphView } from '../src/views/graph';
 import { compact, explained, IDLE, latency, told } from '../src/views/graph-figures';
 import { BadPicture, nodes, picture, wires } from '../src/views/graph-picture';
 import { portsOf, PortsView } from '../src/views/ports';
-import { event, flow, stamp, status, step } from './fakes';
+import { component, event, flow, split, stamp, status, step } from './fakes';
 import cases from './figures.json';
 
 const NASTY = '<img src=x onerror=alert(1)>\u{1f600}';
@@ -454,5 +455,49 @@ describe('an output', () => {
     expect(output.live).toBe(false);
     expect(output.node.textContent).toContain('update it');
     expect(output.node.querySelector('img')).toBeNull();
+  });
+});
+
+describe('components', () => {
+  const table = (view: { readonly node: HTMLElement }): string[][] =>
+    [...view.node.querySelectorAll('tbody tr')].map((row) =>
+      [...row.children].map((cell) => cell.textContent),
+    );
+
+  test('a candidate stands below what it is tried beside, and figures move in their cells', () => {
+    const view = new ComponentsView(options);
+    const components = [component('orders', { previous: null }), component(NASTY)];
+    view.update(live({ status: status({ components }), splits: [split('orders', 10, 3, 1)] }));
+    const kept = [...view.node.querySelectorAll('tr')];
+    expect(table(view).map((row) => row.slice(0, 5))).toEqual([
+      ['orders', '1.0.0', '\u2713 ok', '90 %', '3'],
+      ['', '1.1.0', 'candidate', '10 %', '1'],
+      [NASTY, '1.0.0', '\u2713 ok', '', ''],
+    ]);
+    view.update(live({ status: status({ components }), splits: [split('orders', 10, 4, 2)] }));
+    expect(table(view).map((row) => row[4])).toEqual(['4', '2', '']);
+    expect([...view.node.querySelectorAll('tr')]).toEqual(kept);
+    view.update(live({ status: status({ components }), splits: [] }));
+    expect(table(view)).toHaveLength(2);
+    expect(view.node.querySelectorAll('img')).toHaveLength(0);
+  });
+
+  test('are shown as they were saved, whatever is missing', () => {
+    const saved = {
+      view: 'components',
+      components: [
+        { name: 'a', version: '1', digest: 'd', origin: 'o' },
+        { name: 1 },
+        component('orders'),
+      ],
+      splits: [split('orders'), { component: 'a', by: 'record' }, null],
+    };
+    const output = new Output(saved, '', options);
+    expect(table(output).map(([name, version]) => [name, version])).toEqual([
+      ['a', '1'],
+      ['orders', '1.0.0'],
+      ['', '1.1.0'],
+    ]);
+    expect(new Output({ view: 'components', components: 'x' }, '', options).live).toBe(true);
   });
 });

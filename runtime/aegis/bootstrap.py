@@ -16,7 +16,7 @@ from aegis.core.port import Secret
 from aegis.core.sealing import Vault
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store
+from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store, Trust
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
-    shelf = Shelf(None if config.data is None else config.data / "libraries")
-    sources = build_sources(config)
-    return Host(
+    shelf = Shelf(None if config.cache is None else config.cache / "libraries")
+    sources, trust = build_sources(config), _trust(config)
+    host = Host(
         store=_store(config),
         clock=SystemClock(),
         loader=PythonLoader(shelf.wheel),
@@ -43,12 +43,16 @@ def build_host(config: Config) -> Host:
         backups=None if config.data is None else str(config.data / "backups"),
         datasources=_datasources(config),
         stores=config.stores,
+        trust=trust,
         sources=sources,
-        libraries=WheelLibraries(shelf, index=config.index, sources=sources),
+        libraries=WheelLibraries(shelf, index=config.index, sources=sources, trust=trust),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
     )
+    if config.recordings:
+        host.guard(config.gate)  # what comes by itself, comes by what was recorded
+    return host
 
 
 async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lock, Lock]:
@@ -69,7 +73,7 @@ def build_sources(config: Config) -> Sources:
     return Anywhere(
         directory=config.directory,
         forges=config.sources,
-        folder=None if config.data is None else config.data / "sources",
+        folder=None if config.cache is None else config.cache / "sources",
     )
 
 
@@ -80,6 +84,15 @@ def _lockfile(config: Config) -> Lockfile | None:
     from aegis.adapters.components.lockfile import TomlLockfile
 
     return TomlLockfile(config.lock)
+
+
+def _trust(config: Config) -> Trust:
+    """What says whether a component from elsewhere may be deployed."""
+    from aegis.adapters.trust.pinned import PinnedTrust
+    from aegis.adapters.trust.pins import PinFile
+
+    pins = config.pins or config.data
+    return PinnedTrust(config.trusted, None if pins is None else PinFile(pins))
 
 
 def _datasources(config: Config) -> Datasources:

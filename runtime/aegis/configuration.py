@@ -24,6 +24,8 @@ from aegis.core.manifest import NAME
 from aegis.core.manifest import TABLE as COMPONENT
 from aegis.core.policy import TABLE, Policy, spelled
 from aegis.core.port import REQUIRED
+from aegis.core.rehearsal import Gate
+from aegis.core.trust import Trusted
 from aegis.engine.resident import defaults_of
 
 FILE = "aegis.toml"
@@ -41,19 +43,23 @@ _YES = {"1", "true", "yes"}
 class Config:
     """All that a host is built from.
 
-    `data` is its data directory (None keeps everything in memory), `host` and `port` where it
+    `data` is its data directory (None keeps everything in memory), `fetched` where else what was
+    fetched is kept, `host` and `port` where it
     listens (port 0 takes a free one), `token` what callers must show (None lets everybody in),
     `names` further host names it answers to. `values` are what components ask for with
     `config("table.key")`, `overrides` those of the command line, `bindings` which adapter a
     Protocol gets where several do it, `grants` what a component may reach of others. `datasources`
     describe where models can be kept besides the host's store, `stores` says of models
     (`orders.Note`) in which they are. `components` are deployed at the start, `lock` is the file
-    that says which versions, and with `locked` no others.
+    that says which versions, and with `locked` no others. `trusted` says which keys may sign what
+    comes from where, and so does a file in `pins`, the data directory without.
     `directory` is what paths of sources are relative to, the working directory without; `forges`
     are the tables `[sources.NAME]` as they were written.
+    `gate` is what a version has to pass that comes by itself.
     """
 
     data: Path | None = None
+    fetched: Path | None = None
     directory: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -68,6 +74,9 @@ class Config:
     )
     stores: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     caching: Caching = field(default_factory=Caching)
+    gate: Gate = field(default_factory=Gate)
+    trusted: Trusted = field(default_factory=Trusted)
+    pins: Path | None = None
     forges: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )
@@ -76,6 +85,11 @@ class Config:
     locked: bool = False
     overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def cache(self) -> Path | None:
+        """Where what was fetched is kept, None for in memory."""
+        return self.data if self.fetched is None else self.fetched
 
     @property
     def defaults(self) -> Policy:
@@ -166,9 +180,11 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Raises ConfigError naming the file and the key at fault. Tables `[ports]` (timeout, retries,
     backoff, factor, backoff_most, jitter, breaker), `[bind]` (Protocol = adapter), `[grants]`
     (component = what it may reach of others: `["orders.Order:read", "orders:order.*"]`), `[server]`
-    (host, port, names), `[components]` (name = address, or source, follow and every: see Wanted),
-    `[keep]` (see Keep), `[cache]` (see Caching), `[datasources.NAME]` (kind, and path or url and
-    database), `[stores]` ("component.Model" = datasource), `[sources.NAME]` (see Forge) and
+    (host, port, names), `[components]` (name = address, or source, follow, every, gate: see
+    Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
+    (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
+    `[sources.NAME]` (see Forge), `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses =
+    keys; see Trusted) and
     `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
     `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
     `libraries.index` (the address of a package index); every other table is for components.
@@ -191,6 +207,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         datasources = msgspec.convert(content.pop("datasources", {}), dict[str, dict[str, Any]])
         stores = msgspec.convert(content.pop("stores", {}), dict[str, str])
         caching = msgspec.convert(content.pop("cache", {}), Caching)
+        gate = msgspec.convert(content.pop("gate", {}), Gate)
+        trusted = _trusted(content.pop("trust", {}))
         forges = msgspec.convert(content.pop(SOURCES, {}), dict[str, dict[str, Any]])
         content.pop(COMPONENT, None)  # what the folder itself is as a source
         components = _components(content.pop(COMPONENTS, {}))
@@ -211,6 +229,8 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         "datasources": MappingProxyType(datasources),
         "stores": MappingProxyType(stores),
         "caching": caching,
+        "gate": gate,
+        "trusted": trusted,
         "directory": path.parent.absolute(),
         "forges": MappingProxyType(forges),
         "components": MappingProxyType(components),
@@ -231,6 +251,24 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.index,
     )  # a value that is wrong is told now
     return config
+
+
+def _trusted(table: Any) -> Trusted:
+    """What `[trust]` says. Raises ConfigError."""
+    said = msgspec.convert(table, _Trust)
+    trusted = Trusted(pins=said.pins, unsigned=said.unsigned)
+    try:
+        trusted.check()
+    except InvalidError as error:
+        raise ConfigError(f"[trust]: {error.detail}", hint=error.hint) from None
+    return trusted
+
+
+class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[trust]`. What is older is allowed with `aegis keys allow-older`."""
+
+    pins: dict[str, tuple[str, ...]] = {}
+    unsigned: tuple[str, ...] = ()
 
 
 def environment() -> dict[str, Any]:

@@ -21,6 +21,8 @@ from aegis.core.moving import Header, Manifest, Progress
 from aegis.core.query import Condition, Index, Page, Query
 from aegis.core.record import Record
 from aegis.core.registry import Registry
+from aegis.core.signature import Signed
+from aegis.core.trust import Trusted
 
 T = TypeVar("T")
 
@@ -751,16 +753,32 @@ class Sources(Protocol):
         """
         ...
 
+    async def unpack(self, packed: bytes) -> Sequence[Bundle]:
+        """The components in a zip that somebody sent, at the addresses `upload:NAME`.
+
+        Nothing sent is local. Raises ManifestError, DigestError, ComponentError.
+        """
+        ...
+
 
 class Trust(Protocol):
     """Says whether a bundle may be deployed: who signed it, and whether that is who should."""
 
-    async def check(self, bundle: Bundle) -> None:
-        """Raise TrustError unless `bundle` is signed as its address must be; nothing is noted."""
+    def trusted(self) -> Trusted:
+        """What it goes by now. Raises ConfigError when that cannot be read."""
         ...
 
-    async def note(self, bundle: Bundle) -> None:
-        """Remember that `bundle` was deployed: nothing older of its source is trusted from now."""
+    def by(self) -> str:
+        """Whoever changed that last, empty where nobody is known. Raises ConfigError."""
+        ...
+
+    async def check(self, bundle: Bundle, now: datetime) -> Signed | None:
+        """Who signed `bundle` and when; None of what needs no signature, as what is local.
+
+        Raises TrustError naming why it is refused: unless a key that is pinned for its address
+        signed it, and what it signed is all that is there and is good `now`. Whether something
+        newer was deployed before is not its concern. Raises ConfigError.
+        """
         ...
 
 

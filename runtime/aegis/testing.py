@@ -6,6 +6,7 @@ import asyncio
 import textwrap
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,7 @@ from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
+from aegis.core.bundle import Bundle
 from aegis.core.caching import Caching
 from aegis.core.component import ENCODER, Revision, Source
 from aegis.core.keep import Keep
@@ -24,8 +26,10 @@ from aegis.core.policy import Policy
 from aegis.core.port import REQUIRED
 from aegis.core.query import Query, Term, decode_cursor
 from aegis.core.record import Record
+from aegis.core.signature import Signed
+from aegis.core.trust import Trusted
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Write
+from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Trust, Write
 
 
 class EagerClock(SystemClock):
@@ -49,6 +53,25 @@ class EagerClock(SystemClock):
         await asyncio.sleep(0)
 
 
+class Trusting(Trust):
+    """Trusts whatever it is asked about, signed or not: the sources of a test are its own."""
+
+    def trusted(self) -> Trusted:
+        """Nothing that could be told."""
+        return Trusted()
+
+    def by(self) -> str:
+        """Nobody."""
+        return ""
+
+    async def check(self, bundle: Bundle, now: datetime) -> Signed | None:
+        """No objection."""
+        return None
+
+
+TRUSTING = Trusting()
+
+
 @asynccontextmanager
 async def memory_host(
     *,
@@ -64,6 +87,7 @@ async def memory_host(
     datasources: Mapping[str, Callable[[], Datasource]] | None = None,
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
+    trust: Trust | None = TRUSTING,
     **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
@@ -72,7 +96,7 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `trust`, `libraries`, `components`, `lockfile`.
+    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted.
     """
     known = values or {}
     host = Host(
@@ -91,6 +115,7 @@ async def memory_host(
         analyst=_analyst,
         datasources={**making({}, None), **(datasources or {})},
         stores=stores,
+        trust=trust,
         **more,
     )
     async with host:

@@ -372,10 +372,12 @@ async def test_what_is_locked_comes_from_the_shelf_and_nobody_is_asked(index, sh
     index.put("left", "1.0", CODE)
     places = Places(there=shared("import rates\n", left="*"))
     libraries = WheelLibraries(shelf, index=index.address, sources=places)
-    asked = bundle({"shared": {"source": "there", "version": "^1.0"}}, is_local=False)
+    there = "github:us/shared"
+    places.bundles = {f"{there}@^1.0": places.bundles["there"], there: places.bundles["there"]}
+    asked = bundle({"shared": {"source": there, "version": "^1.0"}}, is_local=False)
     with pytest.raises(ComponentError, match="says no sha256 of left"):
         await libraries.provide(asked)
-    local = bundle({"shared": {"source": "there", "version": "^1.0"}})
+    local = bundle({"shared": {"source": there, "version": "^1.0"}})
     found = await libraries.provide(local)
     places.asked.clear()
     index.down = True
@@ -400,6 +402,16 @@ async def test_a_source_that_is_not_what_is_wanted_is_refused(shelf, dependency,
         await libraries.provide(bundle({"other": {"source": "there"}}))
     with pytest.raises(SourceError, match="fetches nothing"):
         await WheelLibraries(shelf).provide(bundle({"other": {"source": "there"}}))
+
+
+async def test_what_comes_from_elsewhere_reaches_no_file_of_this_machine(shelf):
+    places = Places(there=shared(""))
+    for address in ("there", "/there", "file:there", "cell:there", "../there"):
+        with pytest.raises(ComponentError, match="which is on this machine"):
+            await WheelLibraries(shelf, sources=places).provide(
+                bundle({"shared": {"source": address}}, is_local=False)
+            )
+    assert places.asked == []
 
 
 async def test_sources_that_depend_on_each_other_are_named(shelf):

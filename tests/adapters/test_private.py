@@ -47,12 +47,13 @@ def load(shelf):
         loaded.append(loader.load(source))
         return loaded[-1]
 
-    kept = []
+    before, kept = set(sys.modules), []
     load.loader, load.loaded = loader, loaded
     yield load
     for revision in loaded:
         loader.unload(revision)
-    assert [name for name in sys.modules if name.startswith("aegis_components.orders")] == []
+    new = set(sys.modules) - before
+    assert [name for name in new if name.startswith("aegis_components.orders")] == []
 
 
 def value(revision, name="answer"):
@@ -102,6 +103,12 @@ def test_a_file_beside_the_component_goes_before_a_library(load):
     files = {"right.py": "SIDE = 'beside'\n", "mine.py": "from left import SIDE\n"}
     wheels = [wheel("left", "1.0", LEFT), wheel("right", "1.0", RIGHT)]
     assert value(load(text, wheels, imports=files)) == ("beside", "right one")
+
+
+def test_no_library_takes_the_place_of_python_or_of_the_host(load):
+    files = {"json.py": "1 / 0\n", "aegis/__init__.py": "1 / 0\n", "left.py": "import json\n"}
+    revision = load("import json, left, aegis.core\nanswer = json\n", [wheel("left", "1", files)])
+    assert value(revision) is sys.modules["json"]
 
 
 def test_a_component_may_have_the_name_of_its_library(load):

@@ -430,6 +430,9 @@ async def test_tags_beyond_the_first_page_are_seen(repository, sources, hub):
     repo.tags |= {f"nightly-{n}": commit for n in range(230)} | {"v1.2.0": commit}
     (bundle,) = await sources.fetch(f"{address}@^1")
     assert bundle.resolved == commit
+    few = Anywhere(forges=forges(hub), limits=Limits(pages=2))
+    with pytest.raises(SourceError, match="more than 2 pages of tags"):
+        await few.offers(address)
 
 
 async def test_it_takes_few_requests(repository, sources, hub):
@@ -440,6 +443,20 @@ async def test_it_takes_few_requests(repository, sources, hub):
     hub.behave()
     await sources.fetch(f"{address}@^1")
     assert len(hub.asked) == 1
+
+
+async def test_a_server_is_asked_whether_what_it_said_still_holds(repository, sources, hub):
+    address = repository.put("1.2.0")
+    assert [one.version for one in await sources.offers(address)] == ["1.2.0"]
+    hub.behave()
+    assert [one.version for one in await sources.offers(address)] == ["1.2.0"]
+    (asked,) = hub.asked
+    assert asked.headers["if-none-match"]
+    repository.put("1.3.0")
+    assert [one.version for one in await sources.offers(address)] == ["1.2.0", "1.3.0"]
+    hub.fail("*", status=304)
+    with pytest.raises(SourceError, match="answers 304"):
+        await Anywhere(forges=forges(hub)).offers(address)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_an_address_is_written_in_one_way():
     assert str(parse("github:a/b/c/")) == "github:a/b/c"
     address = parse("github:acme/orders/x@^1.2#orders")
     assert address.source == "github:acme/orders/x"
-    assert str(address.at(COMMIT)) == f"github:acme/orders/x@{COMMIT}#orders"
+    assert (address.folder, address.entry) == ("x", "")
+    address = parse("github:acme/orders/x/y.py")
+    assert (address.folder, address.entry) == ("x", "y.py")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,6 @@ def test_what_is_locked_fits_what_is_wanted_now(was, now, fits):
     [
         ("github:acme/orders@^1.2", "github:acme/orders", "^1.2"),
         ("github:acme/mono/orders@feature/x#orders", "github:acme/mono/orders#orders", "feature/x"),
-        ("git+https://host/a.git//x@v1", "git+https://host/a.git//x", "v1"),
         ("acme:team/orders@1", "acme:team/orders", "1"),
         ("github:acme/orders", "github:acme/orders", ""),
         ("https://host/@scope/orders.zip", "https://host/@scope/orders.zip", ""),

@@ -18,7 +18,7 @@ from tests.engine.shop import TEXT, Desk, quiet, until
 ALL = os.environ.get("AEGIS_CRASHES") == "all"
 STEP = 1 if ALL else 10
 CUTS = 4 if ALL else 2  # each leaves something else of what was not synced
-MOST = 200  # operations that an order may take with all around it
+MOST = 220  # operations that an order may take with all around it
 PORTS = ["pay", "pack", "ship"]
 
 

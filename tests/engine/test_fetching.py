@@ -2,8 +2,10 @@
 
 import pytest
 
+from aegis.adapters.components.lockfile import TomlLockfile
 from aegis.adapters.sources.anywhere import Anywhere
 from aegis.core.errors import AegisError, ComponentError, InvalidError, SourceError
+from aegis.core.lock import Wanted
 from aegis.testing import memory_host
 from tests.hub import Hub, forges
 from tests.sources import orders
@@ -104,3 +106,33 @@ async def test_files_that_import_each_other_in_a_circle_are_told(tmp_path):
     async with memory_host(sources=Anywhere(directory=tmp_path)) as host:
         with pytest.raises(ComponentError, match=r"cannot import name 'A'|circular"):
             await host.deploy("orders.py")
+
+
+async def test_what_is_locked_starts_without_a_network(hub, tmp_path):
+    repo = hub.repo("acme/orders")
+    repo.commit(orders("1.2.0"), tag="v1.2.0")
+    wanted = {"orders": Wanted(source="github:acme/orders@^1.2")}
+
+    def host():
+        sources = Anywhere(forges=forges(hub), folder=tmp_path / "cache")
+        lockfile = TomlLockfile(tmp_path / "aegis.lock")
+        return memory_host(sources=sources, components=wanted, lockfile=lockfile)
+
+    async with host() as first:
+        await first.begin()
+        assert first.engine.registry.live["orders"].version == "1.2.0"
+    repo.commit(orders("1.3.0"), tag="v1.3.0")
+    hub.close()
+    async with host() as second:
+        await second.begin()
+        assert second.engine.registry.live["orders"].version == "1.2.0"
+        assert (await second.create("orders.Order")).total == 3
+    hub.open()
+    hub.behave()
+    async with host() as third:
+        await third.begin()
+        assert hub.asked == []
+        await third.lock(None)
+    async with host() as fourth:
+        await fourth.begin()
+        assert fourth.engine.registry.live["orders"].version == "1.3.0"

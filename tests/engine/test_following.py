@@ -7,9 +7,10 @@ import pytest
 from aegis.core.component import Source
 from aegis.core.errors import ConflictError, InvalidError, NotFoundError, TrustError
 from aegis.core.lock import Wanted
+from aegis.core.rehearsal import Gate
 from aegis.engine import following
-from aegis.testing import memory_host
-from tests.engine.shop import until
+from aegis.testing import Trusting, memory_host
+from tests.engine.shop import quiet, until
 from tests.engine.test_startup import ORDERS, SHIPPING, code, live, quiet_loop
 from tests.fakes import ShelfLockfile, ShelfSources, SteppedClock
 
@@ -109,6 +110,51 @@ async def test_what_the_gate_refuses_is_held_until_a_newer_one_comes(sources, lo
         assert not any("does not serve" in text for text in host.status().problems)
 
 
+async def test_a_component_may_be_followed_without_a_gate(sources, lockfile, clock):
+    async def gate(source):
+        raise ConflictError("never")
+
+    wanted = {"orders": Wanted(source=RANGE, follow=True, every=60, gate=False)}
+    async with memory_host(
+        sources=sources, lockfile=lockfile, components=wanted, clock=clock
+    ) as host:
+        host.guard(gate)
+        await host.begin()
+        sources.release(ORDERS, "1.3.0", code(text="1.3.0"))
+        await looks(sources, clock)
+        assert live(host) == {"orders": "1.3.0"}
+
+
+COUNTED = """
+from aegis import Model, port
+
+class Order(Model, endpoint="orders"):
+    total: int = 0
+
+    @port(consumes="order.created", produces="order.counted")
+    def count(self) -> "Order":
+        return self.update(total=self.total + {step})
+"""
+
+
+async def test_what_recorded_flows_come_to_decides(lockfile, clock):
+    sources = ShelfSources()
+    sources.release(ORDERS, "1.2.0", COUNTED.format(step=1))
+    async with following_host(sources, lockfile, clock) as host:
+        host.guard(Gate())
+        await host.begin()
+        for _ in range(3):
+            await host.create("Order")
+        await quiet(host)
+        sources.release(ORDERS, "1.3.0", COUNTED.format(step=2))
+        await looks(sources, clock)
+        assert live(host) == {"orders": "1.2.0"}
+        assert "3 differ" in host.followed()[0].why
+        sources.release(ORDERS, "1.3.1", COUNTED.format(step="1 + 0"))
+        await looks(sources, clock)
+        assert live(host) == {"orders": "1.3.1"}
+
+
 async def until_event(host, name):
     for _ in range(200):
         if await host.events(name):
@@ -131,13 +177,10 @@ async def test_what_is_broken_is_held_and_the_old_version_serves(sources, lockfi
 
 
 async def test_what_is_not_trusted_is_held(sources, lockfile, clock):
-    class Suspicious:
-        async def check(self, bundle, *more):
+    class Suspicious(Trusting):
+        async def check(self, bundle, now):
             if bundle.manifest.version != "1.2.0":
                 raise TrustError("nobody who is trusted signed it")
-
-        async def note(self, bundle):
-            pass
 
     wanted = {"orders": Wanted(source=RANGE, follow=True, every=60)}
     async with memory_host(

@@ -128,22 +128,21 @@ async def test_another_library_is_refused(sources):
     wanted = {"orders": Wanted(source=f"{ORDERS}@^1.2")}
     more = {"sources": sources, "lockfile": lockfile, "components": wanted, "libraries": wheels}
     async with memory_host(**more) as host:
-        await host.begin()
-        first = host.engine.registry.live["orders"].digest
+        await host.lock()
+        (first,) = await host.fetch(f"{ORDERS}@^1.2")
     assert [library.name for library in lockfile.lock["orders"].libraries] == ["slugify"]
     async with memory_host(**more) as host:
-        await host.begin()
+        await host.lock()
+        found = await host._upkeep.locking.fetch("orders")
         # Exactly the locked one is asked for, and the code has the same digest as before.
         assert wheels.seen["slugify"].version == "==8.0.4"
         assert wheels.seen["slugify"].sha256 == "a" * 64
-        assert host.engine.registry.live["orders"].digest == first
-    wheels.sha = "b" * 64
-    async with memory_host(**more, clock=SteppedClock()) as host:
-        await host.begin()
-        (missing,) = host.missing()
-        assert "slugify" in missing
-        assert "a" * 64 in missing
-        assert "b" * 64 in missing
+        assert found.source.digest == first.source.digest
+        wheels.sha = "b" * 64
+        with pytest.raises(DigestError, match=r"'orders'.*slugify") as refused:
+            await host._upkeep.locking.fetch("orders")
+        assert "a" * 64 in str(refused.value)
+        assert "b" * 64 in str(refused.value)
 
 
 async def test_a_source_that_is_down_is_named_and_comes_when_it_is_there(sources):
@@ -205,6 +204,9 @@ from aegis import Model, relation
 class Customer(Model, endpoint="customers"):
     name: str = ""
     orders = relation("orders.Order", by="customer_id")
+
+__exports__ = ["Customer"]
+__grants__ = {"orders": ["Order"]}
 """
 
 ORDER = """
@@ -213,6 +215,9 @@ from aegis import Model, relation
 class Order(Model, endpoint="orders"):
     customer_id: str = ""
     customer = relation("customers.Customer", via="customer_id")
+
+__exports__ = ["Order"]
+__grants__ = {"customers": ["Customer"]}
 """
 
 
@@ -225,6 +230,8 @@ async def test_components_that_need_each_other_come_together_however_late(source
     async with begun(
         sources, ShelfLockfile(), clock, orders=f"{ORDERS}@^1", customers=customers
     ) as host:
+        await host.grant("orders", "customers.Customer")
+        await host.grant("customers", "orders.Order")
         await host.begin()
         assert live(host) == {}
         sources.away.remove(ORDERS)

@@ -20,7 +20,9 @@ def hub():
 @pytest.fixture
 def here(tmp_path, monkeypatch, hub):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "aegis.toml").write_text(f'[sources.github]\napi = "{hub.github}"\n')
+    (tmp_path / "aegis.toml").write_text(
+        f'[sources.github]\napi = "{hub.github}"\n[trust]\nunsigned = ["github:acme/*"]\n'
+    )
     return tmp_path
 
 

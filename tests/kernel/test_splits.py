@@ -1,5 +1,7 @@
 """A candidate in a cell: tried beside what serves, weighed, promoted, dropped, and mistakes."""
 
+import re
+
 import pytest
 from IPython.core.error import UsageError
 
@@ -32,6 +34,12 @@ def test_a_cell_is_tried_on_a_share_of_the_records_and_promoted(session):
         "both = {cup.by for cup in host.list(Cup)}"
     )
     assert session.run("both") == {"1.0.0", "1.1.0"}
+    shown = session.run("host.components()")
+    assert re.fullmatch(
+        r"cups 1\.0\.0 \(\w{8}\) from .*\n  1\.1\.0 gets 40 %: \d+ calls", repr(shown)
+    )
+    assert shown.html().count("<tr>") == 3
+    assert shown.seen()["splits"][0]["candidate"]["weight"] == 40
     live, candidate = repr(session.run("host.splits()")).splitlines()
     assert live.startswith("cups 1.0.0 live 60 % ")
     assert "p50" in candidate
@@ -66,3 +74,35 @@ def test_a_candidate_that_is_broken_shows_its_line_and_what_still_serves(session
     session.fails("%aegis promote cups", NotFoundError)
     session.run(cups("1.1.0", "--split=5 "))
     session.fails(cups("1.2.0"), ConflictError)
+
+
+def test_components_are_shown_as_text_whatever_is_in_them(session):
+    from aegis.core.wire import Arm, Component, Followed, Older, Split
+    from aegis_kernel.views import ComponentsView
+
+    odd = "<script>alert(1)</script>"
+    held = Followed(address=odd, range=odd, newest=odd, held=odd, why=odd, problem=odd)
+    arm = Arm(version=odd, digest=odd, origin=odd, weight=50, calls=1, errors=1, p50=None, p99=1.0)
+    shown = ComponentsView(
+        [
+            Component(
+                name=odd,
+                version=odd,
+                revision=odd,
+                digest=odd,
+                origin=odd,
+                endpoints=(),
+                models=(),
+                previous=odd,
+                health="failing",
+                problem=odd,
+                since=odd,
+                who=odd,
+                older=(Older(revision=odd, flows=1),),
+                followed=held,
+            )
+        ]
+    )
+    shown.splits = (Split(component=odd, by=odd, live=arm, candidate=arm),)
+    assert "<script" not in shown.html()
+    assert "&lt;script&gt;" in shown.html()

@@ -11,6 +11,8 @@ from tests.kernel.shell import Session
 from tests.sources import orders
 
 TOML = """
+[trust]
+unsigned = ["github:acme/*"]
 [sources.github]
 api = "{api}"
 [components]

@@ -24,11 +24,12 @@ CELLS = [
     "with host.trace() as trace:\n    order = host.create(Order, total='9.50')",
     "host.graph()",
     "host.ports()",
+    "host.components()",
     "host.events('*')",
     "host.flow(order)",
     "host.flows(order)",
 ]
-VIEWS = ["trace", "graph", "ports", "events", "flow", "flow"]
+VIEWS = ["trace", "graph", "ports", "components", "events", "flow", "flow"]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def bundle(kernel: Kernel, expression: str) -> dict[str, Any]:
     [
         ("host.graph()", "graph", True, "port:orders.Order.authorize"),
         ("host.ports()", "ports", False, "Order.authorize: 1 so far"),
+        ("host.components()", "components", False, "orders 1.0.0 ("),
         ("host.events('order.*')", "events", False, "order.created"),
         ("host.flow(order)", "flow", False, "completed: \u2713 authorize"),
         ("host.flow(host.flow(order).flow.id)", "flow", False, "completed"),

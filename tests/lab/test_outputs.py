@@ -21,9 +21,10 @@ CELLS = (
     "host.ports()",
     'host.events("order.*")',
     'order = host.create("Order", id="one", name="broke")\nhost.wait(order)\nhost.flow(order)',
+    "host.components()",
     'with host.trace():\n    host.wait(host.create("Order", id="two", name="n"))',
 )
-VIEWS = ("graph", "ports", "events", "flow", "trace")
+VIEWS = ("graph", "ports", "events", "flow", "components", "trace")
 
 
 class Outputs:
@@ -42,7 +43,7 @@ class Outputs:
 
     def are_alive(self, kernel: Kernel, id: str) -> None:
         """Another order shows in all of them."""
-        for view in ("graph", "ports", "events"):
+        for view in ("graph", "ports", "events", "components"):
             expect(self[view]).to_be_visible(timeout=20_000)
             expect(self[view]).to_have_attribute("data-link", "live", timeout=20_000)
         kernel.run(f'host.wait(host.create("Order", id={id!r}, name="n"))')
@@ -50,6 +51,7 @@ class Outputs:
         expect(self.created).to_have_attribute("aria-label", re.compile(rf"\b{orders} so far"))
         expect(self["ports"]).to_contain_text("pay")
         expect(self["events"]).to_contain_text(id)
+        expect(self["components"]).to_contain_text("shop")
 
 
 @pytest.fixture(scope="module")

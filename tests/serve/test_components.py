@@ -16,23 +16,31 @@ from tests.serve.process import NOTES, Serving, write
 
 CODE = """\
 from aegis import Model
+from shared import PRICE
 
 class {model}(Model, endpoint="{endpoint}"):
     text: str = "{version}"
+    price: int = PRICE
 """
 MANIFEST = """\
 [component]
 name = "{name}"
 version = "{version}"
-models = ["code.py"]
+{kind} = ["code.py"]
+{more}
 [component.files]
 "code.py" = "{digest}"
+"""
+SHARED = """
+[component.dependencies]
+shared = {source = "github:acme/shared", version = "^1"}
 """
 
 
 @pytest.fixture
 def hub():
     with Hub() as hub:
+        commit(hub, "shared", "1.0.0", "PRICE = 3\n", kind="services")
         release(hub, "orders", "1.2.0")
         release(hub, "parcels", "0.1.0")
         yield hub
@@ -40,8 +48,12 @@ def hub():
 
 def release(hub, name, version):
     code = CODE.format(model=name[:-1].title(), endpoint=name, version=version)
+    commit(hub, name, version, code, more=SHARED)
+
+
+def commit(hub, name, version, code, *, kind="models", more=""):
     digest = hashlib.sha256(code.encode()).hexdigest()
-    said = MANIFEST.format(name=name, version=version, digest=digest)
+    said = MANIFEST.format(name=name, version=version, digest=digest, kind=kind, more=more)
     hub.repo(f"acme/{name}").commit({"code.py": code, "aegis.toml": said}, tag=f"v{version}")
 
 
@@ -51,7 +63,8 @@ def folder(tmp_path, hub):
 
     def say(components):
         (tmp_path / "aegis.toml").write_text(
-            f'[sources.github]\napi = "{hub.github}"\n[components]\n{components}\n'
+            f'[trust]\nunsigned = ["github:acme/*"]\n[sources.github]\napi = "{hub.github}"\n'
+            f"[components]\n{components}\n"
         )
         return tmp_path
 
@@ -96,7 +109,9 @@ def test_a_locked_host_starts_without_its_sources(serve, folder, hub):
     assert first.end() == 0
     assert locked(where) == {"orders": "1.2.0", "parcels": "0.1.0"}
     before = (where / "aegis.lock").read_bytes()
+    assert b"shared" in before
     release(hub, "orders", "1.3.0")
+    commit(hub, "shared", "1.1.0", "PRICE = 4\n", kind="services")
     hub.close()
     second = serve(None)
     with second.ready() as client:
@@ -104,6 +119,7 @@ def test_a_locked_host_starts_without_its_sources(serve, folder, hub):
         assert [one["text"] for one in client.get("/aegis/api/models/orders").json()["items"]] == [
             "1.2.0"
         ]
+        assert client.post("/aegis/api/models/parcels", json={}).json()["price"] == 3
     assert second.end() == 0
     assert (where / "aegis.lock").read_bytes() == before
 
@@ -143,9 +159,12 @@ def test_only_what_is_locked_is_taken_where_that_is_said(serve, folder, hub):
     assert "orders 1.2.0" in aegis(where, "lock")
     assert "as it was" in aegis(where, "lock")
     release(hub, "orders", "1.3.0")
+    commit(hub, "shared", "1.1.0", "PRICE = 4\n", kind="services")
+    # On a machine that has nothing of it yet, the code of the lock is fetched, and no other.
     serving = serve(None, "--locked", "--ephemeral")
     with serving.ready() as client:
         assert live(client)["orders"] == "1.2.0"
+        assert client.post("/aegis/api/models/orders", json={}).json()["price"] == 3
     assert serving.end() == 0
     assert "orders 1.2.0 -> 1.3.0" in aegis(where, "lock", "--upgrade", "orders")
     assert locked(where) == {"orders": "1.3.0", "parcels": "0.1.0"}
@@ -200,9 +219,10 @@ def test_a_broken_lock_is_told_and_nothing_starts(serve, folder, hub):
     assert "aegis.lock cannot be read" in refused.said
 
 
-def test_a_saved_notebook_leaves_what_is_from_elsewhere_as_it_is(serve, folder, hub, tmp_path):
+@pytest.mark.parametrize("words", [["--watch"], ["--watch", "--ephemeral"]])
+def test_a_saved_notebook_leaves_what_is_from_elsewhere(serve, folder, hub, tmp_path, words):
     folder(BOTH)
-    serving = serve([NOTES], "--watch")
+    serving = serve([NOTES], *words)
     with serving.ready() as client:
         hub.close()
         write(tmp_path / "shop.ipynb", NOTES.replace("1.0.0", "1.1.0"), "host.create('Order')")

@@ -2,8 +2,7 @@
 
 import { make, mark, show, write } from '../element';
 import type { FailedDetail, FailedLine } from '../protocol';
-import { Refusal } from '../session';
-import { deed, paragraph } from './parts';
+import { deed, paragraph, reason } from './parts';
 import { sure } from './retry';
 import type { Desk } from './section';
 import { stopped } from './undo';
@@ -75,7 +74,7 @@ function form(line: FailedLine, before: Values, desk: Desk): HTMLElement {
       const done = await ask({ verb: 'retry', id: line.id, ...(plain ? {} : { data: change }) });
       tell(done.text, true);
     } catch (error) {
-      complain(why(error));
+      complain(reason(error));
     }
   });
   const reset = deed(say('Reset'), () => {
@@ -121,13 +120,4 @@ function edited(before: Values, after: Values): Values {
 
 function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Why the host refused, with the place in the input where it says one. */
-function why(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { pointer, hint } = error instanceof Refusal ? error.problem : {};
-  const place = typeof pointer === 'string' && pointer !== '' ? `${pointer}: ` : '';
-  const rest = typeof hint === 'string' && hint !== '' ? ` (${hint})` : '';
-  return `${place}${error.message}${rest}`;
 }

@@ -1,6 +1,7 @@
 /** The small pieces that several sections are made of: times, facts, states, empty rooms. */
 
-import { button, type Child, make } from '../element';
+import { button, type Child, make, mark } from '../element';
+import { Refusal } from '../session';
 import { timeOfDay } from '../views/graph-figures';
 import type { Say } from '../views/view';
 import type { Mood } from './list';
@@ -111,11 +112,16 @@ export function deed(
     readonly danger?: boolean;
     readonly title?: string | undefined;
     readonly label?: string;
+    readonly primary?: boolean;
   } = {},
 ): HTMLButtonElement {
   const node = button(
     {
-      class: given.danger ? 'aegis-Button aegis-mod-danger' : 'aegis-Button',
+      class: [
+        'aegis-Button',
+        ...(given.danger ? ['aegis-mod-danger'] : []),
+        ...(given.primary ? ['aegis-mod-primary'] : []),
+      ].join(' '),
       title: given.title,
       'aria-label': given.label,
     },
@@ -123,13 +129,32 @@ export function deed(
       if (node.getAttribute('aria-disabled') === 'true') return;
       // Not `disabled`: that would lose the focus.
       node.setAttribute('aria-disabled', 'true');
+      node.setAttribute('aria-busy', 'true');
       void act().finally(() => {
-        node.removeAttribute('aria-disabled');
+        node.removeAttribute('aria-busy');
+        if (!node.hasAttribute('data-hindered')) node.removeAttribute('aria-disabled');
       });
     },
     text,
   );
   return node;
+}
+
+/** Have a deed wait while something hinders it, and say what; null lets it go. */
+export function hinder(node: HTMLButtonElement, why: string | null): void {
+  mark(node, 'data-hindered', why !== null);
+  mark(node, 'title', why);
+  const busy = node.getAttribute('aria-busy') === 'true';
+  mark(node, 'aria-disabled', why !== null || busy ? 'true' : null);
+}
+
+/** Why something was refused: with the place in the input where there is one, and what to do. */
+export function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { pointer, hint } = error instanceof Refusal ? error.problem : {};
+  const place = typeof pointer === 'string' && pointer !== '' ? `${pointer}: ` : '';
+  const rest = typeof hint === 'string' && hint !== '' ? ` (${hint})` : '';
+  return `${place}${error.message}${rest}`;
 }
 
 /** A choice of few. */

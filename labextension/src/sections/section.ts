@@ -25,6 +25,13 @@ export type Deed = Extract<
       | 'retry_group'
       | 'discard_group'
       | 'resume'
+      | 'deploy'
+      | 'gate'
+      | 'cancel_gate'
+      | 'split'
+      | 'weigh'
+      | 'promote'
+      | 'drop'
       | 'rollback'
       | 'undeploy'
       | 'invoke';

@@ -12,9 +12,11 @@ import msgspec
 
 from aegis.api.body import decode_text
 from aegis.api.openapi import openapi
+from aegis.api.rehearsals import Rehearsals
 from aegis.core import why as causes
-from aegis.core.component import ENCODER, Call
-from aegis.core.errors import InvalidError, NotFoundError, closest
+from aegis.core.component import ENCODER, Call, Source
+from aegis.core.difference import Difference
+from aegis.core.errors import ConflictError, InvalidError, NotFoundError, closest
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
@@ -22,19 +24,24 @@ from aegis.core.record import Record
 from aegis.core.replay import Pair
 from aegis.core.rule import ruled_before
 from aegis.core.sealing import unsealed
+from aegis.core.split import SplitStatus
 from aegis.core.wire import (
+    CancelGateAsk,
     ContinueAsk,
+    DeployAsk,
     Description,
     DescriptionAsk,
     DiscardAsk,
     DiscardGroupAsk,
     Done,
+    DropAsk,
     EventAsk,
     EventDetail,
     FailedAsk,
     FailedDetail,
     FlowAsk,
     FlowDetail,
+    GateAsk,
     Groups,
     GroupsAsk,
     InvokeAsk,
@@ -43,6 +50,10 @@ from aegis.core.wire import (
     Part,
     Picture,
     PictureAsk,
+    Plan,
+    PlanAsk,
+    PlanLine,
+    PromoteAsk,
     Replay,
     ReplayAsk,
     ReplayRow,
@@ -51,8 +62,10 @@ from aegis.core.wire import (
     RetryGroupAsk,
     RollbackAsk,
     SkipAsk,
+    SplitAsk,
     UndeployAsk,
     Verb,
+    WeighAsk,
     Why,
     WhyAsk,
 )
@@ -67,12 +80,14 @@ PAGE = 1000
 PAGES = 10
 GROUPED = 200
 HINT = "it may have been dealt with meanwhile"
+# Who deploys, where a person does so in a view.
+WHO = "panel"
 
 
 class Answers:
     """Answers of one host, on its loop. `render` draws a graph: once, however many views ask.
 
-    `tree` draws what led to what.
+    `tree` draws what led to what, `compare` what a deploy would make different.
     """
 
     def __init__(
@@ -80,10 +95,13 @@ class Answers:
         host: Host,
         render: Callable[[Graph], str] | None,
         tree: Callable[[causes.Why], str] | None = None,
+        compare: Callable[[Difference], str] | None = None,
     ) -> None:
         self._host = host
         self._render = render
         self._tree = tree
+        self._compare = compare
+        self._rehearsals = Rehearsals(host, WHO)
         self._drawn: dict[str, asyncio.Task[Picture]] = {}
 
     def to(self, ask: Verb) -> Coroutine[Any, Any, msgspec.Struct]:
@@ -92,7 +110,17 @@ class Answers:
             return self._picture()
         if isinstance(ask, WhyAsk):
             return self._why(ask.id)
+        if isinstance(ask, PlanAsk):
+            return self._plan(ask.source)
+        if isinstance(ask, GateAsk):
+            return self._gate(ask)
+        if isinstance(ask, CancelGateAsk):
+            return self._cancel_gate(ask)
         return _ANSWERS[type(ask)](self._host, ask)
+
+    def close(self) -> None:
+        """End what goes on by itself."""
+        self._rehearsals.close()
 
     async def _picture(self) -> Picture:
         if self._render is None:
@@ -114,6 +142,34 @@ class Answers:
         why = await self._host.why(id)
         drawn = None if self._tree is None else await asyncio.to_thread(self._tree, why)
         return Why(id=id, text=str(why), data=None if drawn is None else _packed(drawn))
+
+    async def _plan(self, address: str) -> Plan:
+        source = await self._host.one(address)
+        found = await self._host.plan(source)
+        drawn = None
+        if self._compare is not None and found.marks:
+            drawn = await asyncio.to_thread(self._compare, found)
+        live = self._host.engine.registry.live.get(source.name)
+        return Plan(
+            source=address,
+            component=source.name,
+            version=source.version,
+            digest=source.digest,
+            before=None if live is None else live.version,
+            fits=found.fits,
+            nothing=found.is_nothing,
+            lines=tuple(PlanLine(sign=sign, text=text) for sign, text in found.lines()),
+            data=None if drawn is None else _packed(drawn),
+        )
+
+    async def _gate(self, ask: GateAsk) -> Done:
+        source = await _source(self._host, ask.source, ask.digest)
+        self._rehearsals.begin(source, ask.source, deploy=ask.deploy)
+        return Done(text=f"what was recorded is tried on {source.name} {source.version}")
+
+    async def _cancel_gate(self, ask: CancelGateAsk) -> Done:
+        self._rehearsals.cancel(ask.component)
+        return Done(text=f"the gate of {ask.component} has ended")
 
 
 def _draw(render: Callable[[Graph], str], graph: Graph) -> Picture:
@@ -305,6 +361,53 @@ async def _resume(host: Host, _: ResumeAsk) -> Done:
     return Done(text=f"resumed {', '.join(resumed)}" if resumed else "no flow waits for code")
 
 
+async def _source(host: Host, address: str, digest: str | None) -> Source:
+    """What is at an address. Raises ConflictError where that is not what somebody looked at."""
+    source = await host.one(address)
+    if digest is not None and source.digest != digest:
+        raise ConflictError(
+            f"{address} has other code now: {source.name} {source.version} ({source.digest[:8]})",
+            hint="plan it again",
+        )
+    return source
+
+
+async def _deploy(host: Host, ask: DeployAsk) -> Done:
+    source = await _source(host, ask.source, ask.digest)
+    deployment = await host.deploy(source, who=WHO)
+    return Done(text=f"{deployment.component} {deployment.version} serves now")
+
+
+async def _split(host: Host, ask: SplitAsk) -> Done:
+    source = await _source(host, ask.source, ask.digest)
+    return _shares(await host.split(source, weight=ask.weight, by=ask.by))
+
+
+async def _weigh(host: Host, ask: WeighAsk) -> Done:
+    if all(split.component != ask.component for split in host.splits()):
+        raise NotFoundError(f"component {ask.component[:80]!r} is not split", hint=HINT)
+    return _shares(await host.split(ask.component, weight=ask.weight))
+
+
+def _shares(split: SplitStatus) -> Done:
+    live, candidate = split.live, split.candidate
+    return Done(
+        text=f"{split.component} {candidate.version} gets {candidate.weight:g} %, "
+        f"{live.version} the rest"
+    )
+
+
+async def _promote(host: Host, ask: PromoteAsk) -> Done:
+    deployment = await host.promote(ask.component, who=WHO)
+    return Done(text=f"{ask.component} {deployment.version} serves all now")
+
+
+async def _drop(host: Host, ask: DropAsk) -> Done:
+    await host.drop(ask.component)
+    live = host.engine.registry.live[ask.component]
+    return Done(text=f"{ask.component} {live.version} serves all again")
+
+
 async def _rollback(host: Host, ask: RollbackAsk) -> Done:
     deployment = await host.rollback(ask.component)
     return Done(text=f"{ask.component} {deployment.version} serves again")
@@ -365,6 +468,11 @@ _ANSWERS: dict[type[Verb], Callable[[Host, Any], Coroutine[Any, Any, msgspec.Str
     RetryGroupAsk: _retry_group,
     DiscardGroupAsk: _discard_group,
     ResumeAsk: _resume,
+    DeployAsk: _deploy,
+    SplitAsk: _split,
+    WeighAsk: _weigh,
+    PromoteAsk: _promote,
+    DropAsk: _drop,
     RollbackAsk: _rollback,
     UndeployAsk: _undeploy,
     InvokeAsk: _invoke,

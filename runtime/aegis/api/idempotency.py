@@ -14,7 +14,7 @@ from aegis.core.errors import BadRequestError, ClosedError, ConflictError, Inval
 from aegis.core.sealing import Sealing
 from aegis.engine.engine import Engine
 from aegis.engine.ledger import Answering, Outcome
-from aegis.protocols import Answer, Clock
+from aegis.protocols import Answer, Clock, Commit, Store
 
 MAX_KEY = 255
 
@@ -48,17 +48,53 @@ class Once:
         before, and whatever `run` raises, to all who wait for it. A failure is not stored: the
         same key may try again.
         """
-        key = request.headers.get("idempotency-key")
+        key = _key(request)
         if key is None:
             return respond(await run(None))
-        if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
-            raise BadRequestError(
-                f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters",
-                header="Idempotency-Key",
-            )
         fingerprint = _fingerprint(request)
         if sealing is not None:
             fingerprint = sealing.mark(fingerprint.encode())
+        return await self._alone(
+            key,
+            fingerprint,
+            lambda: self._first(key, fingerprint, engine, run, respond, sealing),
+        )
+
+    async def repeat(
+        self, request: Request, store: Store, run: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """As `do`, of what is no change of a record: the answer is stored right after it.
+
+        A crash in between has it done again, so `run` must bear that.
+        """
+        key = _key(request)
+        if key is None:
+            return await run()
+        fingerprint = _fingerprint(request)
+
+        async def first() -> Response:
+            stored = await store.answer(key)
+            if stored is not None:
+                _check(stored, fingerprint)
+                return _replayed(Response(stored.status, stored.headers, stored.body))
+            response = await run()
+            answer = Answer(
+                key=key,
+                fingerprint=fingerprint,
+                status=response.status,
+                headers=response.headers,
+                body=response.body,
+                created=self._clock.stamp(),
+            )
+            await store.commit(Commit(answers=[answer]))
+            return response
+
+        return await self._alone(key, fingerprint, first)
+
+    async def _alone(
+        self, key: str, fingerprint: str, first: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """The answer of `first`, or of who does the same already."""
         underway = self._underway.get(key)
         if underway is not None:
             if underway.fingerprint != fingerprint:
@@ -70,7 +106,7 @@ class Once:
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._underway[key] = _Underway(fingerprint, answer)
         try:
-            response = await self._first(key, fingerprint, engine, run, respond, sealing)
+            response = await first()
         except Exception as error:
             answer.set_exception(error)
             raise
@@ -95,11 +131,7 @@ class Once:
         what = f"answer {key}"
         stored = await engine.answer(key)
         if stored is not None:
-            if stored.fingerprint != fingerprint:
-                raise InvalidError(
-                    "this Idempotency-Key was used for another request",
-                    hint="a key stands for one method, path and body; take a new one",
-                )
+            _check(stored, fingerprint)
             body = stored.body if sealing is None else sealing.given(what, stored.body)
             return _replayed(Response(stored.status, stored.headers, body))
 
@@ -115,6 +147,28 @@ class Once:
             )
 
         return respond(await run(Answering(key=key, fingerprint=fingerprint, build=build)))
+
+
+def _key(request: Request) -> str | None:
+    """The key that a request carries. Raises BadRequestError for what is none."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and (
+        not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable())
+    ):
+        raise BadRequestError(
+            f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters",
+            header="Idempotency-Key",
+        )
+    return key
+
+
+def _check(stored: Answer, fingerprint: str) -> None:
+    """Raise InvalidError when a key stands for another request."""
+    if stored.fingerprint != fingerprint:
+        raise InvalidError(
+            "this Idempotency-Key was used for another request",
+            hint="a key stands for one method, path and body; take a new one",
+        )
 
 
 def _replayed(response: Response) -> Response:

@@ -10,6 +10,7 @@ import msgspec
 
 from aegis.api.audit import AuditRoutes
 from aegis.api.body import located
+from aegis.api.deployments import MAX_BUNDLE, DeploymentRoutes
 from aegis.api.failed import FailedRoutes
 from aegis.api.following import FollowingRoutes
 from aegis.api.inbox import Inbox
@@ -46,12 +47,14 @@ _log = logging.getLogger("aegis.api")
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A path with its variables in braces, who may call it, and its handlers by method.
 
-    A handler gets the request and the variables in their order; GET serves HEAD too.
+    A handler gets the request and the variables in their order; GET serves HEAD too. `max_body`
+    (bytes) is for a route that takes more than others, from who may call it.
     """
 
     path: str
     access: Access | None = None
     methods: Mapping[str, Handler]
+    max_body: int | None = None
 
     def allow(self) -> tuple[str, ...]:
         """The methods to name in an Allow header."""
@@ -94,11 +97,13 @@ class Router:
                 methods={"POST": IntakeRoutes(host).take},
             ),
             *_split_routes(SplitRoutes(host)),
+            *_deployment_routes(DeploymentRoutes(host)),
             *_following_routes(FollowingRoutes(host)),
             *routes,
         )
         self._fixed: dict[str, Route] = {}
         self._shaped: dict[_Shape, tuple[Route, tuple[int, ...]]] = {}
+        self._large: dict[str, int] = {}
         for route in self.routes:
             self._add(route)
 
@@ -118,6 +123,20 @@ class Router:
             self._shaped[_shape(parts)] = (route, variables)
         else:
             self._fixed[route.path] = route
+            if route.max_body is not None:
+                self._large[route.path] = route.max_body
+
+    def most(self, target: str, headers: Mapping[str, str]) -> int:
+        """How many bytes the body of a request may have, by its path and query, and headers."""
+        path, _, query = target.partition("?")
+        large = self._large.get(path)
+        if large is None:
+            return self.max_body
+        try:
+            self._gate.check_caller(Request("POST", path, query, headers), Access.TOKEN)
+        except AegisError:
+            return self.max_body
+        return large
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """The answer, at once when nothing had to be awaited; never raises, nor does the awaitable.
@@ -259,6 +278,35 @@ def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:
             methods={"GET": splits.get, "PUT": splits.put, "DELETE": splits.drop},
         ),
         Route(path=f"{split}/promote", access=Access.TOKEN, methods={"POST": splits.promote}),
+    )
+
+
+def _deployment_routes(deployments: DeploymentRoutes) -> tuple[Route, ...]:
+    component = f"{PREFIX}/components/{{name}}"
+    return (
+        Route(
+            path=f"{PREFIX}/deployments",
+            access=Access.TOKEN,
+            methods={"GET": deployments.list, "POST": deployments.deploy},
+            max_body=MAX_BUNDLE,
+        ),
+        Route(
+            path=f"{PREFIX}/deployments/plan",
+            access=Access.TOKEN,
+            methods={"POST": deployments.plan},
+            max_body=MAX_BUNDLE,
+        ),
+        Route(
+            path=f"{PREFIX}/deployments/{{number}}",
+            access=Access.TOKEN,
+            methods={"GET": deployments.get},
+        ),
+        Route(path=component, access=Access.TOKEN, methods={"DELETE": deployments.undeploy}),
+        Route(
+            path=f"{component}/rollback",
+            access=Access.TOKEN,
+            methods={"POST": deployments.rollback},
+        ),
     )
 
 

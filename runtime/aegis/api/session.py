@@ -37,6 +37,7 @@ import aegis
 from aegis.api.answers import Answers
 from aegis.api.body import located
 from aegis.api.policy import ForbiddenError
+from aegis.core.difference import Difference
 from aegis.core.errors import (
     AegisError,
     BadRequestError,
@@ -98,7 +99,8 @@ _ASK = msgspec.json.Decoder(Ask)
 class Sessions:
     """The sessions of one host, on its loop.
 
-    `render` draws its graph, once for all of them, `tree` what led to what.
+    `render` draws its graph, once for all of them, `tree` what led to what, `compare` what a deploy
+    would make different.
     """
 
     def __init__(
@@ -106,9 +108,10 @@ class Sessions:
         host: Host,
         render: Callable[[Graph], str] | None = None,
         tree: Callable[[Why], str] | None = None,
+        compare: Callable[[Difference], str] | None = None,
     ) -> None:
         self.host = host
-        self.answers = Answers(host, render, tree)
+        self.answers = Answers(host, render, tree, compare)
         self._open: dict[Session, None] = {}
         self._closed: str | None = None
 
@@ -139,6 +142,7 @@ class Sessions:
     def close(self, reason: str) -> None:
         """End all sessions, telling why, and begin no others."""
         self._closed = reason
+        self.answers.close()
         for session in list(self._open):
             session.end(reason)
 
@@ -413,6 +417,8 @@ def _says(frame: Frame) -> bool:
         or frame.flows
         or frame.failed is not None
         or frame.log
+        or frame.splits is not None
+        or frame.gates
     )
 
 

@@ -8,7 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from aegis.cli.audit import add_audit
 from aegis.cli.data import add_data
+from aegis.cli.deployments import add_deployments
+from aegis.cli.keys import add_keys
 from aegis.cli.sources import add_sources
 from aegis.cli.terminal import say
 from aegis.cli.versions import add_versions
@@ -16,7 +19,7 @@ from aegis.core.errors import AegisError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `aegis`. Exit codes: 0 it is done, 2 it is not, 130 interrupted."""
+    """Run `aegis`. Exit codes: 0 it is done, 2 it is not, 3 a gate refused it, 130 interrupted."""
     options = _parser().parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
@@ -40,5 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     words = parser.add_subparsers(metavar="WORD", required=True)
     add_sources(words)
     add_data(words)
+    add_deployments(words)
     add_versions(words)
+    add_keys(words)
+    add_audit(words)
     return parser

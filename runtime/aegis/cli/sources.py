@@ -18,7 +18,6 @@ from aegis.core.errors import AegisError, ComponentError, ConflictError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from aegis.core.component import Source
     from aegis.engine.host import HostStatus
 
 
@@ -71,7 +70,7 @@ def _check(options: Namespace) -> None:
             problems += [one for bundle in found for one in _unparsed(bundle)]
     if not problems:
         try:
-            status = asyncio.run(_loaded([bundle.source() for bundle in bundles]))
+            status = asyncio.run(_loaded(options.addresses))
         except AegisError as error:
             problems += _told(" ".join(options.addresses), error)
         else:
@@ -110,15 +109,16 @@ def _unparsed(bundle: Bundle) -> Iterator[str]:
             yield f"{bundle.address}: {path}: {error}"
 
 
-async def _loaded(sources: Sequence[Source]) -> HostStatus:
-    """What a host in memory says that serves them all together. Raises AegisError."""
+async def _loaded(addresses: Sequence[str]) -> HostStatus:
+    """What a host in memory says that serves what is there, all of it. Raises AegisError."""
     from aegis.bootstrap import build_host
     from aegis.configuration import read
     from aegis.engine.plan import Change
 
     # What [components] wants is none of what is looked at.
     async with build_host(read(data=None, components={}, lock=None)) as host:
-        await host.change(Change(sources=tuple(sources)), who="check")
+        found = [one for address in addresses for one in await host.fetch(address)]
+        await host.change(Change(sources=tuple(one.source for one in found)), who="check")
         return host.status()
 
 

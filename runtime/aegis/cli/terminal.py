@@ -34,7 +34,7 @@ def verb(
 def add_host(parser: ArgumentParser) -> None:
     """Add the options that say which running host is meant."""
     add = parser.add_argument
-    add("--to", metavar="URL", help="the address of the host, or:")
+    add("--url", "--to", dest="to", metavar="URL", help="the address of the host, or:")
     add("--data", type=Path, metavar="DIR", help="the host that owns this directory")
     add("--token", help="what the host wants to see (default: AEGIS_TOKEN)")
 
@@ -53,7 +53,7 @@ def host_of(options: Namespace) -> str:
     data: Path | None = options.data
     if data is None or not data.is_dir():
         missing = "which host?" if data is None else f"there is no directory {data}"
-        raise NotFoundError(missing, hint="say --data DIR or --to URL")
+        raise NotFoundError(missing, hint="say --url URL or --data DIR")
     owned = owner(data)
     if owned is None or not owned.fields["address"]:
         raise ClosedError(f"no host serves {data}", hint="start it with aegis-serve")
@@ -85,14 +85,51 @@ def sent(method: str, url: str, token: str | None, body: bytes | None = None) ->
         return answer.body
     if answer.code == 599:
         raise ClosedError(f"{url} does not answer: {answer.error}")
+    raise _told(url, answer.code, answer.body)
+
+
+def _told(url: str, code: int, body: bytes) -> AegisError:
+    """What a host says that does not do what it was asked."""
     try:
-        problem = msgspec.json.decode(answer.body, type=dict[str, Any])
-        detail, hint = str(problem["detail"]), problem.get("hint")
-        if problem.get("pointer"):
-            detail = f"{detail}, at {problem['pointer']}"
+        return refusal(msgspec.json.decode(body, type=dict[str, Any]))
     except (msgspec.DecodeError, KeyError):
-        detail, hint = f"{url} answers {answer.code}", None
-    raise AegisError(detail, hint=hint)
+        return AegisError(f"{url} answers {code}")
+
+
+def refusal(problem: dict[str, Any]) -> AegisError:
+    """The error of a problem document. Raises KeyError for what is none."""
+    detail, hint = str(problem["detail"]), problem.get("hint")
+    if problem.get("pointer"):
+        detail = f"{detail}, at {problem['pointer']}"
+    return AegisError(detail, hint=hint)
+
+
+def lines(options: Namespace, method: str, path: str, body: bytes, kind: str) -> Generator[bytes]:
+    """The lines of a host's answer as they come, however long it takes. Raises as `sent` does."""
+    import httpx
+
+    url, token = f"{host_of(options)}{path}", token_of(options)
+    headers = {"Content-Type": kind, "Accept": "application/x-ndjson"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        with (
+            httpx.Client(timeout=httpx.Timeout(TIMEOUT, read=None), trust_env=False) as client,
+            client.stream(method, url, content=body, headers=headers) as answer,
+        ):
+            if answer.status_code >= 300:
+                raise _told(url, answer.status_code, answer.read())
+            for line in answer.iter_lines():
+                yield line.encode()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ClosedError(f"{url} does not answer: {error}") from None
+
+
+def confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def post(url: str, token: str | None, body: bytes) -> bytes:

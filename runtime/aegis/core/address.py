@@ -18,7 +18,7 @@ from aegis.core.port import Secret
 from aegis.core.semver import is_range
 
 Speech = Literal["github", "gitlab", "gitea"]
-Kind = Literal["file", "cell", "web", "repository", "git"]
+Kind = Literal["file", "cell", "web", "repository"]
 
 # What is read of a file, by how its name ends; all else is a folder.
 CODE, BOOK, ARCHIVES = ".py", ".ipynb", (".whl", ".zip")
@@ -78,9 +78,7 @@ class Address:
     is_nested: bool = False
 
     def __str__(self) -> str:
-        text = self.place if self.kind in {"web", "git"} else self._after_scheme()
-        if self.kind == "git":
-            text = f"git+{text}" + (f"//{self.path}" if self.path else "")
+        text = self.place if self.kind == "web" else self._after_scheme()
         text += f"@{self.ref}" if self.ref else ""
         choices = [self.component, f"sha256={self.sha256}" if self.sha256 else ""]
         chosen = "&".join(choice for choice in choices if choice)
@@ -121,10 +119,6 @@ class Address:
     def entry(self) -> str:
         """The file of a repository that is meant, empty for all of its folder."""
         return self.path.rpartition("/")[2] if self.path.endswith(ENDINGS) else ""
-
-    def at(self, ref: str) -> Address:
-        """The same place at another ref."""
-        return replace(self, ref=ref)
 
 
 def parse(text: str, forges: Mapping[str, Forge] = FORGES) -> Address:
@@ -172,13 +166,11 @@ def parse(text: str, forges: Mapping[str, Forge] = FORGES) -> Address:
                 hint=f"it ends in {', '.join(ENDINGS)}, or in / where an aegis.toml is",
             )
         return Address(kind="web", scheme=scheme, place=place, component=component, sha256=sha256)
-    if scheme in {"git+https", "git+http"}:
-        return _git(text, f"{scheme.removeprefix('git+')}:{rest}", component, sha256)
     forge = forges.get(scheme)
     if forge is None:
         raise InvalidError(
             f"{text!r}: no source is called {scheme!r}",
-            hint=closest(scheme, (*forges, "https", "http", "file", "cell", "git+https"))
+            hint=closest(scheme, (*forges, "https", "http", "file", "cell"))
             or f"say [sources.{scheme}] in aegis.toml, or file:{text} for a path",
         )
     rest, ref = _ref(rest, text)
@@ -254,26 +246,6 @@ def _inner(path: str, text: str) -> str:
     if path and not is_inside(path):
         raise InvalidError(f"{text!r}: {path!r} is no path inside a repository")
     return path
-
-
-def _git(text: str, rest: str, component: str, sha256: str) -> Address:
-    scheme, _, after = rest.partition("://")
-    after, ref = _ref(after, text)
-    host, _, path = after.partition("/")
-    repository, _, inner = path.partition("//")
-    place = f"{scheme}://{host}/{repository}"
-    _check_url(place, text)
-    if not repository.strip("/"):
-        raise InvalidError(f"{text!r} names no repository", hint="git+https://HOST/REPO.git[@REF]")
-    return Address(
-        kind="git",
-        scheme=f"git+{scheme}",
-        place=place.rstrip("/"),
-        path=_inner(inner, text),
-        ref=ref,
-        component=component,
-        sha256=sha256,
-    )
 
 
 def _check_url(url: str, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 
 import msgspec
 
@@ -51,5 +50,23 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str = ""
     key: str = ""
     detail: str = ""
-    fields: Mapping[str, str] = MappingProxyType({})
+    fields: Mapping[str, str] = {}
     n: int = 0
+
+    def line(self) -> str:
+        """It in one line, for people."""
+        what = f"{self.about}@{self.version}" if self.version else self.about
+        said = [f"{self.n:>5}", self.time, f"{self.action.value:<9}", what or "-"]
+        if self.fields.get("component"):
+            said[3] = f"{self.fields['component']}@{self.version} of {self.about}"
+        said += [f"by {self.who}"] if self.who else []
+        said += [f"from {self.address}"] if self.address else []
+        said += [f"({self.resolved})"] if self.resolved else []
+        said += [f"key {self.key}"] if self.key else []
+        said += [f"sha256 {self.digest[:12]}"] if self.digest else []
+        said += [f": {self.detail}"] if self.detail else []
+        return " ".join(text.translate(_ONE_LINE) for text in said)
+
+
+# What somebody else wrote stays in its line, and moves no cursor.
+_ONE_LINE = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")

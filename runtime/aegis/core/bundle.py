@@ -18,6 +18,10 @@ from aegis.core.manifest import FILE, SIGNATURE, Manifest, is_inside
 SHOWN = 5  # problems that an error tells
 
 
+# What the addresses of components begin with that somebody sent.
+UPLOAD = "upload:"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """One version that a source offers, and what it has it under: a commit, an address."""
@@ -84,8 +88,9 @@ class Bundle:
             elif hashlib.sha256(self.files[path]).hexdigest() != said[path]:
                 problems.append(f"{path} is not what the manifest says: its sha256")
         if problems:
+            anew = "if its owner changed it, `aegis sign` writes the digests anew"
             more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}")
+            raise DigestError(f"{where}: {'; '.join(problems[:SHOWN])}{more}", hint=anew)
 
     def source(self, libraries: Sequence[Library] = ()) -> Source:
         """What a loader makes a revision of: the code that is named, and all that it imports here.

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -16,8 +17,12 @@ from aegis.core.manifest import NAME, VERSION
 
 # A file that says a version is a component; the others of a folder are imported by components.
 SAYS_VERSION = re.compile(r"^__version__\s*(:[^=\n]+)?=", re.MULTILINE)
+MOST = 4 << 20  # bytes of a file of code
 # Never meant by an absolute import, whatever the file beside the component is called.
 ELSEWHERE = sys.stdlib_module_names | {"aegis"}
+
+# Import statements: how many dots, the module, and what is imported from it.
+Imports = tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
 class Folder(Protocol):
@@ -72,21 +77,21 @@ class Closure:
 
         What cannot be parsed imports nothing: loading it says what is wrong.
         """
-        try:
-            self.follow(ast.parse(text), ())
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return {}
+        self._follow(_imports_of(text))
         return self.files
 
-    def follow(self, tree: ast.AST, package: tuple[str, ...]) -> None:
-        """Take in all that a file of `package` imports."""
-        todo = [(tree, package)]
+    def follow(self, tree: ast.AST) -> None:
+        """Take in all that a component's file imports, by its syntax tree."""
+        self._follow(_imports(tree))
+
+    def _follow(self, imports: Imports) -> None:
+        todo: list[tuple[Imports, tuple[str, ...]]] = [(imports, ())]
         while todo:  # an import chain may be longer than the stack is deep
-            tree, package = todo.pop()
-            for names in _imported(tree, package):
+            imports, package = todo.pop()
+            for names in _meant(imports, package):
                 todo += self._taken(names)
 
-    def _taken(self, names: tuple[str, ...]) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
+    def _taken(self, names: tuple[str, ...]) -> Iterator[tuple[Imports, tuple[str, ...]]]:
         """Take in the module `names` with the packages above it, as far as they are here."""
         for count in range(1, len(names) + 1):
             part = names[:count]
@@ -105,44 +110,66 @@ class Closure:
 
     def _read(
         self, path: str, package: tuple[str, ...]
-    ) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
-        if path in self.files:
-            return
-        self.files[path] = text = self.folder.text(path)
-        try:
-            yield ast.parse(text), package
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return  # loading it says what is wrong
+    ) -> Iterator[tuple[Imports, tuple[str, ...]]]:
+        if path not in self.files:
+            self.files[path] = text = self.folder.text(path)
+            yield _imports_of(text), package
 
 
-def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The modules that the import statements of a file may mean, inside functions too."""
+@lru_cache(maxsize=64)  # a source's files are looked through when they are fetched and when loaded
+def _imports_of(text: str) -> Imports:
+    """The import statements of a text; none of what is no Python."""
+    if "import" not in text:  # a table of figures may be long
+        return ()
+    try:
+        return _imports(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+
+
+def _imports(tree: ast.AST) -> Imports:
+    """The import statements of a file: level, module and names, inside functions too."""
+    found: list[tuple[int, str, tuple[str, ...]]] = []
     todo: list[Any] = [tree]
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                names = tuple(alias.name.split("."))
-                if names[0] not in ELSEWHERE:
-                    yield names
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(node.module.split(".")) if node.module else ()
-            if node.level:
-                above = len(package) - node.level + 1
-                if above < 0:
-                    continue
-                names = (*package[:above], *names)
-            elif not names or names[0] in ELSEWHERE:
-                continue
-            if names:
-                yield names
-            for alias in node.names:
-                yield (*names, alias.name)
-        elif isinstance(node, ast.If) and _is_for_checkers(node.test):
+        kind = type(node)
+        if kind is ast.Import:
+            found += ((0, alias.name, ()) for alias in node.names)
+        elif kind is ast.ImportFrom:
+            names = tuple(alias.name for alias in node.names)
+            found.append((node.level, node.module or "", names))
+        elif kind is ast.If and _is_for_checkers(node.test):
             todo += node.orelse
-        else:  # only statements hold statements, so expressions need no look
-            for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        elif kind in _HOLDING:  # only statements hold statements
+            for part in _PARTS:
                 todo += getattr(node, part, ())
+    return tuple(found)
+
+
+def _meant(imports: Imports, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The modules that the import statements of a file of `package` may mean."""
+    for level, module, aliases in imports:
+        names = tuple(module.split(".")) if module else ()
+        if level:
+            above = len(package) - level + 1
+            if above < 0:
+                continue
+            names = (*package[:above], *names)
+        elif module.partition(".")[0] in ELSEWHERE:
+            continue
+        if names:
+            yield names
+        for alias in aliases:
+            yield (*names, alias)
+
+
+_PARTS = ("body", "orelse", "finalbody", "handlers", "cases")
+_HOLDING = frozenset(
+    kind
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and set(_PARTS) & set(getattr(kind, "_fields", ()))
+) - {ast.Lambda, ast.IfExp}
 
 
 def _is_for_checkers(test: ast.expr) -> bool:
@@ -152,6 +179,10 @@ def _is_for_checkers(test: ast.expr) -> bool:
 
 def text_of(content: bytes, shown: str, what: str | None = None) -> str:
     """The text of a Python file, in the encoding that it says. Raises ComponentError of `what`."""
+    if len(content) > MOST:  # its syntax tree takes a hundred times as much
+        raise ComponentError(
+            what or shown, [f"{shown} is larger than {MOST >> 20} MiB: no code is"]
+        )
     try:
         return importlib.util.decode_source(content)
     except (UnicodeDecodeError, SyntaxError) as error:

@@ -671,7 +671,7 @@ def _broken_fields(before: ModelSpec, after: ModelSpec) -> Iterator[str]:
         if more and not said and name not in hidden:
             yield f"{field} may be {' or '.join(more)} now, was {described(old)}"
         if name in needed:
-            yield f"{field} is required now of who creates a {after.name}"
+            yield f"{field} is required now to create one"
         for rule, text in _STRICTER.items():
             asked = after.rules is not None and name in getattr(after.rules, rule)
             known = before.rules is not None and name in getattr(before.rules, rule)
@@ -679,7 +679,7 @@ def _broken_fields(before: ModelSpec, after: ModelSpec) -> Iterator[str]:
                 yield f"{field} {text}"
     for name in now:
         if name not in was and name in needed:
-            yield f"field {after.key}.{name} is new and required of who creates a {after.name}"
+            yield f"field {after.key}.{name} is new and required to create one"
 
 
 _STRICTER = {

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import msgspec
+
 
 class AegisError(Exception):
     """The root. `status` is the HTTP status, `title` a stable short name, `hint` the likely fix.
@@ -244,7 +246,7 @@ class GateError(ConflictError):
         super().__init__(
             detail,
             hint="look at what differs; allow it in the gate, or deploy without one",
-            rehearsal=rehearsal,
+            rehearsal=msgspec.to_builtins(rehearsal),
         )
         self.rehearsal = rehearsal
 

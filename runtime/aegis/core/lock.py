@@ -24,12 +24,14 @@ Seconds = Annotated[float, msgspec.Meta(ge=1, le=86400)]
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A component that `[components]` wants: its address, and whether newer versions come.
 
-    `every` is how often its source is asked, in seconds, None leaves it to the host.
+    `every` is how often its source is asked, in seconds, None leaves it to the host. With `gate`
+    they are tried on recorded flows before they serve.
     """
 
     source: str
     follow: bool = False
     every: Seconds | None = None
+    gate: bool = True
 
 
 class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ PROTOCOL = 1
 
 # What a session may do: `view` reads, `steer` changes what runs.
 Right = Literal["view", "steer"]
-Topic = Literal["status", "figures", "events", "flows", "failed", "log"]
+Topic = Literal["status", "figures", "events", "flows", "failed", "log", "gates"]
 Level = Literal["debug", "info", "warning", "error"]
 # What a replay compares: what steps changed, what events carry, records and flow at the end.
 Part = Literal["steps", "events", "state"]
@@ -40,8 +40,34 @@ class Problem(_Value, frozen=True):
     time: str
 
 
+class Older(_Value, frozen=True):
+    """A revision that does not serve and is loaded still, as `flows` open flows end on it."""
+
+    revision: str
+    flows: int
+
+
+class Followed(_Value, frozen=True):
+    """An address whose newer versions in `range` come by themselves.
+
+    `held` is one that does not, `why` says what hinders it; `problem` is why the address does not
+    answer.
+    """
+
+    address: str
+    range: str
+    newest: str | None
+    held: str | None
+    why: str
+    problem: str | None
+
+
 class Component(_Value, frozen=True):
-    """A live component. `health` is the worst of its ports, its listeners and its last save."""
+    """A live component. `health` is the worst of its ports, its listeners and its last save.
+
+    It serves since `since` because `who` said so; both are empty where nobody knows any more.
+    `previous` is the revision that a rollback brings back.
+    """
 
     name: str
     version: str
@@ -53,6 +79,38 @@ class Component(_Value, frozen=True):
     previous: str | None
     health: Literal["ok", "failing", "broken"]
     problem: str | None = None
+    since: str = ""
+    who: str = ""
+    older: tuple[Older, ...] = ()
+    followed: Followed | None = None
+
+
+class Arm(_Value, frozen=True):
+    """One side of a split since it began: calls, how many raised, and of the last ones p50, p99.
+
+    `weight` is in percent; times are in milliseconds, None before there was a call.
+    """
+
+    version: str
+    digest: str
+    origin: str
+    weight: float
+    calls: int
+    errors: int
+    p50: float | None
+    p99: float | None
+
+
+class Split(_Value, frozen=True):
+    """A component with a candidate beside what is live.
+
+    `by` is what tells who gets which: `record`, or `header:NAME`.
+    """
+
+    component: str
+    by: str
+    live: Arm
+    candidate: Arm
 
 
 class Status(_Value, frozen=True):
@@ -98,6 +156,50 @@ class Figure(_Value, frozen=True):
     state: Literal["idle", "ok", "failing", "open", "half-open"] = "idle"
     error: str | None = None
     breaker: Breaker | None = None
+
+
+class Unlike(_Value, frozen=True):
+    """Something that came to something else; None where it did not come, then or now."""
+
+    what: str
+    then: str | None
+    now: str | None
+
+
+class Diverging(_Value, frozen=True):
+    """A recorded flow, by its id, or a request, by that of its event, that is not the same now.
+
+    `rows` are the first things that are otherwise.
+    """
+
+    id: str
+    kind: Literal["flow", "request"]
+    what: str
+    verdict: Literal["differs", "raises"]
+    error: str | None
+    rows: tuple[Unlike, ...]
+
+
+class GateRun(_Value, frozen=True):
+    """Recorded flows and requests tried on the code at `source`, the last time for its component.
+
+    While it is `running`, `done` of `total` are tried. `text` is the verdict, or why it failed;
+    with `passes` the gate lets the code through, with `deployed` it serves now. `diverging` are the
+    first of those that differ or raise.
+    """
+
+    component: str
+    version: str
+    digest: str
+    source: str
+    state: Literal["running", "done", "canceled", "failed"]
+    done: int = 0
+    total: int = 0
+    text: str = ""
+    passes: bool = False
+    deployed: bool = False
+    diverging: tuple[Diverging, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class EventLine(_Value, frozen=True):
@@ -233,8 +335,8 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
 
     With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
     or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
-    them and the last frame that were left out. `flows` changed; `failed` is the whole list. `rate`
-    is events a second over the last seconds.
+    them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
+    are whole lists. `rate` is events a second over the last seconds.
     """
 
     cursor: int
@@ -249,6 +351,8 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
     flows: tuple[FlowLine, ...] = ()
     failed: tuple[FailedLine, ...] | None = None
     log: tuple[LogLine, ...] = ()
+    splits: tuple[Split, ...] | None = None
+    gates: tuple[GateRun, ...] = ()
 
 
 class Reply(_Value, frozen=True, tag_field="kind", tag="reply"):
@@ -341,6 +445,32 @@ class Replay(_Value, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class PlanLine(_Value, frozen=True):
+    """A line of a plan. `sign` is ! (breaks others), x (refuses it), +, ~, -, = or empty."""
+
+    sign: str
+    text: str
+
+
+class Plan(_Value, frozen=True):
+    """What a deploy of what is at `source` would make different, the gravest lines first.
+
+    With `fits` it would be taken, with `nothing` it serves already. `digest` is that of the code
+    that was looked at. `data` is the graph of before and after as SVG, as in a Picture; None where
+    the host draws none.
+    """
+
+    source: str
+    component: str
+    version: str
+    digest: str
+    before: str | None
+    fits: bool
+    nothing: bool
+    lines: tuple[PlanLine, ...]
+    data: str | None
+
+
 class LogDetail(_Value, frozen=True):
     """The traceback of a line of the log: of an error of component code its own lines only."""
 
@@ -370,7 +500,15 @@ class Open(_Value, frozen=True, tag_field="kind", tag="open"):
 
     protocol: int
     version: str
-    topics: tuple[Topic, ...] = ("status", "figures", "events", "flows", "failed", "log")
+    topics: tuple[Topic, ...] = (
+        "status",
+        "figures",
+        "events",
+        "flows",
+        "failed",
+        "log",
+        "gates",
+    )
     rights: tuple[Right, ...] = ("view",)
     pattern: str = "*"
     boot: str | None = None
@@ -523,6 +661,86 @@ class RollbackAsk(_Value, frozen=True, tag_field="verb", tag="rollback"):
     component: str
 
 
+class PlanAsk(_Value, frozen=True, tag_field="verb", tag="plan"):
+    """What a deploy of the component at an address would make different; nothing changes.
+
+    Its code is loaded and let go, so it takes the right to steer.
+    """
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Plan
+    source: str
+
+
+class DeployAsk(_Value, frozen=True, tag_field="verb", tag="deploy"):
+    """Deploy the component at an address; with `digest` only if it is still that code."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    source: str
+    digest: str | None = None
+
+
+class GateAsk(_Value, frozen=True, tag_field="verb", tag="gate"):
+    """Try recorded flows and requests on the code at an address; frames tell how far that is.
+
+    With `digest` only if it is still that code, with `deploy` what passes serves then.
+    """
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    source: str
+    digest: str | None = None
+    deploy: bool = False
+
+
+class CancelGateAsk(_Value, frozen=True, tag_field="verb", tag="cancel_gate"):
+    """End a gate that is under way."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
+class SplitAsk(_Value, frozen=True, tag_field="verb", tag="split"):
+    """Let what is at an address serve `weight` percent of the records beside what is live.
+
+    With `digest` only if it is still that code. `by` as in a Split.
+    """
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    source: str
+    weight: float
+    digest: str | None = None
+    by: str | None = None
+
+
+class WeighAsk(_Value, frozen=True, tag_field="verb", tag="weigh"):
+    """Let the candidate of a split serve another share, in percent."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+    weight: float
+
+
+class PromoteAsk(_Value, frozen=True, tag_field="verb", tag="promote"):
+    """Make the candidate of a split live, for all."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
+class DropAsk(_Value, frozen=True, tag_field="verb", tag="drop"):
+    """End a split: what is live serves all again."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = Done
+    component: str
+
+
 class UndeployAsk(_Value, frozen=True, tag_field="verb", tag="undeploy"):
     """Stop serving a component; its records stay."""
 
@@ -558,6 +776,14 @@ Verb = (
     | RetryGroupAsk
     | DiscardGroupAsk
     | ResumeAsk
+    | PlanAsk
+    | DeployAsk
+    | GateAsk
+    | CancelGateAsk
+    | SplitAsk
+    | WeighAsk
+    | PromoteAsk
+    | DropAsk
     | RollbackAsk
     | UndeployAsk
     | InvokeAsk

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import msgspec
+from typing import Any
 
 from aegis.core.audit import Action, Audit
 from aegis.core.component import Source
 from aegis.engine.context import SOURCE
 from aegis.protocols import Clock
-
-NOTHING: Mapping[str, str] = {}
 
 
 def audited(
@@ -21,32 +17,20 @@ def audited(
     *,
     who: str = "",
     of: Source | None = None,
-    key: str = "",
-    detail: str = "",
-    fields: Mapping[str, str] = NOTHING,
+    **said: Any,
 ) -> Audit:
     """An entry of now. Put it into the `audits` of the commit that does what it tells of.
 
     `about` is a component or a pattern, `of` the code that it is about, `who` whoever asked for it:
-    where nobody said, where from the host was asked.
+    where nobody said, where from the host was asked. `said` are further members of Audit.
     """
-    entry = Audit(
-        time=clock.stamp(),
-        action=action,
-        who=who or SOURCE.get(),
-        about=about,
-        key=key,
-        detail=detail,
-        fields=fields,
-    )
-    if of is None:
-        return entry
-    return msgspec.structs.replace(
-        entry,
-        about=about or of.name,
-        version=of.version,
-        address=of.origin,
-        resolved=of.resolved,
-        digest=of.digest,
-        key=key or ("" if of.signed is None else of.signed.key),
-    )
+    if of is not None:
+        about = about or of.name
+        said = {
+            "version": of.version,
+            "address": of.origin,
+            "resolved": of.resolved,
+            "digest": of.digest,
+            "key": "" if of.signed is None else of.signed.key,
+        } | said
+    return Audit(time=clock.stamp(), action=action, who=who or SOURCE.get(), about=about, **said)

@@ -20,6 +20,7 @@ from aegis.core.errors import (
     ClosedError,
     ComponentError,
     NotFoundError,
+    TrustError,
     closest,
 )
 from aegis.core.flow import Flow, Step
@@ -52,6 +53,7 @@ from aegis.engine.plan import (
     rebound,
     refuse_stranding,
 )
+from aegis.engine.provenance import Provenance
 from aegis.engine.recorder import Recorder
 from aegis.engine.resident import Lookup, Resident, Stage, defaults_of, settings_of, stage
 from aegis.engine.retention import Retention
@@ -147,6 +149,7 @@ class Deploys:
         self.watchdog = Watchdog(limits.lag, self.monitor.heard_of_loop)
         self.patrol = Patrol(self.flows, limits.look)
         self.previous: dict[str, Revision] = {}
+        self.provenance = Provenance()
         self.changing = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
         self._number = 0
@@ -179,6 +182,7 @@ class Deploys:
         try:
             for deployment in await self._store.deployments():
                 self._number = max(self._number, deployment.number)
+                self.provenance.learn(deployment)
                 if deployment.live:
                     self._absence.away[deployment.component] = deployment
             granted = replace(self.engine.registry, grants=await self.granting.kept())
@@ -310,6 +314,7 @@ class Deploys:
         for name in change.gone:
             self.live(name)
         for source in change.sources:
+            await self.check(source, who)
             self.splits.check(source.name)
         lookup = self.lookup_in(change.values)
         loaded: list[Revision] = []
@@ -325,6 +330,15 @@ class Deploys:
             for revision in loaded:  # as many as there were
                 if revision not in self.engine.residents:
                     self.loader.unload(revision)
+            raise
+
+    async def check(self, source: Source, who: str = "") -> None:
+        """Raise TrustError for what is older than what was deployed since it was fetched."""
+        try:
+            self.provenance.check(source.name, source.version, source.origin, source.signed)
+        except TrustError as error:
+            entry = audited(self._clock, Action.REFUSE, who=who, of=source, detail=str(error))
+            await self._store.commit(Commit(audits=[entry]))
             raise
 
     def setup(self) -> Change:
@@ -473,10 +487,10 @@ class Deploys:
         ]
         for name in change.gone:
             self._deployments.pop(name, None)
+            self.provenance.gone(name)
             self.previous.pop(name, None)
         for deployment, revision in zip(deployments, revisions, strict=True):
-            self._number = deployment.number
-            self._deployments[revision.name] = deployment
+            self._take(deployment)
             old = before.live.get(revision.name)
             if old is not None and old is not revision:
                 self.previous[revision.name] = old
@@ -503,6 +517,12 @@ class Deploys:
             audited(self._clock, Action.UNDEPLOY, who=who, of=live[name].source)
             for name in sorted(gone)
         ]
+
+    def _take(self, deployment: Deployment) -> None:
+        """A deployment is stored, and is the last one of its component."""
+        self._number = deployment.number
+        self._deployments[deployment.component] = deployment
+        self.provenance.learn(deployment)
 
     async def _stored(
         self,
@@ -925,6 +945,10 @@ class Deploys:
         finally:
             if unpin is not None:
                 unpin()
+
+    def deployment(self, name: str) -> Deployment | None:
+        """The deployment of a live component by this run of the host."""
+        return self._deployments.get(name)
 
     def check_open(self) -> None:
         """Raise ClosedError unless the host is open."""

@@ -77,6 +77,7 @@ class Following:
         self._deploy = deploy
         self._registry = registry
         self._turn = turn
+        self._unguarded: set[str] = set()
         self._followed: dict[str, Followed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._first: dict[str, asyncio.Event] = {}  # set after the first look
@@ -89,9 +90,13 @@ class Following:
         """What is followed for a component, None when nothing is."""
         return self._followed.get(name)
 
-    def begin(self, name: str, address: str, every: float | None) -> Followed:
+    def begin(
+        self, name: str, address: str, every: float | None, *, guarded: bool = True
+    ) -> Followed:
         """Follow an address from now on, in the place of another one."""
         self._end(name)
+        if not guarded:
+            self._unguarded.add(name)
         live = self._registry().live.get(name)
         serves = None if live is None else live.version
         ref = ref_of(address)
@@ -130,6 +135,7 @@ class Following:
 
     def _end(self, name: str) -> None:
         self._followed.pop(name, None)
+        self._unguarded.discard(name)
         first = self._first.pop(name, None)
         if first is not None:
             first.set()
@@ -138,6 +144,7 @@ class Following:
             task.cancel()
         self._monitor.clear(f"follow:{name}")
         self._monitor.clear(f"held:{name}")
+        self._monitor.restated()
 
     async def close(self) -> None:
         """Follow nothing any more."""
@@ -223,7 +230,7 @@ class Following:
             if fetched is None:
                 async with asyncio.timeout(LIMIT):
                     fetched = await self._locking.fetch_version(name, version)
-            if self.guard is not None:
+            if self.guard is not None and name not in self._unguarded:
                 await self.guard(fetched.source)
             await self._serve(name, fetched)
         except TimeoutError:
@@ -270,3 +277,4 @@ class Following:
     def _put(self, name: str, **changed: Any) -> None:
         if name in self._followed:
             self._followed[name] = msgspec.structs.replace(self._followed[name], **changed)
+            self._monitor.restated()

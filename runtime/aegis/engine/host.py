@@ -131,7 +131,10 @@ class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host is doing: its components, open flows and what they wait for, and problems."""
+    """What a host is doing: its components, open flows and what they wait for, and problems.
+
+    `unsigned` are the addresses from which nothing has to be signed.
+    """
 
     components: tuple[ComponentStatus, ...]
     listeners: tuple[ListenerStatus, ...] = ()
@@ -141,6 +144,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     problems: tuple[str, ...]
     caches: tuple[CacheStatus, ...] = ()
+    unsigned: tuple[str, ...] = ()
     followed: tuple[Followed, ...] = ()
 
 
@@ -206,7 +210,15 @@ class Host:
             scratch=scratch,
         )
         self._rehearsing = Rehearsing(self._deploys, self._replays)
-        self._fetching = Fetching(sources, trust, libraries, lambda: self.engine.registry.live)
+        self._fetching = Fetching(
+            sources,
+            trust,
+            libraries,
+            store=store,
+            clock=clock,
+            provenance=self._deploys.provenance,
+            live=lambda: self.engine.registry.live,
+        )
         self._upkeep = Upkeep(
             self._deploys,
             self._fetching,
@@ -278,6 +290,7 @@ class Host:
     async def open(self) -> None:
         """Open the store, take over what an earlier run left. Raises StoreError and its kinds."""
         await self._deploys.open()
+        await self._fetching.vigilance.open()
 
     async def close(self) -> None:
         """Refuse new work, let what is under way end, close adapters and the store."""
@@ -332,7 +345,7 @@ class Host:
         A Gate is that of `deploy`; a function is given the source.
         """
         if isinstance(gate, Gate):
-            gate = functools.partial(self._pass, gate)
+            gate = functools.partial(self.through, gate)
         self._upkeep.following.guard = gate
 
     def followed(self) -> Sequence[Followed]:
@@ -375,9 +388,9 @@ class Host:
         """
         if isinstance(source, str) and version is not None and text is not None:
             source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
-        found = source if isinstance(source, Source) else await self.one(source)
+        found = source if isinstance(source, Source) else await self.one(source, who)
         if gate is not None:
-            await self._pass(gate, found, who=who, told=told)
+            await self.through(gate, found, who=who, told=told)
         return await self._deploys.deploy(found, who=who, grants=grants)
 
     async def rehearse(
@@ -393,20 +406,34 @@ class Host:
         found = source if isinstance(source, Source) else await self.one(source)
         return await self._rehearsing.rehearse([found], gate or Gate(), told)
 
-    async def _pass(
+    async def through(
         self, gate: Gate, source: Source, *, who: str = "", told: Progress | None = None
-    ) -> None:
-        """Raise GateError unless a gate lets a component through; the audit log tells of it."""
+    ) -> Rehearsal:
+        """What a gate finds that lets a component through, as the API tells it.
+
+        Raises GateError where it does not, of which the audit log tells.
+        """
         rehearsal = await self.rehearse(source, gate, told=told)
         if not rehearsal.passes:
             why = f"gate: {rehearsal.figures()}"
             entry = audited(self.clock, Action.REFUSE, who=who, of=source, detail=why)
             await self.store.commit(Commit(audits=[entry]))
         rehearsal.check()
+        return rehearsal
 
-    async def one(self, address: str) -> Source:
+    async def receive(
+        self, sent: bytes | Source, *, told: Progress | None = None, who: str = ""
+    ) -> Source:
+        """The component that somebody sent, as a zip or as a text, if it may be deployed here.
+
+        What is sent is from `upload:NAME`: it is signed by who is pinned for that, or TrustError
+        is raised. Raises what `fetch` raises, too.
+        """
+        return await self._fetching.receive(sent, told=told, who=who)
+
+    async def one(self, address: str, who: str = "", *, told: Progress | None = None) -> Source:
         """The one component at an address. Raises InvalidError, and what `fetch` raises."""
-        found = await self.fetch(address)
+        found = await self.fetch(address, told=told, who=who)
         if len(found) != 1:
             names = ", ".join(one.source.name for one in found)
             raise InvalidError(
@@ -415,13 +442,16 @@ class Host:
             )
         return found[0].source
 
-    async def fetch(self, address: str, *, told: Progress | None = None) -> Sequence[Fetched]:
+    async def fetch(
+        self, address: str, *, told: Progress | None = None, who: str = ""
+    ) -> Sequence[Fetched]:
         """The components at an address, checked and trusted; nothing of them has run.
 
-        `told` hears how many bytes came, and of how many. Raises InvalidError for what is no
-        address, SourceError, ManifestError, TrustError.
+        `told` hears how many bytes came, and of how many. `who` wants them: what is not trusted is
+        told to the audit log. Raises InvalidError for what is no address, SourceError,
+        ManifestError, TrustError.
         """
-        return await self._fetching.fetch(address, told=told)
+        return await self._fetching.fetch(address, told=told, who=who)
 
     async def change(self, change: Change, *, who: str = "") -> Sequence[Deployment]:
         """Make everything that `change` says so in one commit and one swap; the new deployments.
@@ -1177,6 +1207,7 @@ class Host:
             waiting=tuple(self._deploys.flows.waiting()),
             flows_open=len(self._deploys.flows),
             failed=self.monitor.failures,
+            unsigned=tuple(self._fetching.vigilance.unsigned),
             caches=self._deploys.records.status(),
             events=self.store.last_seq(),
             followed=tuple(self.followed()),

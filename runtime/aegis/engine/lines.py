@@ -1,4 +1,4 @@
-"""What happened, flows and failures, each as the line that views show of it."""
+"""What happened, flows, failures, splits: each as the line that views show of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from aegis.core.flow import Flow, Step, StepState
-from aegis.core.wire import EventLine, FailedLine, FlowLine, StepLine
+from aegis.core.split import ArmStatus, SplitStatus
+from aegis.core.versions import Followed
+from aegis.core.wire import Arm, EventLine, FailedLine, FlowLine, Split, StepLine
+from aegis.core.wire import Followed as FollowedLine
 from aegis.engine.run import Locate
 from aegis.protocols import Entry, Failed
 
@@ -123,4 +126,30 @@ def failed_line(failed: Failed) -> FailedLine:
         time=failed.time,
         held=failed.held,
         event=failed.event,
+    )
+
+
+def split_line(split: SplitStatus) -> Split:
+    """A split as views show it."""
+    return Split(
+        component=split.component,
+        by=split.by,
+        live=_arm(split.live),
+        candidate=_arm(split.candidate),
+    )
+
+
+def _arm(arm: ArmStatus) -> Arm:
+    return Arm(**msgspec.structs.asdict(arm))
+
+
+def followed_line(followed: Followed) -> FollowedLine:
+    """An address that is followed, as views show it."""
+    return FollowedLine(
+        address=followed.address,
+        range=followed.range,
+        newest=followed.newest,
+        held=followed.held,
+        why=followed.why,
+        problem=followed.problem,
     )

@@ -318,9 +318,12 @@ def _refuse_other(name: str, locked: Locked, found: Locked) -> None:
         )
     said = {library.name: library.sha256 for library in locked.libraries}
     for library in found.libraries:
-        if said.get(library.name) != library.sha256:
-            raise DigestError(
-                f"component {name!r}: its library {library.name} {library.version} has the digest "
-                f"{library.sha256}, and {FILE} says {said.get(library.name)}",
-                hint=hint,
-            )
+        if said.get(library.name) == library.sha256:
+            continue
+        known = said.get(library.name)
+        raise DigestError(
+            f"component {name!r}: its library {library.name} {library.version} has the digest "
+            f"{library.sha256}, and {FILE} "
+            + (f"says {known}" if known else "has no such library"),
+            hint=hint,
+        )

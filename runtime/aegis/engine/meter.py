@@ -173,9 +173,10 @@ class Span:
         """The call has ended, well or with `error`. From the thread it began on."""
         ended = self.ended = perf_counter()
         meter = self.meter
+        monitor = meter.monitor
         if self.tally is not None:
             self.tally.ended(ended - self.began, failed=error is not None)
-        monitor = meter.monitor
+            self.tally.changed = monitor.cursor + 1  # which is what this call's own change gets
         if get_ident() != monitor.thread:
             # The error stays here: its traceback would keep the frames of component code.
             said = None if error is None else told(error)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 import uuid
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +30,7 @@ from aegis.core.graph import (
 )
 from aegis.core.registry import Registry
 from aegis.core.trace import HTTP, Call
+from aegis.core.versions import Followed
 from aegis.core.wire import (
     Component,
     EventLine,
@@ -37,14 +38,17 @@ from aegis.core.wire import (
     Figure,
     FlowLine,
     Frame,
+    GateRun,
     Level,
     LogLine,
+    Older,
     Problem,
+    Split,
     Status,
     Topic,
 )
 from aegis.engine.context import CALLER, SOURCE
-from aegis.engine.lines import event_line, failed_line, flow_line
+from aegis.engine.lines import event_line, failed_line, flow_line, followed_line, split_line
 from aegis.engine.log import Log
 from aegis.engine.meter import TIMED, Meter, Span
 from aegis.engine.run import Run
@@ -59,6 +63,7 @@ EVENTS = 1000  # events that are kept, to be shown
 FLOWS = 500  # flows that changed last
 LINES = 500  # lines of the log
 FAILED = 1000  # failures in memory; the store has them all
+GATES = 64  # the last gates, one for each component
 TRACED = 1000  # calls of a trace
 
 # What one frame holds at most.
@@ -134,6 +139,10 @@ class Monitor:
         self._place = {"address": "", "notebook": ""}
         self._data: str | None = None
         self._status_changed = 0
+        self._splits_changed = 0
+        self._gates: OrderedDict[str, tuple[int, GateRun]] = OrderedDict()
+        # Tells what is followed for a component, where anything is.
+        self.followed: Callable[[str], Followed | None] = lambda _: None
         self._lines: deque[tuple[int, LogLine, str | None]] = deque(maxlen=LINES)
         self._inbox: deque[tuple[str, Level, str, str, str | None]] = deque(maxlen=LINES)
         self._numbers = itertools.count(1)
@@ -351,7 +360,19 @@ class Monitor:
                 meter.changed = self.cursor + 1
         for gate in {gate for meter in self._meters.values() for gate in meter.guards}:
             gate.rouse()
+        self.restated()
+        self._splits_changed = self._status_changed
+
+    def restated(self) -> None:
+        """Something that the status tells is otherwise."""
         self._status_changed = self.touch()
+
+    def gate(self, run: GateRun) -> None:
+        """How far a gate is; it takes the place of the one before of its component."""
+        self._gates[run.component] = (self.touch(), run)
+        self._gates.move_to_end(run.component)
+        if len(self._gates) > GATES:
+            self._gates.popitem(last=False)
 
     def report(self, source: str, text: str) -> None:
         """Something is wrong, until `clear(source)`; `source` names it stably."""
@@ -542,6 +563,17 @@ class Monitor:
                 else None
             ),
             log=tuple(line for n, line, _ in self._lines if n > since) if "log" in topics else (),
+            splits=(
+                self.splits()
+                if "figures" in topics
+                and (reset or max(self._splits_changed, self._deploys.splits.changed) > since)
+                else None
+            ),
+            gates=(
+                tuple(run for changed, run in self._gates.values() if changed > since)
+                if "gates" in topics
+                else ()
+            ),
         )
         self._ends[self.cursor] = self._events[-1][1] if self._events else 0
         self._ends.move_to_end(self.cursor)
@@ -584,7 +616,12 @@ class Monitor:
             failed=self.failures,
         )
 
+    def splits(self) -> tuple[Split, ...]:
+        """The components that are split, with the figures of both sides."""
+        return tuple(split_line(split) for split in self._deploys.splits.status())
+
     def _components(self, registry: Registry) -> Iterator[Component]:
+        older = self._older(registry)
         for name, revision in sorted(registry.live.items()):
             previous = self._deploys.previous.get(name)
             broken = self._problems.get(f"watch:{name}")
@@ -598,6 +635,7 @@ class Monitor:
                 problem = broken.text
             elif failing:
                 problem = f"{failing[0].id.partition(':')[2]}: {failing[0].error}"
+            deployment, followed = self._deploys.deployment(name), self.followed(name)
             yield Component(
                 name=name,
                 version=revision.version,
@@ -609,7 +647,28 @@ class Monitor:
                 previous=None if previous is None else previous.label,
                 health="broken" if broken is not None else "failing" if failing else "ok",
                 problem=problem,
+                since="" if deployment is None else deployment.time,
+                who="" if deployment is None else deployment.who,
+                older=tuple(older.get(name, ())),
+                followed=None if followed is None else followed_line(followed),
             )
+
+    def _older(self, registry: Registry) -> dict[str, list[Older]]:
+        """By component what is loaded for open flows alone; they are counted where there is any."""
+        kept = {split.candidate for split in registry.splits.values()}
+        kept.update(self._deploys.previous.values())
+        found: dict[str, list[Older]] = {}
+        flows: Counter[tuple[str, str]] | None = None
+        for revision in registry.retained:
+            if revision in kept:
+                continue
+            if flows is None:
+                runs = self._deploys.flows.runs()
+                flows = Counter((run.flow.component, run.flow.version) for run in runs)
+            count = flows[revision.name, revision.version]
+            older = Older(revision=revision.label, flows=count)
+            found.setdefault(revision.name, []).append(older)
+        return found
 
     def figures(self, since: int = 0) -> dict[str, Figure]:
         """The figures of what is in the graph now and changed after `since`, by id."""

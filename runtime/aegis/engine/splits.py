@@ -34,6 +34,7 @@ class Splits:
         check_terms(weight, by or RECORD)
         async with self._deploys.changing:
             self._deploys.check_open()
+            await self._deploys.check(source)
             live = self._deploys.live(source.name)
             under_way = self._deploys.engine.registry.splits.get(source.name)
             if under_way is not None and under_way.candidate.digest == source.digest:
@@ -133,6 +134,14 @@ class Splits:
         """The components that are split, by name, with the figures of both sides."""
         splits = self._deploys.engine.registry.splits
         return [self._told(splits[name]) for name in sorted(splits)]
+
+    @property
+    def changed(self) -> int:
+        """The monitor's number of the last call of any side."""
+        registry, residents = self._deploys.engine.registry, self._deploys.engine.residents
+        arms = ((split.candidate, registry.live[name]) for name, split in registry.splits.items())
+        tallies = (residents[revision].tally for both in arms for revision in both)
+        return max((tally.changed for tally in tallies if tally is not None), default=0)
 
     def _audited(self, action: Action, split: Split) -> Audit:
         return audited(

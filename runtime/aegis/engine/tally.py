@@ -11,11 +11,12 @@ TIMED = 1024
 class Tally:
     """The figures of one arm, on the host's loop."""
 
-    __slots__ = ("calls", "errors", "times")
+    __slots__ = ("calls", "changed", "errors", "times")
 
     def __init__(self) -> None:
         self.calls = 0
         self.errors = 0
+        self.changed = 0  # the monitor's number of the last change
         self.times: deque[float] = deque(maxlen=TIMED)
 
     def ended(self, seconds: float, *, failed: bool) -> None:

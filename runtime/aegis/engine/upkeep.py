@@ -49,6 +49,7 @@ class Upkeep:
         self.startup = Startup(self.locking, *told, turn)
         self.following = Following(fetching, self.locking, *told, turn)
         fetching.heard = self.locking.heard
+        deploys.monitor.followed = self.following.state
         deploys.on_swap += [self.locking.swapped, self.following.swapped]
 
     async def begin(self) -> None:
@@ -66,7 +67,7 @@ class Upkeep:
             return
         for name, one in self._components.items():
             if one.follow:
-                self.following.begin(name, one.source, one.every)
+                self.following.begin(name, one.source, one.every, guarded=one.gate)
         for name, every in locking.followed.items():
             if self.following.state(name) is None:
                 self.following.begin(name, locking.wanted[name], every)
@@ -94,7 +95,9 @@ class Upkeep:
             raise ConflictError("this host takes only what is locked", hint="it was started so")
         said = every or EVERY
         self.locking.follow(name, address, said, self._deploys.engine.registry)
-        self.following.begin(name, address, said)
+        wanted = self._components.get(name)
+        guarded = wanted is None or wanted.gate
+        self.following.begin(name, address, said, guarded=guarded)
         followed = await self.following.looked(name)
         await self.locking.written()
         return followed

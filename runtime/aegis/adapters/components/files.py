@@ -43,7 +43,7 @@ def read_component(path: Path, name: str | None = None, version: str | None = No
         text = _text(path, name)
         tree = parsed(text, name, _shown(path))
         imports = Closure(here, path.stem)
-        imports.follow(tree, ())
+        imports.follow(tree)
         source = Source.of(
             named(name, _shown(path)),
             version or version_of(tree, name, _shown(path)),

@@ -113,8 +113,7 @@ class Modules:
             if not self._is_shared(filename):
                 linecache.cache.pop(filename, None)
         # Libraries that make code name its lines after the class that they make it for.
-        made = re.compile(rf"\b{re.escape(self.root)}\b")
-        for filename in [name for name in list(linecache.cache) if made.search(name)]:
+        for filename in [name for name in list(linecache.cache) if f"{self.root}." in name]:
             linecache.cache.pop(filename, None)
         _forget_loggers(self.root)
 

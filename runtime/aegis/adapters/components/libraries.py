@@ -56,7 +56,9 @@ class Libraries:
                 self._places.setdefault(name, (wheel, path))
             for name in wheel.folders:
                 self._folders.setdefault(name, wheel)
-            self._names.update((top, f"{root}.{top}") for top in wheel.tops)
+            # As ever, the standard library goes before what is installed.
+            tops = wheel.tops - sys.stdlib_module_names - {"aegis"}
+            self._names.update((top, f"{root}.{top}") for top in tops)
         self._facades = Facades(self)
         self._builtins: dict[str, dict[str, Any]] = {}
 
@@ -67,7 +69,7 @@ class Libraries:
 
     def adopt(self, other: Libraries, wheel: Wheel) -> None:
         """Let what `wheel` has mean the modules that `other` has of it."""
-        self._names.update((top, other.names[top]) for top in wheel.tops)
+        self._names.update((top, other.names[top]) for top in wheel.tops & other.names.keys())
 
     def begin(self) -> None:
         """Be found by imports from now on."""

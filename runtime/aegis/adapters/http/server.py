@@ -73,6 +73,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._start: httputil.RequestStartLine | None = None
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._most = server.router.max_body
         self._drained = 0
         self._hurries: list[Hurry] | None = None
         self._written: Future[None]
@@ -93,11 +94,12 @@ class _Exchange(httputil.HTTPMessageDelegate):
         length = own.get("content-length")
         if length is not None:
             self.since = self._server.now()
-            most = self._server.router.max_body
+            most = self._most = self._server.router.most(self._start.path, own)
             # A length that is no number is Tornado's to refuse, before any of the body.
             if length.isdigit() and (len(length) > 18 or int(length) > most):
                 self._refuse()
         elif "transfer-encoding" in own:
+            self._most = self._server.router.most(self._start.path, own)
             self.since = self._server.now()
 
     def data_received(self, chunk: bytes) -> None:
@@ -108,7 +110,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
                 self._end()
             return
         self._body += chunk
-        if len(self._body) > self._server.router.max_body:
+        if len(self._body) > self._most:
             self._body.clear()
             self._refuse()
 
@@ -180,7 +182,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
 
     def _refuse(self) -> None:
         """Answer 413 now; what follows is not kept."""
-        most = self._server.router.max_body
+        most = self._most
         error = TooLargeError(f"the body is larger than {most} bytes", limit=most)
         answer = self._server.router.refuse(self._request(), error)
         self._written = self._write(answer, last=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
 from aegis.adapters.libraries.index import File, Index, is_pure
 from aegis.adapters.libraries.resolution import Resolution, Wish, host_version, is_in, wish_of
 from aegis.adapters.libraries.shelf import Shelf
+from aegis.core.address import parse
 from aegis.core.bundle import Bundle
 from aegis.core.component import Library
-from aegis.core.errors import ComponentError, DigestError, SourceError
+from aegis.core.errors import ComponentError, DigestError, InvalidError, SourceError
 from aegis.core.manifest import Dependency
 from aegis.core.moving import Progress
 from aegis.core.semver import newest, within
@@ -95,7 +98,8 @@ class WheelLibraries:
             if kept is not None:
                 wanted.wheels[name] = kept  # what it needs in turn is locked as well
                 continue
-            found = await self._fetched(component, name, dependency, dependency.source, told)
+            address = _place(bundle, dependency.source)
+            found = await self._fetched(component, name, dependency, address, told)
             files = {path: found.files[path] for path in found.paths}
             data = shared_wheel(name, found.manifest.version, files, found.manifest.code)
             wheel = await asyncio.to_thread(self._shelf.put, data, dependency.source)
@@ -143,8 +147,9 @@ class WheelLibraries:
                 [f"{address} has {names or 'no component'}, and no {name!r}"],
                 hint="a dependency that is a source has the name of its component",
             )
-        if self._trust is not None:
-            await self._trust.check(found)
+        if self._trust is not None and dependency.sha256 is None:
+            # Where it is named by its digest, whoever was trusted for that name has said so.
+            await self._trust.check(found, datetime.now(UTC))
         if not within(found.manifest.version, version):
             raise ComponentError(
                 component,
@@ -271,6 +276,28 @@ def _named(component: str, wish: Wish, wheel: Wheel) -> Wheel:
     if wheel.name != wish.name:
         raise ComponentError(component, [f"the wheel named for {wish.name} is {wheel.label}"])
     return wheel
+
+
+def _place(bundle: Bundle, address: str) -> str:
+    """Where a source is that a bundle depends on; a path begins where the bundle is.
+
+    Raises ComponentError for a path in what comes from elsewhere: it would be one of this machine.
+    """
+    try:
+        said = parse(address)
+        is_path = said.kind == "file"
+    except InvalidError:  # it may begin with a name that this host's configuration gives
+        return address
+    if said.kind not in {"file", "cell"} or (bundle.is_local and not is_path):
+        return address
+    if not bundle.is_local:
+        raise ComponentError(
+            bundle.manifest.name,
+            [f"it comes from elsewhere, and depends on {address}, which is on this machine"],
+        )
+    beside = Path(parse(bundle.address).place)
+    folder = beside if beside.is_dir() else beside.parent
+    return str(replace(said, scheme="", place=str(folder / said.place)))
 
 
 def _here(told: Progress | None) -> Callable[[int, int], object] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.parser
 import importlib.metadata
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +17,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from aegis.adapters.libraries.index import File, Index
-from aegis.core.errors import ComponentError
+from aegis.core.errors import ComponentError, SourceError
 from aegis.core.wheel import Wheel
 
 ROUNDS = 500  # of resolvelib, after which it is given up
+PATIENCE = 120.0  # seconds, after which it is too
 
 # Makes the wheel of a file: fetches it, checks it, keeps it.
 Fetch = Callable[[File], Wheel]
@@ -91,6 +93,7 @@ class Resolution:
         self._fetch = fetch
         self._asks: dict[str, Sequence[Requirement]] = {}
         self._why: dict[str, str] = {}
+        self._until = time.monotonic() + PATIENCE
 
     def wheels(self, wishes: Iterable[Wish]) -> list[Wheel]:
         """What is needed and the host has not, by name. Raises ComponentError, SourceError."""
@@ -110,6 +113,11 @@ class Resolution:
 
     def choices(self, name: str, wishes: Sequence[Wish], without: set[Version]) -> Iterator[Choice]:
         """What could be taken of a library, the best first."""
+        if time.monotonic() > self._until:
+            raise SourceError(
+                f"the libraries of {self._component} were not found in {PATIENCE:g} s",
+                hint="try again: what was fetched is kept",
+            )
         ranges = SpecifierSet()
         for wish in wishes:
             ranges &= wish.requirement.specifier

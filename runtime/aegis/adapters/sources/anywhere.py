@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,7 @@ from aegis.adapters.sources.forges import api_of
 from aegis.adapters.sources.releases import chosen, offers
 from aegis.adapters.sources.tree import Directory, Limits, MemoryTree
 from aegis.core.address import COMMIT, ENDINGS, FORGES, Address, Forge, parse
-from aegis.core.bundle import Bundle, Offer
+from aegis.core.bundle import UPLOAD, Bundle, Offer
 from aegis.core.errors import (
     AegisError,
     DigestError,
@@ -85,6 +86,19 @@ class Anywhere(Sources):
                 hint="its owner tags the commit that says so",
             )
         return bundles
+
+    async def unpack(self, packed: bytes) -> Sequence[Bundle]:
+        """The components in a zip that somebody sent; see protocols."""
+        name = "upload.zip"
+        tree = MemoryTree({name: packed}, where=name)
+        # Whether it needs digests and a signature is for whoever trusts it to say.
+        found = Contents(
+            address=Address(kind="file", place=name), tree=tree, entry=name, is_local=True
+        )
+        bundles = await asyncio.to_thread(found.bundles, self._limits)
+        return [
+            replace(one, address=f"{UPLOAD}{one.manifest.name}", is_local=False) for one in bundles
+        ]
 
     # --- this machine -------------------------------------------------------------------------
 
@@ -183,7 +197,7 @@ class Anywhere(Sources):
                 found = await asyncio.to_thread(self._cache.put, said)
                 _check_digest(f"{asked}: {FILE}", digest, found)
                 digest = found
-            manifest = read_manifest(said, f"{asked}: {FILE}")
+            manifest = await asyncio.to_thread(read_manifest, said, f"{asked}: {FILE}")
             if manifest is None or not manifest.files:
                 raise ManifestError(
                     f"{asked}: its {FILE} lists no files with their digests",

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import ssl
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from aegis.core.address import is_loopback
 from aegis.core.errors import SourceError
 from aegis.core.moving import Progress
 
+SAME = 304
+ANSWERS = 64  # are known at a time
+SHORT = 1 << 18  # bytes of one that is
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 OWN = ("localhost", "127.0.0.1", "[::1]")  # a proxy has nothing to do with these
 AGENT = "aegis"
@@ -33,6 +37,26 @@ class Answer:
     content: bytes
 
 
+class Known:
+    """Answers that may still hold: a server that is asked whether they do counts that for less."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+
+    def get(self, url: str) -> Answer | None:
+        """The last answer of a URL."""
+        return self._answers.get(url)
+
+    def put(self, url: str, answer: Answer) -> None:
+        """Keep an answer, if it says what it is known by, and is short."""
+        if "etag" not in answer.headers or len(answer.content) > SHORT:
+            return
+        self._answers[url] = answer
+        self._answers.move_to_end(url)
+        if len(self._answers) > ANSWERS:
+            self._answers.popitem(last=False)
+
+
 @dataclass
 class Session:
     """The requests of one fetch of `what`; `told` hears the bytes so far and of how many."""
@@ -40,25 +64,39 @@ class Session:
     client: httpx.AsyncClient
     limits: Limits
     what: str
+    known: Known
     told: Progress | None = None
     _came: int = field(default=0, init=False)
     _due: int = field(default=0, init=False)
 
-    async def get(
-        self, url: str, *, secret: Mapping[str, str] | None = None, accept: str = "*/*"
-    ) -> Answer:
-        """The answer to one question; `secret` are headers for nobody but this server.
+    async def get(self, url: str, *, secret: Mapping[str, str] | None = None) -> Answer:
+        """What is at a URL; `secret` are headers for nobody but its server.
 
         Redirects are followed, from https to https only, and never with the secret to another
         server. Raises SourceError for any answer but 200 and 404.
         """
+        return await self._get(url, secret, None)
+
+    async def ask(self, url: str, *, secret: Mapping[str, str] | None = None) -> Answer:
+        """The answer to a question that was asked before, maybe, and may have the same answer."""
+        known = self.known.get(url)
+        answer = await self._get(url, secret, known)
+        if answer.status == 200 and answer is not known:
+            self.known.put(url, answer)
+        return answer
+
+    async def _get(
+        self, url: str, secret: Mapping[str, str] | None, known: Answer | None
+    ) -> Answer:
         origin, here = _origin(url), url
         for _ in range(self.limits.hops + 1):
-            headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": AGENT}
+            headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": AGENT}
             if secret and _origin(here) == origin:
                 headers |= secret
             else:
                 secret = None  # and not on the way back either
+            if known is not None and here == url:
+                headers["If-None-Match"] = known.headers["etag"]
             request = self.client.build_request("GET", here, headers=headers)
             try:
                 answer = await self._ask(request)
@@ -67,6 +105,8 @@ class Session:
             except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
                 said = str(error) or type(error).__name__
                 raise self._error(here, f"cannot be read: {said}") from None
+            if answer.status == SAME and known is not None and here == url:
+                return known
             if answer.status not in REDIRECTS:
                 return answer
             here = self._next(here, answer.headers.get("location", ""))
@@ -76,7 +116,9 @@ class Session:
         answer = await self.client.send(request, stream=True)
         try:
             url = str(request.url)
-            if answer.status_code in REDIRECTS:
+            if answer.status_code in REDIRECTS or (
+                answer.status_code == SAME and "if-none-match" in request.headers
+            ):
                 return Answer(status=answer.status_code, headers=answer.headers, content=b"")
             if answer.status_code not in {200, 404}:
                 raise self._refusal(url, answer)
@@ -150,6 +192,7 @@ class Client:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._known = Known()
 
     @asynccontextmanager
     async def session(self, what: str, told: Progress | None = None) -> AsyncGenerator[Session]:
@@ -165,7 +208,7 @@ class Client:
                     mounts={f"all://{host}": None for host in OWN},
                 ) as client,
             ):
-                yield Session(client, limits, what, told)
+                yield Session(client, limits, what, self._known, told)
         except TimeoutError:
             raise SourceError(f"{what}: it takes more than {limits.deadline:g} s") from None
 

@@ -121,7 +121,7 @@ class Contents:
         stem, shown = path.removesuffix(CODE), self._shown(path)
         syntax = parsed(tree.text(path), stem, shown)
         closure = Closure(tree, stem)
-        closure.follow(syntax, ())
+        closure.follow(syntax)
         manifest = Manifest(
             name=named(stem, shown), version=version_of(syntax, stem, shown), models=(path,)
         )
@@ -144,7 +144,7 @@ class Contents:
                     f"{shown}: {cell.version!r} is no version", hint="write it as 1.2.0"
                 )
             closure = Closure(self.tree, name)
-            closure.follow(parsed(cell.text, name, shown), ())
+            closure.follow(parsed(cell.text, name, shown))
             path = f"{name}{CODE}"
             manifest = Manifest(name=named(name, shown), version=cell.version, models=(path,))
             beside = {other: self.tree.content(other) for other in closure.files}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -28,26 +28,29 @@ class Api(ABC):
         """The commit of each tag, by its name. Raises SourceError."""
         found: dict[str, str] = {}
         for page in range(1, session.limits.pages + 1):
-            said = self._json(await self._get(session, self._tags_url(page)), list[dict[str, Any]])
-            for tag in said:
+            answer = await self._checked(session.ask, self._tags_url(page))
+            for tag in self._json(answer, list[dict[str, Any]]):
                 found[str(tag.get("name"))] = self._commit_of(tag.get("commit"))
-            if not said:
-                break
-            if len(said) < self._page:
-                break
-        return found
+            if 'rel="next"' not in answer.headers.get("link", ""):
+                return found
+        raise SourceError(
+            f"{self.address}: it has more than {session.limits.pages} pages of tags",
+            hint="say a branch or a commit",
+        )
 
     async def commit(self, session: Session, ref: str) -> str:
         """The commit that a branch or tag is now, or the default branch for none.
 
         Raises SourceError.
         """
-        said = self._json(await self._get(session, self._commit_url(ref or HEAD), ref), object)
+        said = self._json(
+            await self._checked(session.ask, self._commit_url(ref or HEAD), ref), object
+        )
         return self._commit_of(said[0] if isinstance(said, list) and said else said)
 
     async def archive(self, session: Session, commit: str) -> bytes:
         """The files of a commit as a tarball. Raises SourceError."""
-        return (await self._get(session, self.archive_url(commit), commit)).content
+        return (await self._checked(session.get, self.archive_url(commit), commit)).content
 
     @abstractmethod
     def archive_url(self, commit: str) -> str:
@@ -59,17 +62,18 @@ class Api(ABC):
     @abstractmethod
     def _commit_url(self, ref: str) -> str: ...
 
-    _page: ClassVar[int] = PAGE
     # What a commit's id is called in answers.
     _id: ClassVar[str] = "sha"
 
     def _secret(self, token: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {token}"}
 
-    async def _get(self, session: Session, url: str, ref: str = "") -> Answer:
+    async def _checked(
+        self, ask: Callable[..., Awaitable[Answer]], url: str, ref: str = ""
+    ) -> Answer:
+        """The answer to a question, with the token. Raises SourceError when there is no such."""
         token = self.forge.token
-        secret = None if token is None else self._secret(token.reveal())
-        answer = await session.get(url, secret=secret)
+        answer = await ask(url, secret=None if token is None else self._secret(token.reveal()))
         if answer.status == 404:
             what = f"{self.address.scheme}:{self.address.place}"
             raise SourceError(
@@ -140,8 +144,6 @@ class GitLab(Api):
 class Gitea(Api):
     """Gitea and Forgejo, as on Codeberg."""
 
-    _page = 50
-
     @property
     def _repository(self) -> str:
         return f"{self.forge.api}/repos/{self.address.place}"
@@ -154,7 +156,7 @@ class Gitea(Api):
         return f"{self._repository}/archive/{commit}.tar.gz"
 
     def _tags_url(self, page: int) -> str:
-        return f"{self._repository}/tags?limit={self._page}&page={page}"
+        return f"{self._repository}/tags?limit={PAGE // 2}&page={page}"
 
     def _commit_url(self, ref: str) -> str:
         # By query, where a branch may have a slash; `HEAD` is what it has without.

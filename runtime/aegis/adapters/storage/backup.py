@@ -30,6 +30,7 @@ from aegis.core.moving import BACKUP, Manifest, Piece, Progress
 
 MANIFEST = "manifest.json"
 KEYS = "*.key"  # what is sealed in the database opens with these
+PINS = "trust.json"  # whom the host trusts
 PAGES = 256  # copied at once
 CHUNK = 1 << 20
 
@@ -50,7 +51,7 @@ def back_up(directory: Path, target: Path, told: Progress) -> Manifest:
                 seq, found = seq_of(copy), format_of(copy)
                 _look_through(directory, copy, found)
             # After the database: what is sealed there opens with a key that was there before.
-            for key in sorted(directory.glob(KEYS)):
+            for key in sorted([*directory.glob(KEYS), *directory.glob(PINS)]):
                 with _opened(key) as read:
                     _create(part / key.name, read(-1))
         manifest = Manifest(

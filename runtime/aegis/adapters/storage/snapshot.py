@@ -12,6 +12,7 @@ from aegis.adapters.storage.exporting import header, write
 from aegis.adapters.storage.lock import OwnerLock
 from aegis.adapters.storage.log import lost_commits
 from aegis.adapters.storage.table import checksum
+from aegis.core.audit import Action
 from aegis.core.errors import (
     ConflictError,
     CorruptError,
@@ -21,9 +22,10 @@ from aegis.core.errors import (
 )
 from aegis.core.moving import Header, Progress
 from aegis.core.record import Record
-from aegis.protocols import NOTHING
+from aegis.protocols import NOTHING, Audits
 
 NAME = "aegis.db"
+FIRST_WITH_AUDITS = 5  # format
 RESTORE = "restore the directory from a backup"
 
 
@@ -43,6 +45,17 @@ def export(
         header = header_of(db, models, more)
         write(target, header, records_of(db, header, more), told)
         return header
+
+
+def audits(directory: Path, after: int | None, limit: int, action: Action | None) -> Audits:
+    """Entries of the audit log of `directory`, in order (see protocols.Store).
+
+    Raises StoreError and its kinds.
+    """
+    with snapshot(directory) as db:
+        if format_of(db) < FIRST_WITH_AUDITS:
+            return []
+        return values.audits(db, after, limit, action)
 
 
 @contextmanager

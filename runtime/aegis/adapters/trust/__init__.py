@@ -1,0 +1,1 @@
+"""Signatures of components: keys, signing, and the checks of a host that pins keys."""
