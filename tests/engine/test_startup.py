@@ -215,6 +215,9 @@ from aegis import Model, relation
 class Customer(Model, endpoint="customers"):
     name: str = ""
     orders = relation("orders.Order", by="customer_id")
+
+__exports__ = ["Customer"]
+__grants__ = {"orders": ["Order"]}
 """
 
 ORDER = """
@@ -223,6 +226,9 @@ from aegis import Model, relation
 class Order(Model, endpoint="orders"):
     customer_id: str = ""
     customer = relation("customers.Customer", via="customer_id")
+
+__exports__ = ["Order"]
+__grants__ = {"customers": ["Customer"]}
 """
 
 
@@ -250,6 +256,8 @@ async def test_components_that_need_each_other_come_together_however_late(source
         components={"orders": Wanted(source=f"{ORDERS}@^1"), "customers": Wanted(source=customers)},
         grants={"orders": ("customers.Customer",), "customers": ("orders.Order",)},
     ) as host:
+        await host.grant("orders", "customers.Customer")
+        await host.grant("customers", "orders.Order")
         await host.begin()
         assert live(host) == {}
         sources.away.remove(ORDERS)

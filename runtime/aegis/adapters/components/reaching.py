@@ -106,7 +106,7 @@ class Reaching:
 
 def unseen(component: str, error: BaseException) -> str | None:
     """What to do about an import that fails because it means another component, if it does."""
-    if not isinstance(error, ImportError) or error.name is None:
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return None
     top = error.name.partition(".")[0]
     loaded = {found[1] for name in list(sys.modules) if (found := _MODULE.match(name))}
