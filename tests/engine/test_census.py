@@ -114,11 +114,11 @@ atexit.register(twice, 1)
 
 def of_ours():
     """How many names of ours the process keeps, by where."""
-    ours = "aegis_components.orders_r"
+    ours = "aegis_components.census_r"
     return {
         "modules": sum(name.startswith(ours) for name in list(sys.modules)),
         "loggers": sum(name.startswith(ours) for name in logging.root.manager.loggerDict),
-        "lines": sum("orders_r" in name for name in list(linecache.cache)),
+        "lines": sum("census_r" in name for name in list(linecache.cache)),
     }
 
 
@@ -145,7 +145,7 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
             text = TEXT.replace("NUMBER", str(number))
             await host.deploy(
                 Source.of(
-                    "orders",
+                    "census",
                     "1.0.0",
                     text,
                     imports={"rules.py": RULES},
@@ -159,7 +159,7 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
                 last = order.id
             # What is remembered of events and records up to a bound would be counted.
             assert (await host.get("Order", last)).status.startswith("paid")
-            live = host.engine.registry.live["orders"]
+            live = host.engine.registry.live["census"]
             adapters = host.engine.residents[live]
             root = live.module.__name__
             modules = [sys.modules[name] for name in list(sys.modules) if name.startswith(root)]
@@ -187,7 +187,7 @@ async def test_of_many_revisions_one_old_one_is_alive_and_the_process_keeps_no_n
 
         await until(lambda: len(alive()) <= 2)
         assert alive() == [DEPLOYS - 2, DEPLOYS - 1]
-        assert (await host.rollback("orders")).number == DEPLOYS + 1
+        assert (await host.rollback("census")).number == DEPLOYS + 1
     assert of_ours() == {"modules": 0, "loggers": 0, "lines": 0}
     if LONG:
         # Python 3.11 itself keeps the name of every file that `compile` was ever given.

@@ -172,7 +172,7 @@ def test_what_a_deploy_shows_takes_no_text_for_html(session):
         ("zzz", "it knows status, deploy"),
         ("rollback", "%aegis rollback NAME"),
         ("rollback a b", "%aegis rollback NAME"),
-        ("deploy", "%aegis deploy FILE [NAME VERSION]"),
+        ("deploy", "%aegis deploy ADDRESS [NAME VERSION]"),
         ("deploy notes.py notes", "'' is no version"),
         ("deploy nowhere.py notes 1.0.0", "nowhere.py cannot be read"),
         ("reset 'notes", "No closing quotation"),
@@ -347,7 +347,7 @@ def test_the_words_are_completed(session):
     with provisionalcompleter():
         found = {each.text for each in session.shell.Completer.completions("%aegis re", 9)}
     # And nothing that has to do with another magic.
-    assert found == {"replay", "reset", "resume", "retry"}
+    assert found == {"replay", "reset", "resume", "retry", "revoke"}
 
 
 # --- where the data is --------------------------------------------------------------------------

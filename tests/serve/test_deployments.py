@@ -177,3 +177,22 @@ def test_what_is_sent_counts_when_it_is_signed_by_who_is_pinned_for_it(serving, 
     (place / "cars.py").write_text("from aegis import Model\nclass Car(Model): wheels: int = 3\n")
     assert "is not what the manifest says" in aegis("deploy", place, code=2).stderr
     assert serves(serving) == {"cars": "1.0.0"}
+
+
+def test_a_candidate_is_tried_on_a_share_weighed_promoted_and_dropped(aegis, folder):
+    aegis("deploy", folder())
+    tried = aegis("deploy", folder("1.1.0", size="2 * len(name)"), "--split", "40")
+    assert tried.stdout.splitlines() == [
+        "toys 1.0.0 live: 60 %, 0 calls, 0 errors",
+        "toys 1.1.0 candidate: 40 %, 0 calls, 0 errors",
+    ]
+    assert "candidate: 75 %" in aegis("split", "toys", "--weight", "75").stdout
+    assert aegis("split", "toys", "--by", "header:X-User").stdout.count("by header:X-User") == 2
+    assert "toys 1.1.0 candidate: 75 %" in aegis("split").stdout
+    assert "is split" in aegis("deploy", folder("1.2.0"), "--yes", code=2).stderr
+    assert "toys 1.1.0" in aegis("promote", "toys").stderr
+    assert "no component is split" in aegis("split").stderr
+    aegis("deploy", folder("1.2.0"), "--split", "1")
+    assert "serves all again" in aegis("drop", "toys").stderr
+    assert "is not split" in aegis("drop", "toys", code=2).stderr
+    assert "percent" in aegis("deploy", folder("1.3.0"), "--split", "400", code=2).stderr

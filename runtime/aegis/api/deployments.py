@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -30,13 +31,14 @@ WHO = "api"
 _ZIP = re.compile(r"application/zip\s*(?:;|$)", re.IGNORECASE)
 _LAST = 2**53
 _PAGE = ("before", "component", "limit", "token")
-_OPTIONS = ("differ", "gate", "last", "plan", "raises", "seconds", "token")
+_OPTIONS = ("differ", "gate", "last", "plan", "raises", "seconds", "split", "token")
 
 
 class Deploying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body: what is at an address, or a component by name, version and text with its imports.
 
-    With `plan` nothing is deployed. `gate` true is one with its usual terms.
+    With `plan` nothing is deployed. `gate` true is one with its usual terms. With `split` it is a
+    candidate for that share of the records, in percent.
     """
 
     source: str | None = None
@@ -46,9 +48,20 @@ class Deploying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imports: Mapping[str, str] = {}
     gate: Gate | bool | None = None
     plan: bool = False
+    split: float | None = None
 
 
 _DECODER = msgspec.json.Decoder(Deploying)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """What was sent, and what is to be done with it."""
+
+    sent: Deploying | bytes
+    gate: Gate | None
+    plan: bool
+    split: float | None
 
 
 class DeploymentRoutes:
@@ -63,22 +76,21 @@ class DeploymentRoutes:
 
     def deploy(self, request: Request) -> Response | Awaitable[Response]:
         """Deploy a component: 201 with the deployment, 200 where it served already, or a plan."""
-        return self._answer(request, *_read(request))
+        return self._answer(request, _read(request))
 
     def plan(self, request: Request) -> Response | Awaitable[Response]:
         """Plan the same, and deploy nothing."""
-        sent, gate, _ = _read(request)
-        return self._answer(request, sent, gate, True)
+        return self._answer(request, replace(_read(request), plan=True))
 
     def _answer(
         self,
         request: Request,
-        sent: Deploying | bytes,
-        gate: Gate | None,
-        plan: bool,  # noqa: FBT001 -- as it was read
+        asking: _Asking,
     ) -> Response | Awaitable[Response]:
+        plan = asking.plan
+
         async def whole() -> Response:
-            asked = await self._do(sent, gate, plan, lambda _: None)
+            asked = await self._do(asking, lambda _: None)
             made = asked.deployment is not None and not asked.same
             headers: list[tuple[str, str]] = [VARY]
             if made and asked.deployment is not None:
@@ -93,13 +105,11 @@ class DeploymentRoutes:
                 hint="the same code again changes nothing; or accept application/json",
                 header="Idempotency-Key",
             )
-        return Response(200, (LINES, VARY), stream=lambda: self._lines(sent, gate, plan))
+        return Response(200, (LINES, VARY), stream=lambda: self._lines(asking))
 
     async def _lines(
         self,
-        sent: Deploying | bytes,
-        gate: Gate | None,
-        plan: bool,  # noqa: FBT001 -- as it was read
+        asking: _Asking,
     ) -> AsyncGenerator[bytes]:
         """How far it is, a line each, and at last the answer. Who breaks off ends a gate, too."""
         changed, told = asyncio.Event(), dict[str, Told]()
@@ -111,7 +121,7 @@ class DeploymentRoutes:
 
             return hear
 
-        task = asyncio.ensure_future(self._do(sent, gate, plan, tell))
+        task = asyncio.ensure_future(self._do(asking, tell))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: changed.set())
@@ -132,14 +142,12 @@ class DeploymentRoutes:
 
     async def _do(
         self,
-        sent: Deploying | bytes,
-        gate: Gate | None,
-        plan: bool,  # noqa: FBT001 -- as it was read
+        asking: _Asking,
         tell: Callable[[str], Progress | None],
     ) -> Asked:
-        host = self._host
-        source = await self._source(sent, tell("fetch"))
-        if plan:
+        host, gate = self._host, asking.gate
+        source = await self._source(asking.sent, tell("fetch"))
+        if asking.plan:
             found = await host.plan(source)
             if gate is None or found.problems:
                 return Asked(plan=found)
@@ -148,6 +156,9 @@ class DeploymentRoutes:
         before = await self._live(source.name)
         if gate is not None:
             rehearsal = await host.through(gate, source, who=WHO, told=tell("gate"))
+        if asking.split is not None:
+            split = await host.split(source, weight=asking.split)
+            return Asked(split=split, rehearsal=rehearsal)
         made = await host.deploy(source, who=WHO)
         return Asked(deployment=made, same=made.number == before, rehearsal=rehearsal)
 
@@ -222,13 +233,18 @@ def _line(line: Told | Result | Problem) -> bytes:
     return json_response(line).body + b"\n"
 
 
-def _read(request: Request) -> tuple[Deploying | bytes, Gate | None, bool]:
-    """What was sent, the gate and whether only a plan is asked for. Raises BadRequestError."""
+def _read(request: Request) -> _Asking:
+    """What was sent and is asked for. Raises BadRequestError, InvalidError."""
     if _ZIP.match(request.headers.get("content-type", "")):
         given = _parameters(request, _OPTIONS)
         if not request.body:
             raise BadRequestError("the body is empty", hint="send the zip of a component")
-        return request.body, _given_gate(given), _flag(given, "plan")
+        return _Asking(
+            sent=request.body,
+            gate=_given_gate(given),
+            plan=_flag(given, "plan"),
+            split=_share(given),
+        )
     sent: Deploying = decode(request, _DECODER, Deploying.__struct_fields__)
     by_text = (sent.name, sent.version, sent.text)
     if (sent.source is None) == (None in by_text) or (sent.source is not None and any(by_text)):
@@ -243,7 +259,7 @@ def _read(request: Request) -> tuple[Deploying | bytes, Gate | None, bool]:
                 f"{path[:80]!r} is no Python file below the component's folder", pointer="/imports"
             )
     gate = Gate() if sent.gate is True else sent.gate or None
-    return sent, gate, sent.plan
+    return _Asking(sent=sent, gate=gate, plan=sent.plan, split=sent.split)
 
 
 def _given_gate(given: Mapping[str, str]) -> Gate | None:
@@ -255,6 +271,17 @@ def _given_gate(given: Mapping[str, str]) -> Gate | None:
         return msgspec.convert(terms, Gate, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequestError(f"the gate: {error}") from None
+
+
+def _share(given: Mapping[str, str]) -> float | None:
+    """The share of the records that a query says, for a candidate."""
+    said = given.get("split")
+    try:
+        return None if said is None else float(said)
+    except ValueError:
+        raise BadRequestError(
+            f"split is how many percent, not {said!r:.40}", parameter="split"
+        ) from None
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:
@@ -334,6 +361,9 @@ def paths(prefix: str) -> Json:
             for name in ("last", "differ", "raises", "seconds")
         ),
     ]
+    terms.append(
+        _option("split", "With a zip: try it on that share of the records.", {"type": "number"})
+    )
     only_plan = _option("plan", "With a zip: deploy nothing.", {"type": "boolean"})
     told = (
         "Who accepts application/x-ndjson hears how far it is: lines of `kind` progress (`what`, "
@@ -434,6 +464,7 @@ SCHEMAS: Json = {
             },
             "gate": {"anyOf": [_ref("Gate"), {"type": "boolean"}, {"type": "null"}]},
             "plan": {"type": "boolean", "default": False},
+            "split": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
         },
         "additionalProperties": False,
     },

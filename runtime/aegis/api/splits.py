@@ -17,10 +17,13 @@ Json = dict[str, Any]
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a split. Without `source` that which is under way gets other terms."""
+    """The body of a split. Without `source` that which is under way gets other terms.
+
+    A `weight` that is not said is 10 percent, or as it was.
+    """
 
     source: str | None = None
-    weight: float = 10
+    weight: float | None = None
     by: str | None = None
 
 
@@ -45,15 +48,17 @@ class SplitRoutes:
         """Begin a split with the candidate at an address, or give it another weight."""
         terms: Terms = decode(request, _TERMS, Terms.__struct_encode_fields__)
         if terms.source is None:
-            self._found(name)
-            return json_response(await self._host.split(name, weight=terms.weight, by=terms.by))
+            before = self._found(name).candidate.weight
+            weight = before if terms.weight is None else terms.weight
+            return json_response(await self._host.split(name, weight=weight, by=terms.by))
         source = await self._host.one(terms.source)
         if source.name != name:
             raise BadRequestError(
                 f"{terms.source} has the component {source.name!r}, not {name!r}",
                 pointer="/source",
             )
-        return json_response(await self._host.split(source, weight=terms.weight, by=terms.by))
+        weight = 10 if terms.weight is None else terms.weight
+        return json_response(await self._host.split(source, weight=weight, by=terms.by))
 
     async def promote(self, request: Request, name: str) -> Response:
         """The candidate serves all from now on."""
@@ -180,7 +185,7 @@ SCHEMAS: Json = {
         "gets these terms.",
         "properties": {
             "source": {"type": ["string", "null"]},
-            "weight": {"type": "number", "minimum": 0, "maximum": 100, "default": 10},
+            "weight": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
             "by": {"type": ["string", "null"]},
         },
         "additionalProperties": False,

@@ -13,6 +13,7 @@ from aegis.cli.data import add_data
 from aegis.cli.deployments import add_deployments
 from aegis.cli.keys import add_keys
 from aegis.cli.sources import add_sources
+from aegis.cli.splits import add_splits
 from aegis.cli.terminal import say
 from aegis.cli.versions import add_versions
 from aegis.core.errors import AegisError
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data(words)
     add_deployments(words)
     add_versions(words)
+    add_splits(words)
     add_keys(words)
     add_audit(words)
     return parser

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from aegis.cli.splits import shown
 from aegis.cli.terminal import add_host, ask, bar, confirmed, lines, refusal, say, verb
 from aegis.core.errors import ConflictError, InvalidError
 from aegis.core.outcome import Asked, Line, Problem, Told
@@ -39,6 +40,10 @@ def add_deployments(words: _SubParsersAction[ArgumentParser]) -> None:
     made = verb(words, "deploy", _deploy, text)
     _add_source(made)
     made.add_argument("--yes", action="store_true", help="do not ask, whatever it breaks")
+    made.add_argument(
+        "--split", type=float, metavar="PERCENT",
+        help="try it on that share of the records, beside what is live",
+    )  # fmt: skip
 
     text = "serve the revision of a component before this one again"
     made = verb(words, "rollback", _rollback, text)
@@ -80,7 +85,7 @@ def _deploy(options: Namespace) -> None:
         plan = _send(options, body, plan=True, gate=False).plan
         if plan is not None and not plan.is_nothing and not _agreed(plan):
             raise ConflictError("nothing was deployed")
-    asked = _send(options, body, plan=False)
+    asked = _send(options, body, plan=False, split=options.split)
     _print(options, asked)
 
 
@@ -157,17 +162,23 @@ def zipped(bundle: Bundle) -> bytes:
 
 
 def _send(
-    options: Namespace, body: dict[str, Any] | bytes, *, plan: bool, gate: bool = True
+    options: Namespace,
+    body: dict[str, Any] | bytes,
+    *,
+    plan: bool,
+    gate: bool = True,
+    split: float | None = None,
 ) -> Asked:
     """What the host makes of it; bars tell how far. Ends the command where the gate refuses."""
     terms = _terms(options) if gate else None
     path, kind = (f"{PLACE}/plan" if plan else PLACE), "application/json"
     if isinstance(body, bytes):
         kind = "application/zip"
-        path += f"?{urlencode(terms)}" if terms else ""
+        query = {**(terms or {}), **({} if split is None else {"split": split})}
+        path += f"?{urlencode(query)}" if query else ""
         content = body
     else:
-        content = msgspec.json.encode({**body, "gate": terms})
+        content = msgspec.json.encode({**body, "gate": terms, "split": split})
     answer: Asked | None = None
     for text in _shown(options, lines(options, "POST", path, content, kind)):
         line = msgspec.json.decode(text, type=Line)
@@ -242,6 +253,8 @@ def _print(options: Namespace, asked: Asked) -> None:
     if made is not None:
         what = f"{made.component} {made.version} ({made.digest[:8]})"
         said.append(f"{what} serves already" if asked.same else f"{what} serves")
+    if asked.split is not None:
+        said += shown(asked.split)
     sys.stdout.write("\n".join(said) + "\n")
     sys.stdout.flush()
 

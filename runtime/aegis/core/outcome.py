@@ -7,19 +7,22 @@ import msgspec
 from aegis.core.deployment import Deployment
 from aegis.core.difference import Difference
 from aegis.core.rehearsal import Rehearsal
+from aegis.core.split import SplitStatus
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a deploy, or to a plan of one: `deployment` is None where only that was asked.
 
     `same` says that this very code served already, so that nothing was done. `rehearsal` is there
-    where a gate was asked for, `plan` where a plan was.
+    where a gate was asked for, `plan` where a plan was, `split` where it is tried beside what is
+    live instead of deployed.
     """
 
     deployment: Deployment | None = None
     same: bool = False
     rehearsal: Rehearsal | None = None
     plan: Difference | None = None
+    split: SplitStatus | None = None
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
