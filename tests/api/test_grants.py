@@ -30,3 +30,28 @@ async def test_expand_and_the_routes_of_relations_go_by_what_is_granted(host, ca
     assert (await call("POST", f"{path}/commands/look", {})).status == 403
     assert (await call("GET", path)).status == 200
     assert await host.count("Order") == 1
+
+
+async def test_what_is_given_and_taken_over_http_counts_from_the_next_call_on(host, call, shipment):
+    grants, order = "/aegis/api/components/shipping/grants", f"{MODELS}/shipments/{shipment.id}"
+    taken = await call("POST", grants, {"revoke": ["orders.Order"]})
+    assert taken.status == 200
+    assert "orders.Order" not in taken.json["granted"]
+    assert (await call("GET", f"{order}/related/order")).status == 403
+    given = await call("POST", grants, {"grant": ["orders.Order"]})
+    assert "orders.Order" in given.json["granted"]
+    assert (await call("GET", f"{order}/related/order")).status == 200
+    listed = (await call("GET", "/aegis/api/access")).json["items"]
+    assert given.json in listed
+    told = [(one.action, one.who) for one in await host.audit(limit=2)]
+    assert told == [("revoke", "http"), ("grant", "http")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"grant": []}, {"grant": ["Order"]}, {"grant": ["orders.Order"], "revoke": ["x.Y"]}, []],
+)
+async def test_what_grants_nothing_is_refused(host, call, shipment, body):
+    before = host.access("shipping")
+    assert (await call("POST", "/aegis/api/components/shipping/grants", body)).status == 422
+    assert host.access("shipping") == before

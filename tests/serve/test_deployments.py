@@ -179,6 +179,15 @@ def test_what_is_sent_counts_when_it_is_signed_by_who_is_pinned_for_it(serving, 
     assert serves(serving) == {"cars": "1.0.0"}
 
 
+def test_grants_are_given_and_taken_from_a_shell(aegis, folder):
+    aegis("deploy", folder())
+    given = aegis("grant", "toys", "notes.Note:read").stdout
+    assert "granted notes.Note:read" in given
+    assert given in aegis("access").stdout
+    assert "granted nothing" in aegis("revoke", "toys", "notes.Note").stdout
+    assert "names no component" in aegis("grant", "toys", "Note", code=2).stderr
+
+
 def test_a_candidate_is_tried_on_a_share_weighed_promoted_and_dropped(aegis, folder):
     aegis("deploy", folder())
     tried = aegis("deploy", folder("1.1.0", size="2 * len(name)"), "--split", "40")

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from aegis.api import audit, deployments, failed, following, intake, splits
+from aegis.api import audit, deployments, failed, following, grants, intake, splits
 from aegis.api.listing import RESERVED
 from aegis.api.response import LINES
 from aegis.core.column import Column
@@ -50,7 +50,7 @@ def _document(registry: Registry) -> Json:
     specs = [registry.endpoints[name] for name in sorted(registry.endpoints)]
     paths: Json = {**_host_paths(), **intake.paths(PREFIX)}
     schemas: Json = dict(_SHARED)
-    for routes in (audit, deployments, failed, following, splits):
+    for routes in (audit, deployments, failed, following, grants, splits):
         paths |= routes.paths(PREFIX)
         schemas |= routes.SCHEMAS
     for spec in specs:

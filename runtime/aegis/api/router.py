@@ -13,6 +13,7 @@ from aegis.api.body import located
 from aegis.api.deployments import MAX_BUNDLE, DeploymentRoutes
 from aegis.api.failed import FailedRoutes
 from aegis.api.following import FollowingRoutes
+from aegis.api.grants import GrantRoutes
 from aegis.api.inbox import Inbox
 from aegis.api.intake import IntakeRoutes
 from aegis.api.policy import Access, Gate
@@ -97,6 +98,7 @@ class Router:
                 methods={"POST": IntakeRoutes(host).take},
             ),
             *_split_routes(SplitRoutes(host)),
+            *_grant_routes(GrantRoutes(host)),
             *_deployment_routes(DeploymentRoutes(host)),
             *_following_routes(FollowingRoutes(host)),
             *routes,
@@ -278,6 +280,17 @@ def _split_routes(splits: SplitRoutes) -> tuple[Route, ...]:
             methods={"GET": splits.get, "PUT": splits.put, "DELETE": splits.drop},
         ),
         Route(path=f"{split}/promote", access=Access.TOKEN, methods={"POST": splits.promote}),
+    )
+
+
+def _grant_routes(grants: GrantRoutes) -> tuple[Route, ...]:
+    return (
+        Route(path=f"{PREFIX}/access", access=Access.TOKEN, methods={"GET": grants.list}),
+        Route(
+            path=f"{PREFIX}/components/{{name}}/grants",
+            access=Access.TOKEN,
+            methods={"POST": grants.change},
+        ),
     )
 
 

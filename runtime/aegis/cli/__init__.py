@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aegis.cli.audit import add_audit
 from aegis.cli.data import add_data
 from aegis.cli.deployments import add_deployments
+from aegis.cli.grants import add_grants
 from aegis.cli.keys import add_keys
 from aegis.cli.sources import add_sources
 from aegis.cli.splits import add_splits
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add_deployments(words)
     add_versions(words)
     add_splits(words)
+    add_grants(words)
     add_keys(words)
     add_audit(words)
     return parser
