@@ -91,7 +91,7 @@ async def test_a_text_is_deployed_once_and_the_second_time_served_already(host, 
     assert made.headers["Location"] == f"{PLACE}/1"
     deployment = made.json["deployment"]
     assert (deployment["component"], deployment["version"]) == ("cups", "1.0.0")
-    assert (deployment["who"], deployment["origin"]) == ("api", "upload:cups")
+    assert (deployment["who"], deployment["origin"]) == ("http", "upload:cups")
     assert made.json["same"] is False
     again = await call("POST", PLACE, cups())
     assert (again.status, again.json["same"]) == (200, True)

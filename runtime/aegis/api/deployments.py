@@ -27,7 +27,7 @@ from aegis.engine.host import Host
 Json = dict[str, Any]
 
 MAX_BUNDLE = 32 << 20  # bytes of what may be sent
-WHO = "api"
+WHO = "http"
 _ZIP = re.compile(r"application/zip\s*(?:;|$)", re.IGNORECASE)
 _LAST = 2**53
 _PAGE = ("before", "component", "limit", "token")

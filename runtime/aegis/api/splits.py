@@ -62,7 +62,7 @@ class SplitRoutes:
 
     async def promote(self, request: Request, name: str) -> Response:
         """The candidate serves all from now on."""
-        return json_response(await self._host.promote(name, who="api"))
+        return json_response(await self._host.promote(name, who="http"))
 
     async def drop(self, request: Request, name: str) -> Response:
         """What is live serves all again."""
