@@ -50,7 +50,7 @@ contents = st.sampled_from([text.encode() for text in described().values()]) | s
 
 
 def hostile(count):
-    """Settings for `count` examples, times AEGIS_EXAMPLES."""
+    """Settings for `count` examples, times AEGIS_EXAMPLES; as many as take some seconds."""
     return settings(
         max_examples=count * TIMES,
         deadline=None,
@@ -237,7 +237,7 @@ def warm():
         components_of(content.encode(), entry)
 
 
-@hostile(150)
+@hostile(6000)
 @given(zips())
 @example(zipped(described()))
 @example(zipped({"x/" + path: text for path, text in orders().items()}))
@@ -245,14 +245,14 @@ def test_no_zip_does_harm(content):
     survives("orders.zip", content)
 
 
-@hostile(150)
+@hostile(6000)
 @given(zips())
 @example(wheel(described()))
 def test_no_wheel_does_harm(content):
     survives("orders.whl", content)
 
 
-@hostile(150)
+@hostile(2500)
 @given(tarballs())
 def test_no_tarball_does_harm(content):
     with watch as written:
@@ -265,7 +265,7 @@ def test_no_tarball_does_harm(content):
     assert written == []
 
 
-@hostile(150)
+@hostile(6000)
 @given(manifests())
 @example(described()["aegis.toml"].encode())
 def test_no_manifest_does_harm(content):
@@ -273,19 +273,19 @@ def test_no_manifest_does_harm(content):
     survives("orders.zip", zipped(files))
 
 
-@hostile(200)
+@hostile(6000)
 @given(notebooks())
 def test_no_notebook_does_harm(content):
     survives("book.ipynb", content)
 
 
-@hostile(100)
+@hostile(4000)
 @given(percents())
 def test_no_percent_notebook_does_harm(content):
     survives("book.py", content)
 
 
-@hostile(150)
+@hostile(6000)
 @given(
     st.binary(max_size=300)
     | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
