@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import importlib
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
 from aegis.adapters.components.python import PythonLoader
-from aegis.adapters.libraries.provider import WheelLibraries
 from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
 from aegis.core.lock import Lock
@@ -20,11 +19,23 @@ from aegis.core.sealing import Vault
 from aegis.core.trust import Trusted
 from aegis.engine.elsewhere import Datasources
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Cipher, Lockfile, Sighted, Sources, Store, Trust
+from aegis.protocols import (
+    Analyst,
+    Cipher,
+    Libraries,
+    Lockfile,
+    Sighted,
+    Sources,
+    Store,
+    Trust,
+)
 
 if TYPE_CHECKING:
     from aegis.adapters.components.watch import Watcher
     from aegis.adapters.http.server import Server
+    from aegis.core.bundle import Bundle
+    from aegis.core.component import Library
+    from aegis.core.moving import Progress
 
 
 def build_host(config: Config) -> Host:
@@ -49,7 +60,7 @@ def build_host(config: Config) -> Host:
         stores=config.stores,
         trust=trust,
         sources=sources,
-        libraries=WheelLibraries(shelf, index=config.index, sources=sources, trust=trust),
+        libraries=_Wheels(config, shelf, sources, trust),
         components=config.components,
         lockfile=_lockfile(config),
         locked=config.locked,
@@ -70,6 +81,24 @@ async def lock(config: Config, upgrade: Collection[str] | None = ()) -> tuple[Lo
     apart = replace(config, data=None, fetched=config.cache, pins=config.pins or config.data)
     async with build_host(apart) as host:
         return before, await host.lock(upgrade)
+
+
+class _Wheels(Libraries):
+    """The libraries of components, found by what few hosts need and takes time to import."""
+
+    def __init__(self, config: Config, shelf: Shelf, sources: Sources, trust: Trust) -> None:
+        self._parts = (config, shelf, sources, trust)
+        self._made: Libraries | None = None
+
+    async def provide(self, bundle: Bundle, *, told: Progress | None = None) -> Sequence[Library]:
+        if not bundle.manifest.dependencies:
+            return ()
+        if self._made is None:
+            from aegis.adapters.libraries.provider import WheelLibraries
+
+            config, shelf, sources, trust = self._parts
+            self._made = WheelLibraries(shelf, index=config.index, sources=sources, trust=trust)
+        return await self._made.provide(bundle, told=told)
 
 
 def build_sources(config: Config) -> Sources:
