@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -210,14 +210,17 @@ class AegisMagics(Magics):
         """NAME [GRANT ...] -- let a component reach orders.Order:read, orders:order.*; or tell"""
         thread = self.notebook.thread
         if grants:
-            _tell_access([thread.call(thread.host.grant, name, *grants)])
+            _tell_access([thread.call(thread.host.grant, name, *grants)], self._live())
         else:
-            _tell_access(thread.call(thread.host.access, name))
+            _tell_access(thread.call(thread.host.access, name), self._live())
 
     def do_revoke(self, name: str, *grants: str) -> None:
         """NAME GRANT ... -- take from a component what it may reach, from its next call on"""
         thread = self.notebook.thread
-        _tell_access([thread.call(thread.host.revoke, name, *grants)])
+        _tell_access([thread.call(thread.host.revoke, name, *grants)], self._live())
+
+    def _live(self) -> Container[str]:
+        return self.notebook.thread.host.engine.registry.live
 
     def do_versions(self, name: str) -> VersionsView:
         """NAME -- what serves, what did, and what its source offers"""
@@ -438,10 +441,12 @@ def _percent(text: str) -> float:
         raise UsageError(f"{text!r} is no share: say how many percent, as 10") from None
 
 
-def _tell_access(found: Sequence[AccessStatus]) -> None:
-    """Say what components export, ask for and may reach."""
+def _tell_access(found: Sequence[AccessStatus], live: Container[str]) -> None:
+    """Say what components export, ask for and may reach; the first two of those that are live."""
     for one in found:
         for what, texts in (("exports", one.exports), ("asks for", one.asked)):
+            if one.component not in live:
+                continue
             said = "everything" if texts is None else ", ".join(texts) or "nothing"
             print(f"{one.component} {what} {said}.")
         print(f"{one.component} was granted {', '.join(one.granted) or 'nothing'}.")

@@ -195,7 +195,9 @@ class Reach:
 
     def made(self, spec: ModelSpec, fields: msgspec.Struct) -> Change:
         """The creation of a record of `fields` (a `spec.create`)."""
-        id = self._engine.id()
+        script = self._engine.script
+        known = None if script is None else script.id_of(spec.key)
+        id = self._engine.id() if known is None else known
         value = spec.cls(id=id, **{n: getattr(fields, n) for n in fields.__struct_fields__})
         if spec.rules is not None:
             value = spec.rules.settled(None, value)

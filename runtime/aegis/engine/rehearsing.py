@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -266,12 +267,42 @@ class _Trial:
 
     def _differing(self, replay: Replay) -> list[Pair]:
         """What is not the same, but for fields that the candidate adds with their defaults."""
-        found = [one for one in (*replay.steps, *replay.events) if not one.same]
+        found = [
+            left
+            for one in (*replay.steps, *replay.events)
+            if not one.same
+            for left in self._but_new(one)
+        ]
         for one in replay.state:
             if not one.same:
                 model = one.name.partition(" ")[0]
                 found += self._but_added(model, one)
         return found
+
+    def _but_new(self, one: Pair) -> Iterable[Pair]:
+        """What a step or an event tells, but for such fields of any model."""
+        if not isinstance(one.now, dict) or not isinstance(one.then, dict | None):
+            return [one]
+        left = {
+            key: value
+            for key, value in one.now.items()
+            if key in (one.then or {})
+            or not any(_added(new, key, value, added) for new, added in self._grown)
+        }
+        if left or one.then:
+            return [msgspec.structs.replace(one, now=left)]
+        return []
+
+    @cached_property
+    def _grown(self) -> list[tuple[ModelSpec, set[str]]]:
+        """The candidate's models that serve already, with the fields that it adds."""
+        return [
+            (model, set(model.fields) - set(old.fields))
+            for revision in self._new.values()
+            for model in revision.models
+            if (live := self._live.get(revision.name)) is not None
+            and (old := live.by_name.get(model.name)) is not None
+        ]
 
     def _but_added(self, model: str, one: Pair) -> Iterable[Pair]:
         component, _, name = model.partition(".")

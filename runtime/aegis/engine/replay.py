@@ -148,6 +148,11 @@ class Replays:
     async def _script(self, past: Original, recorder: Recorder) -> Script:
         """What is recorded of a flow. Raises RecordingError when a text does not open."""
         script = Script(_nothing)
+        models = self._deploys.engine.registry.models
+        for event in past.inside.values():
+            spec = models.get(about(event) or "")
+            if spec is not None and event.type == spec.created and event.subject is not None:
+                script.born.setdefault(spec.key, []).append(event.subject)
         known = {(step.flow, step.n): step for step in past.steps()}
         recordings = [one for id in past.family for one in await self._store.recordings(id)]
         for one in sorted(recordings, key=lambda one: (one.time, one.flow, one.n, one.attempt)):

@@ -44,8 +44,14 @@ class Script:
 
     heard: Callable[[str], None]
     scenes: dict[tuple[str, str], list[Scene]] = field(default_factory=dict)
+    born: dict[str, list[str]] = field(default_factory=dict)
     stopped: str | None = None
     hanging: int = 0
+
+    def id_of(self, model: str) -> str | None:
+        """The id that the next record of a model got then which a step created, if there is one."""
+        ids = self.born.get(model)
+        return ids.pop(0) if ids else None
 
     def add(self, port: str, record: str, time: str, calls: Iterable[Answered]) -> None:
         """Know what a port of a record was answered, in the order of time."""
