@@ -6,10 +6,12 @@ import weakref
 
 import pytest
 
+from aegis.adapters.storage.sqlite import SqliteStore
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, ComponentError, ConflictError, InvalidError, NotFoundError
 from aegis.core.split import BUCKETS, bucket
 from aegis.testing import memory_host
+from tests.engine.shop import until
 
 SHIPPING = """
 from aegis import Event, Model, command, on, port
@@ -352,3 +354,24 @@ async def test_no_call_fails_while_splits_begin_move_and_end_under_load(host):
     stop = True
     await asyncio.gather(*tasks)
     assert done > 50
+
+
+async def test_flows_of_a_candidate_go_on_after_a_restart_and_the_split_has_ended(tmp_path):
+    old = Source.of("track", "1.0.0", WAITING.replace("VERSION", "1.0.0"))
+    new = Source.of("track", "1.1.0", WAITING.replace("VERSION", "1.1.0"))
+    async with memory_host(store=SqliteStore(tmp_path / "data")) as host:
+        await host.deploy(old)
+        await host.split(new, weight=100)
+        await host.create("Parcel", id="a")
+        await until(lambda: host.status().flows_open == 1)
+    async with memory_host(store=SqliteStore(tmp_path / "data")) as host:
+        await host.deploy(old)
+        assert host.splits() == []
+        assert "track@1.1.0" in str(host.missing())
+        assert [label.partition("+")[0] for label in await host.resume()] == ["track@1.1.0"]
+        await host.publish("carrier.delivered", id="a")
+        (flow, _) = (await host.flows(await host.get("Parcel", "a")))[0]
+        await host.wait(flow.id, timeout=5)
+        assert (await host.get("Parcel", "a")).by == "1.1.0"
+        await host.create("Parcel", id="b")
+        assert host.engine.registry.live["track"].version == "1.0.0"
