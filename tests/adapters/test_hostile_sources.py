@@ -237,7 +237,7 @@ def warm():
         components_of(content.encode(), entry)
 
 
-@hostile(6000)
+@hostile(5200)
 @given(zips())
 @example(zipped(described()))
 @example(zipped({"x/" + path: text for path, text in orders().items()}))
@@ -245,14 +245,14 @@ def test_no_zip_does_harm(content):
     survives("orders.zip", content)
 
 
-@hostile(6000)
+@hostile(5000)
 @given(zips())
 @example(wheel(described()))
 def test_no_wheel_does_harm(content):
     survives("orders.whl", content)
 
 
-@hostile(2500)
+@hostile(800)
 @given(tarballs())
 def test_no_tarball_does_harm(content):
     with watch as written:
@@ -265,7 +265,7 @@ def test_no_tarball_does_harm(content):
     assert written == []
 
 
-@hostile(6000)
+@hostile(5200)
 @given(manifests())
 @example(described()["aegis.toml"].encode())
 def test_no_manifest_does_harm(content):
@@ -273,19 +273,19 @@ def test_no_manifest_does_harm(content):
     survives("orders.zip", zipped(files))
 
 
-@hostile(6000)
+@hostile(3600)
 @given(notebooks())
 def test_no_notebook_does_harm(content):
     survives("book.ipynb", content)
 
 
-@hostile(4000)
+@hostile(1200)
 @given(percents())
 def test_no_percent_notebook_does_harm(content):
     survives("book.py", content)
 
 
-@hostile(6000)
+@hostile(2500)
 @given(
     st.binary(max_size=300)
     | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -85,6 +85,8 @@ class Page(Model, endpoint="pages"):
     text: str
 """
 PAGES, PAGE = 10_000, "x" * 3_500
+# Of fewer deploys memory says nothing.
+MANY = 1000
 CONNECTIONS = 8
 
 
@@ -168,7 +170,7 @@ async def main(data, count):
         await host.deploy("orders", "1.0.0", ORDERS % 0)
         await host.deploy("ledger", "1.0.0", LEDGER % 0)
         await host.deploy("filler", "1.0.0", FILLER)
-        for _ in range(PAGES // 500):
+        for _ in range(PAGES // 500 if count >= MANY else 0):
             await asyncio.gather(*(host.create("Page", text=PAGE) for _ in range(500)))
         async for _ in pages(host):
             pass

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.engine.swapping import MANY
+
 ROOT = Path(__file__).parents[2]
 # `make soak` asks for a thousand, of which memory has to stay as it is.
 DEPLOYS = int(os.environ.get("AEGIS_DEPLOYS", "120"))
-MANY = 1000
 
 
 def test_no_call_fails_and_no_event_is_lost_or_doubled_while_components_are_replaced(tmp_path):

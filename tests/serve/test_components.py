@@ -192,7 +192,7 @@ def test_a_host_that_is_killed_while_it_follows_goes_on_with_a_whole_version(ser
     where = folder('orders = {source = "github:acme/orders@^1", follow = true, every = 1}')
     newest = 2
     serving = serve([NOTES])
-    for turn in range(3):
+    for turn in range(2):
         with serving.ready() as client:
             before = live(client)["orders"]
             newest += 1
