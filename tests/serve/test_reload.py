@@ -286,7 +286,7 @@ def test_it_ends_at_a_signal_while_it_rehearses(watch):
 
 def test_a_cell_that_cannot_be_interrupted_is_told_and_keeps_nothing_from_serving(watch):
     watched = watch(notes(0), words=("--ephemeral", "--timeout", "1"))
-    swallow = "import time\nend = time.time() + 4.6\nwhile time.time() < end:\n    try:\n        time.sleep(9)\n    except BaseException:\n        pass"  # fmt: skip
+    swallow = "import time\nend = time.time() + 7\nwhile time.time() < end:\n    try:\n        time.sleep(9)\n    except BaseException:\n        pass"  # fmt: skip
     watched.save(notes(1), swallow)
     watched.serving.expect("did not end within 1 s and cannot be interrupted")
     assert watched.new() == "0"
