@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegis.adapters.clock import SystemClock
+from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.components.python import PythonLoader
 from aegis.adapters.libraries.shelf import Shelf
 from aegis.configuration import Config
@@ -45,7 +46,10 @@ def build_host(config: Config) -> Host:
     host = Host(
         store=_store(config),
         clock=SystemClock(),
-        loader=PythonLoader(shelf.wheel),
+        loader=PolyglotLoader(
+            PythonLoader(shelf.wheel),
+            folder=None if config.cache is None else config.cache / "wasm",
+        ),
         lookup=config.lookup,
         bindings=config.bindings,
         grants=config.grants,

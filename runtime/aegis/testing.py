@@ -14,7 +14,7 @@ import msgspec
 
 from aegis.adapters.cipher import AesCipher, random_key
 from aegis.adapters.clock import SystemClock
-from aegis.adapters.components.python import PythonLoader
+from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
@@ -102,7 +102,7 @@ async def memory_host(
     host = Host(
         store=store or MemoryStore(),
         clock=clock or EagerClock(),
-        loader=PythonLoader(),
+        loader=PolyglotLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
         grants=grants,
@@ -130,7 +130,7 @@ def _analyst(store: Sighted) -> Analyst:
 
 def load(text: str, name: str = "sample", version: str = "1.0.0") -> Revision:
     """A component's text as a loaded revision, without a host."""
-    return PythonLoader().load(Source.of(name, version, textwrap.dedent(text), origin="test"))
+    return PolyglotLoader().load(Source.of(name, version, textwrap.dedent(text), origin="test"))
 
 
 NOW = "2026-11-23T10:00:00.000Z"

@@ -17,6 +17,7 @@ from aegis.core.constraint import Check, check_of
 from aegis.core.errors import CorruptError, InvalidError
 from aegis.core.event import Event, matches
 from aegis.core.grant import Grant
+from aegis.core.guest import Guest
 from aegis.core.manifest import Exports, Manifest
 from aegis.core.policy import UNSAID, Policies
 from aegis.core.port import Order
@@ -59,7 +60,8 @@ class Source:
     tracebacks and a debugger of this process call the text, if not the host's own name for it.
     `manifest` is what it said of itself, None of a cell or a file that says nothing; `resolved` is
     what its address was when it was fetched. `libraries` are what it imports of others. `signed`
-    says who signed it, None where nobody had to. What `is_local` may leave open what others reach
+    says who signed it, None where nobody had to. `binary` is the code of one in WebAssembly, whose
+    text is that of a .wat, if it was written so. What `is_local` may leave open what others reach
     of it and what it reaches; what is from elsewhere exports and reaches only what is said.
     """
 
@@ -75,6 +77,7 @@ class Source:
     libraries: tuple[Library, ...] = ()
     signed: Signed | None = None
     is_local: bool = True
+    binary: bytes = b""
 
     @classmethod
     def of(
@@ -90,6 +93,7 @@ class Source:
         resolved: str = "",
         libraries: tuple[Library, ...] = (),
         is_local: bool = True,
+        binary: bytes = b"",
     ) -> Source:
         """A source with the digest of all its code, and of what it offers to and asks of others."""
         files = dict(sorted((imports or {}).items()))
@@ -98,6 +102,8 @@ class Source:
             said = (manifest.exports, manifest.grants, manifest.dependencies)
             code += "\0" + msgspec.json.encode(said, order="deterministic").decode()
         code = "\0".join((code, *(library.sha256 for library in libraries)))
+        if binary:
+            code += f"\0wasm {hashlib.sha256(binary).hexdigest()}"
         if not is_local:
             code += "\0from elsewhere"
         return cls(
@@ -112,7 +118,13 @@ class Source:
             resolved=resolved,
             libraries=libraries,
             is_local=is_local,
+            binary=binary,
         )
+
+    @property
+    def is_wasm(self) -> bool:
+        """Whether it is code in WebAssembly, and not Python."""
+        return bool(self.binary)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -500,7 +512,8 @@ class Revision:
 
     `names` are the public classes and functions it defines, `emits` the event names that its code
     spells. `exports` is what others may reach, `asks` what it wants to reach of them; None is
-    everything.
+    everything. `needs` is what its sandbox asks of the host, `settings` the configuration that all
+    of it reads, and `guest` the sandbox, None for Python.
     """
 
     source: Source
@@ -511,6 +524,9 @@ class Revision:
     emits: frozenset[str] = frozenset()
     exports: Exports | None = None
     asks: tuple[Grant, ...] | None = None
+    needs: tuple[Grant, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    guest: Guest | None = None
     module: ModuleType | None = None
 
     @property

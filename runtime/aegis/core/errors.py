@@ -195,6 +195,21 @@ class PortTimeoutError(PortError, TimeoutError):
     title = "Port timed out"
 
 
+class GuestError(PortError):
+    """Code in a sandbox failed: it said so, or it was stopped, at a limit or by a mistake of its.
+
+    `trap` (see core.guest) has the call with its backtrace where it was stopped, None where the
+    guest itself gave an error. `fields` have the backtrace as `frames`, the innermost first.
+    """
+
+    title = "Guest failed"
+
+    def __init__(self, detail: str, *, hint: str | None = None, trap: Any = None) -> None:
+        fields = {"frames": list(trap.frames)} if trap is not None and trap.frames else {}
+        super().__init__(detail, hint=hint, **fields)
+        self.trap = trap
+
+
 class Refused(AegisError):  # noqa: N818 -- an author raises it as a statement: `raise Refused("short")`
     """What an author raises to end a step or command for good: no retry, nothing to undo for it.
 

@@ -23,6 +23,10 @@ BOTH: frozenset[Right] = READ | WRITE
 
 _CLASS = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
+# Who owns what a sandbox may be given: `host.clock`, `host.http=https://api.example.org`.
+HOST = "host"
+_CAPABILITY = re.compile(r"^[a-z]+(=[A-Za-z0-9.:/\[\]_-]+)?$")
+
 
 class Grant(msgspec.Struct, frozen=True):
     """Something of component `owner`: a model, adapter or datasource by name, or an event glob.
@@ -38,7 +42,7 @@ class Grant(msgspec.Struct, frozen=True):
     @property
     def is_event(self) -> bool:
         """Whether it is about events: their names have a dot, or a star."""
-        return is_event(self.what)
+        return self.owner != HOST and is_event(self.what)
 
     @property
     def name(self) -> str:
@@ -46,7 +50,9 @@ class Grant(msgspec.Struct, frozen=True):
         return f"{self.owner}{':' if self.is_event else '.'}{self.what}"
 
     def __str__(self) -> str:
-        """As an operator writes it: `orders.Order:read`, `orders:order.*`."""
+        """As an operator writes it: `orders.Order:read`, `orders:order.*`, `host.clock`."""
+        if self.owner == HOST:
+            return self.name
         return f"{self.name}{spelled(self.what, self.rights)[len(self.what) :]}"
 
     def covers(self, owner: str, what: str, right: Right) -> bool:
@@ -72,8 +78,16 @@ def spelled(what: str, rights: frozenset[Right]) -> str:
 def read_thing(owner: str, text: str) -> Grant:
     """What a component exports or asks for: `Order`, `Order:read`, `order.*`, `order.paid:write`.
 
-    Without a right a name means both, an event that it is heard. Raises InvalidError.
+    Without a right a name means both, an event that it is heard. What is the host's has no rights:
+    `clock`, `http=https://api.example.org`. Raises InvalidError.
     """
+    if owner == HOST:
+        if not _CAPABILITY.fullmatch(text):
+            raise InvalidError(
+                f"{text!r} is nothing that a host grants",
+                hint="write clock, random, keys, wasi, or http=https://api.example.org",
+            )
+        return Grant(owner, text)
     what, colon, said = text.partition(":")
     fits = PATTERN.fullmatch(what) if is_event(what) else _CLASS.fullmatch(what)
     if not fits or (colon and said not in BOTH):
@@ -189,10 +203,14 @@ def _less(grants: Iterable[Grant], gone: Sequence[Grant]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Party:
-    """What a component exports and asks for; None where it leaves that open: everything."""
+    """What a component exports and asks for; None where it leaves that open: everything.
+
+    `needs` is what its sandbox asks of the host.
+    """
 
     exports: Exports | None = None
     asks: tuple[Grant, ...] | None = None
+    needs: tuple[Grant, ...] = ()
 
     def exporting(self, owner: str) -> tuple[Grant, ...]:
         """What it exports, as what may be reached of it."""
@@ -330,7 +348,8 @@ class Access:
 
     def unmet(self, user: str) -> Iterator[tuple[Grant, str]]:
         """What live code of a component asks for and nobody granted, with how to do so."""
-        for one in self.users.get(user, Party()).asks or ():
+        party = self.users.get(user, Party())
+        for one in (*(party.asks or ()), *party.needs):
             rights = frozenset(
                 right
                 for right in one.rights
@@ -351,7 +370,9 @@ class Access:
         return AccessStatus(
             component=component,
             exports=exports,
-            asked=None if party.asks is None else tuple(sorted({str(one) for one in party.asks})),
+            asked=None
+            if party.asks is None and not party.needs
+            else tuple(sorted({str(one) for one in (*(party.asks or ()), *party.needs)})),
             granted=_less(self.grants.given(component), taken),
         )
 

@@ -17,7 +17,18 @@ VERSION = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+
 
 # What begins the names of the host's own cursors and failures, where a component's name may stand.
 TAKEN = frozenset(
-    {"absent", "answer", "flow", "group", "journal", "listener", "once", "outbox", "schedule"}
+    {
+        "absent",
+        "answer",
+        "flow",
+        "group",
+        "host",
+        "journal",
+        "listener",
+        "once",
+        "outbox",
+        "schedule",
+    }
 )
 
 FILE = "aegis.toml"

@@ -607,7 +607,7 @@ class Registry:
 
 
 def _party(revision: Revision) -> Party:
-    return Party(exports=revision.exports, asks=revision.asks)
+    return Party(exports=revision.exports, asks=revision.asks, needs=revision.needs)
 
 
 def _sealed(where: str, model: ModelSpec, path: str | None) -> Iterator[str]:

@@ -316,6 +316,8 @@ async def stage(
     guards = _Guards(monitor, revision.label, registry.defaults.breaker)
     resident = Resident(revision, filled, parts.opened, settings, gates)
     resident.parts = parts
+    if revision.guest is not None:
+        revision.guest.open(settings, lender.right(revision))
     try:
         for call, user, kind, said in calls(revision):
             mine = [

@@ -1,0 +1,50 @@
+"""Loads each component by the loader of its kind: Python's, or that of WebAssembly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aegis.adapters.components.python import PythonLoader
+from aegis.core.component import Revision, Source
+
+if TYPE_CHECKING:
+    from aegis.adapters.components.wasm.loader import WasmLoader
+    from aegis.adapters.components.wasm.machine import Limits
+
+
+class PolyglotLoader:
+    """Loads both. `folder` keeps what was compiled, `limits` are what a guest gets at most.
+
+    What WebAssembly needs is imported when the first such component comes.
+    """
+
+    def __init__(
+        self,
+        python: PythonLoader | None = None,
+        *,
+        folder: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._python = python or PythonLoader()
+        self._folder = folder
+        self._limits = limits
+        self._wasm: WasmLoader | None = None
+
+    def load(self, source: Source) -> Revision:
+        """The surveyed component. Raises ComponentError."""
+        return self.wasm.load(source) if source.is_wasm else self._python.load(source)
+
+    def unload(self, revision: Revision) -> None:
+        """Forget everything of `revision` that the process keeps."""
+        (self.wasm if revision.source.is_wasm else self._python).unload(revision)
+
+    @property
+    def wasm(self) -> WasmLoader:
+        """The loader of WebAssembly."""
+        if self._wasm is None:
+            from aegis.adapters.components.wasm.loader import WasmLoader
+            from aegis.adapters.components.wasm.machine import Machine
+
+            self._wasm = WasmLoader(Machine(self._folder), self._limits)
+        return self._wasm

@@ -1,0 +1,1 @@
+"""Components in WebAssembly: compiled, limited, and called from the host's loop."""

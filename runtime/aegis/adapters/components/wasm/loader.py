@@ -1,0 +1,173 @@
+"""Loads components from WebAssembly: compiled, described in a sandbox, and surveyed like others."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import typing
+from dataclasses import replace
+from typing import Any
+
+import wasmtime
+
+from aegis.adapters.components.survey import Survey, module_name
+from aegis.adapters.components.wasm.classes import Classes
+from aegis.adapters.components.wasm.guest import WasmGuest
+from aegis.adapters.components.wasm.instance import StoppedError, Template, World, world_of
+from aegis.adapters.components.wasm.machine import (
+    COMPONENT,
+    MODULE,
+    MOST,
+    Compiled,
+    Limits,
+    Machine,
+)
+from aegis.adapters.components.wasm.stopped import read
+from aegis.core.component import Revision, Source
+from aegis.core.description import Description, needs_of, read_description
+from aegis.core.errors import ComponentError
+
+# What a guest may use while it describes itself.
+DESCRIBING = Limits(seconds=1.0, output=1 << 20)
+
+
+class WasmLoader:
+    """Makes revisions of modules, on one machine. `most` is what any guest may use."""
+
+    def __init__(self, machine: Machine, most: Limits | None = None) -> None:
+        self._machine = machine
+        self._most = most or Limits()
+
+    def load(self, source: Source) -> Revision:
+        """The revision of `source`. Raises ComponentError with what is wrong with it."""
+        unique = module_name(source)
+        said, compiled, world = self.describe(source)
+        if (said.name, said.version) != (source.name, source.version):
+            raise ComponentError(
+                source.name,
+                [f"it describes itself as {said.name} {said.version}, not {source.version}"],
+            )
+        limits = self._limits(said)
+        if limits.fuel is not None:
+            compiled = self._machine.compiled(source.binary, fuel=True)
+        is_inline = self._inline(said, source, world)
+        guest = WasmGuest(
+            self._machine, compiled, world, limits, source, inline=is_inline, fresh=said.fresh
+        )
+        classes = Classes(said, guest, unique)
+        try:
+            module = classes.make()
+            vars(module)["__aegis_guest__"] = guest
+            survey = Survey(source, module)
+            survey.problems += classes.problems
+            revision = survey.revision(frozenset(said.emits))
+        except BaseException:
+            guest.close()
+            sys.modules.pop(unique, None)
+            raise
+        return replace(
+            revision,
+            needs=needs_of(world.needs, said),
+            guest=guest,
+        )
+
+    def describe(self, source: Source) -> tuple[Description, Compiled, World]:
+        """What a module says of itself, in a sandbox without any rights. Raises ComponentError."""
+        compiled = self.compiled(source)
+        world = world_of(self._machine, compiled, source)
+        template = Template(self._machine, compiled, world, DESCRIBING, _nothing)
+        with self._machine.ticking():
+            try:
+                text, _ = template.instance().call("describe")
+            except Exception as error:  # noqa: BLE001 -- whatever stopped it is told
+                reason, hint, frames = read(str(error), DESCRIBING.seconds)
+                where = (
+                    f", in {frames[0]}" if frames and not isinstance(error, StoppedError) else ""
+                )
+                raise ComponentError(
+                    source.name, [f"its describe() was stopped: {reason}{where}"], hint=hint
+                ) from None
+        return read_description(text, source.name), compiled, world
+
+    def compiled(self, source: Source) -> Compiled:
+        """The compiled module. Raises ComponentError for what is none."""
+        binary = source.binary
+        if len(binary) > MOST:
+            raise ComponentError(source.name, [f"it is larger than {MOST >> 20} MiB"])
+        if not binary.startswith((COMPONENT, MODULE)):
+            raise ComponentError(
+                source.name,
+                ["it is no WebAssembly: neither a component nor a module"],
+                hint="build it for a wasm target; see notebooks/wasm",
+            )
+        try:
+            return self._machine.compiled(binary)
+        except wasmtime.WasmtimeError as error:
+            said = " ".join(str(error).replace("Caused by:", "").split())
+            raise ComponentError(source.name, [f"it cannot be compiled: {said}"]) from None
+
+    def _limits(self, said: Description) -> Limits:
+        """What the guest asks for, which is at most what it may have."""
+        most, asked = self._most, said.limits
+        problems = [
+            f"limits.{name} asks for {value}, and this host gives {given}"
+            for name in ("seconds", "memory", "output", "fuel")
+            if (value := getattr(asked, name)) is not None
+            and (given := getattr(most, name)) is not None
+            and value > given
+        ]
+        problems += [
+            f"limits.{name} is {value}: it must be above 0"
+            for name in ("seconds", "memory", "output", "fuel")
+            if (value := getattr(asked, name)) is not None and value <= 0
+        ]
+        if problems:
+            raise ComponentError(
+                said.name, problems, hint="ask for less, or let the host give more in [wasm]"
+            )
+        chosen: dict[str, Any] = {
+            name: value
+            for name in ("seconds", "memory", "output", "fuel")
+            if (value := getattr(asked, name)) is not None
+        }
+        return replace(most, **chosen)
+
+    def _inline(self, said: Description, source: Source, world: World) -> bool:
+        """Whether it runs on the host's own thread. Raises ComponentError where it may not."""
+        if not said.inline:
+            return False
+        if source.signed is None:
+            raise ComponentError(
+                said.name,
+                ["it asks to run inline, on the host's own thread, and nobody signed it"],
+                hint="leave out inline, or sign it with `aegis sign` and pin the key",
+            )
+        if said.calls or world.needs:
+            raise ComponentError(
+                said.name,
+                ["it asks to run inline, and may ask the host for what takes time"],
+                hint="leave out inline, or what it uses",
+            )
+        return True
+
+    def unload(self, revision: Revision) -> None:
+        """Take the revision's module out of the process, and end its sandbox."""
+        if revision.guest is not None:
+            revision.guest.close()
+        if revision.module is not None:
+            sys.modules.pop(revision.module.__name__, None)
+            for clean in getattr(typing, "_cleanups", ()):
+                clean()
+            # Its classes and functions name each other in circles.
+            gc.collect(1)
+
+
+def _nothing(interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
+    """What a guest is answered that only describes itself: nothing is granted yet."""
+    if (interface, name) == ("host", "log"):
+        return None
+    if interface == "clock":
+        return 0
+    if interface == "random":
+        return bytes(min(int(arguments[0]), 1 << 16))
+    return "nothing is granted while a component describes itself", True

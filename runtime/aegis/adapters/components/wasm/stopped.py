@@ -1,0 +1,38 @@
+"""Reads what wasmtime says of a guest that it stopped: why, and where the guest was."""
+
+from __future__ import annotations
+
+import re
+
+_FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+\s+-\s+)?(.+?)\s*$", re.MULTILINE)
+_NUMBERED = re.compile(r"^\d+:\s*")
+SHOWN = 32  # frames that are kept: a recursion has thousands
+
+# What wasmtime calls them, and what they are called here, with the likely fix.
+_REASONS = (
+    ("all fuel consumed", "it used up its fuel", "raise fuel in limits, or do less in one call"),
+    (
+        "wasm trap: interrupt",
+        "it computed for longer than {seconds:g} s",
+        "raise seconds in limits, or do less in one call",
+    ),
+    ("call stack exhausted", "its stack is exhausted", "does it call itself without end?"),
+    ("unreachable", "it ended itself: `unreachable` was reached", "most often a failed assertion"),
+    ("out of bounds memory access", "it reached outside of its memory", None),
+    ("undefined element: out of bounds table", "it called through a wrong index", None),
+    ("uninitialized element", "it called through an empty index", None),
+    ("integer divide by zero", "it divided by zero", None),
+    ("indirect call type mismatch", "it called a function by another type", None),
+)
+
+
+def read(message: str, seconds: float) -> tuple[str, str | None, tuple[str, ...]]:
+    """Why a guest was stopped, the likely fix, and its functions from the innermost one."""
+    head, _, cause = message.partition("Caused by:")
+    frames = tuple(found[1].removeprefix("<unknown>!") for found in _FRAME.finditer(head))
+    said = " ".join(_NUMBERED.sub("", line.strip()) for line in (cause or head).split("\n"))
+    said = said.strip().removeprefix("wasm trap: ")
+    for words, reason, hint in _REASONS:
+        if words in message:
+            return reason.format(seconds=seconds), hint, frames[:SHOWN]
+    return said or "it was stopped", None, frames[:SHOWN]
