@@ -14,7 +14,7 @@ import wasmtime
 from aegis.adapters.components.survey import Survey, module_name
 from aegis.adapters.components.wasm.classes import Classes
 from aegis.adapters.components.wasm.guest import WasmGuest
-from aegis.adapters.components.wasm.instance import StoppedError, Template, World, world_of
+from aegis.adapters.components.wasm.instance import Template, World, world_of
 from aegis.adapters.components.wasm.machine import (
     COMPONENT,
     MODULE,
@@ -87,9 +87,9 @@ class WasmLoader:
                 text, _ = template.instance().call("describe")
             except Exception as error:  # noqa: BLE001 -- whatever stopped it is told
                 reason, hint, frames = read(str(error), DESCRIBING.seconds)
-                where = (
-                    f", in {frames[0]}" if frames and not isinstance(error, StoppedError) else ""
-                )
+                where = f", in {frames[0]}" if frames else ""
+                if hint is not None and "limits" in hint:  # which nobody knows yet
+                    hint = "it gives a text, and needs next to nothing for it"
                 raise ComponentError(
                     source.name, [f"its describe() was stopped: {reason}{where}"], hint=hint
                 ) from None
@@ -113,6 +113,8 @@ class WasmLoader:
         binary = source.binary
         if len(binary) > MOST:
             raise ComponentError(source.name, [f"it is larger than {MOST >> 20} MiB"])
+        if not binary:
+            raise ComponentError(source.name, ["it is empty"])
         if not binary.startswith((COMPONENT, MODULE)):
             raise ComponentError(
                 source.name,
