@@ -78,7 +78,7 @@ def event(name: str, subject: str | None = None, /, **data: Any) -> Emission:
     Raises InvalidError when `name` is not of the form `noun.verbed`, and for a subject or data that
     JSON cannot hold.
     """
-    if not isinstance(name, str) or not NAME.match(name):
+    if not NAME.match(name):
         raise InvalidError(f"{name!r} is no event name", hint="use the form 'noun.verbed'")
     if not isinstance(subject, str | None):
         raise InvalidError(
