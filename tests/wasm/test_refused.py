@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ import wasmtime
 
 from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.components.wasm import loader as loading
-from aegis.adapters.components.wasm.machine import Machine
+from aegis.adapters.components.wasm.machine import COMPONENT, MODULE
 from aegis.adapters.sources.anywhere import Anywhere
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, ComponentError
@@ -170,6 +167,10 @@ WORLDS = {
         ),
         "'log' as memory; it is",
     ),
+    "no migrate": (
+        module({**said(), "models": {"Order": {"fields": {}, "migrate": True}}}),
+        "Order says that it migrates, and it exports no 'migrate'",
+    ),
     "a newer minor": (
         importing('(import "aegis:component/clock@0.2.0" "now" (func (result i64)))'),
         "built for version 0.2.0 of the contract aegis:component, and this host speaks 0.1.0",
@@ -293,3 +294,108 @@ async def refused(host: Host, folder: Path, content: bytes, words: str) -> None:
             with pytest.raises(ComponentError, match=words) as told:
                 await verb(address)
             assert "shop" in str(told.value)
+
+
+# --- what it may use, and what it says beside it --------------------------------------------------
+
+USED = {
+    "clock": importing(f'(import "{CLOCK}" "now" (func (result i64)))'),
+    "random": importing('(import "aegis:component/random@0.1.0" "bytes" (func (param i32 i32)))'),
+    "keys": importing(
+        '(import "aegis:component/keys@0.1.0" "get" (func (param i32 i32) (result i64)))'
+    ),
+    "wasi": importing(
+        '(import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))'
+    ),
+    "http=https://api.example.org": module(
+        said(http=["https://api.example.org"]),
+        imports='(import "aegis:component/http@0.1.0" "fetch" (func (param i32 i32) (result i64)))',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", USED)
+async def test_what_is_not_granted_is_refused_with_how_to_grant_it(
+    host: Host, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "shop.wasm"
+    path.write_bytes(built(USED[what]))
+    plan = await host.plan(str(path))
+    (problem,) = plan.problems
+    assert f"host.{what}" in problem
+    assert f'host.grant("shop", "host.{what}")' in problem
+    with pytest.raises(ComponentError) as refusal:
+        await host.deploy(str(path))
+    assert refusal.value.problems == (problem,)
+
+
+async def test_what_is_granted_is_not_refused(tmp_path: Path, sources: Anywhere) -> None:
+    path = tmp_path / "shop.wasm"
+    async with memory_host(sources=sources) as host:
+        for what, wat in USED.items():
+            path.write_bytes(built(wat))
+            assert (await host.deploy(str(path), grants=[f"host.{what}"])).version == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "table"),
+    [("shop", "2.0.0", ("shop", "2.0.1")), ("shop", "2.0.0", ("store", "2.0.0"))],
+)
+async def test_another_name_or_version_than_the_manifest_says_is_refused(
+    host: Host, tmp_path: Path, name: str, version: str, table: tuple[str, str]
+) -> None:
+    (tmp_path / "shop.wasm").write_bytes(built(module(said(version, name=name))))
+    (tmp_path / "aegis.toml").write_text(
+        f'[component]\nname = "{table[0]}"\nversion = "{table[1]}"\nmodels = ["shop.wasm"]\n'
+    )
+    words = f"it describes itself as {name} {version}, and was taken for {' '.join(table)}"
+    for verb in (host.plan, host.deploy):
+        with pytest.raises(ComponentError, match=words):
+            await verb(str(tmp_path))
+
+
+async def test_what_is_larger_than_any_component_is_refused(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "MOST", 1 << 20)
+    await refused(host, tmp_path, built(module(said())) + bytes(1 << 20), "larger than 1 MiB")
+    (tmp_path / "huge.wasm").touch()
+    with (tmp_path / "huge.wasm").open("r+b") as file:
+        file.truncate(65 << 20)
+    with pytest.raises(AegisError, match=r"huge.wasm is larger than 64 MiB"):
+        await host.plan(str(tmp_path / "huge.wasm"))
+
+
+# --- half a file ----------------------------------------------------------------------------------
+
+
+def is_one_of_names(rest: bytes) -> bool:
+    """Whether bytes are one custom section, which no code needs."""
+    size = shift = 0
+    for n, byte in enumerate(rest[1:], 2):
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return rest[0] == 0 and size == len(rest) - n
+    return False
+
+
+@pytest.mark.parametrize("kind", ["module", "component"])
+async def test_a_file_that_is_cut_anywhere_is_refused(
+    host: Host, tmp_path: Path, kind: str
+) -> None:
+    wat = module(said(), {"Order.finish": "{}"}) if kind == "module" else component()
+    whole, loader, sound = built(wat), PolyglotLoader(), []
+    assert whole.startswith(MODULE if kind == "module" else COMPONENT)
+    for at in range(1, len(whole) + 1):
+        try:
+            loader.unload(loader.load(Source.of("shop", "2.0.0", "", binary=whole[:at])))
+        except ComponentError:
+            continue
+        sound.append(whole[at:])
+    assert sound.pop() == b""
+    assert [is_one_of_names(rest) for rest in sound] == [True]
+    for at in range(1, len(whole), 50):
+        (tmp_path / "shop.wasm").write_bytes(whole[:at])
+        with pytest.raises(ComponentError):
+            await host.plan(str(tmp_path / "shop.wasm"))

@@ -53,6 +53,11 @@ class WasmLoader:
                 [f"it describes itself as {said.name} {said.version}, and was taken for {taken}"],
                 hint="what is said beside it has to be what its describe() says",
             )
+        moving = [name for name, model in said.models.items() if model.migrate]
+        if moving and "migrate" not in world.exports:
+            raise ComponentError(
+                source.name, [f"{moving[0]} says that it migrates, and it exports no 'migrate'"]
+            )
         limits = self._limits(said)
         if limits.fuel is not None:
             compiled = self._machine.compiled(source.binary, fuel=True)
