@@ -440,7 +440,8 @@ class Store(Sighted, Protocol):
     async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        What it keeps by key goes, too. What its records held is free again, and what is kept of them from before a migration goes.
+        What it keeps by key goes, too. What its records held is free again, and what is kept of
+        them from before a migration goes.
         Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
         as well. `audits` are stored with that, or nothing is done.
         """
