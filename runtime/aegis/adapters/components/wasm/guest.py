@@ -12,16 +12,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
+from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
 from aegis.adapters.components.wasm.instance import Instance, StoppedError, Template, World
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
+from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.stopped import read
-from aegis.core.component import Source
-from aegis.core.errors import AegisError, GuestError
+from aegis.core.component import ENCODER, Source
+from aegis.core.errors import (
+    AegisError,
+    GrantError,
+    GuestError,
+    PortTimeoutError,
+    RecordingError,
+)
 from aegis.core.guest import Asked, Trap
+from aegis.core.port import Secret
 
 # Threads of one guest: one computes, the others have asked the host something and wait.
 MOST = 16
@@ -35,10 +42,24 @@ Serve = Callable[[str, tuple[Any, ...]], Awaitable[str]]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+class Given(NamedTuple):
+    """What a call gave, whether that is an error, and what it emitted.
+
+    `denied` is why it may not use something that it asked for, None where it may.
+    """
+
+    text: str
+    failed: bool
+    emitted: Sequence[tuple[str, str | None, str]]
+    denied: GrantError | None
+
+
 class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
-    `settings` are what it may read, by key; `serve` answers what it asks, on the loop.
+    `settings` are what it may read, by key; `at_once` answers, on its own thread, what takes no
+    time. `denied` is that it asked for what it has no right to (any more), and was told so; `ended`
+    is why it must not go on where it cannot be told.
     """
 
     def __init__(
@@ -47,18 +68,22 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[Call], None],
+        at_once: AtOnce | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
+        self.at_once = at_once
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.question: tuple[str, tuple[Any, ...]] | None = None
         self.answer: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self.given_up = False
         self.result: tuple[str, bool] | None = None
-        self.error: GuestError | None = None
+        self.error: AegisError | None = None
+        self.denied: GrantError | None = None
+        self.ended: AegisError | None = None
         self.script: deque[Asked] | None = None
 
 
@@ -80,14 +105,15 @@ class WasmGuest:
         *,
         inline: bool = False,
         fresh: bool = False,
+        outbound: Outbound | None = None,
     ) -> None:
         self.limits = limits
         self.label = f"{source.name}@{source.version}+{source.digest[:8]}"
         self.traps: deque[Trap] = deque(maxlen=TRAPS)
         self.settings: Mapping[str, Any] = {}
-        self._may: Callable[[str], None] | None = None
+        self.outbound = outbound
+        self.is_inline = inline
         self._machine = machine
-        self._inline = inline
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
@@ -99,31 +125,37 @@ class WasmGuest:
         self._inlined: Instance | None = None
         self._log = logging.getLogger(f"aegis.{self.label}")
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
+    def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
-        self._may = may
+        if self.outbound is not None:
+            self.outbound.enter()
 
-    def check(self, what: str) -> None:
-        """Raise GrantError unless its code may do `what`. While it is not open it may nothing."""
-        if self._may is None:
-            raise AegisError(f"{self.label} is not open: it may not use {what}")
-        self._may(what)
+    async def leave(self) -> None:
+        """See core.guest.Guest."""
+        if self.outbound is not None:
+            await self.outbound.leave()
 
     # Called by the host
 
     async def call(
-        self, function: str, text: str, serve: Serve, settings: Mapping[str, Any] | None = None
-    ) -> tuple[str, bool, Sequence[tuple[str, str | None, str]]]:
-        """What `invoke` gives, whether it is an error, and what it emitted.
+        self,
+        function: str,
+        text: str,
+        serve: Serve,
+        settings: Mapping[str, Any] | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Given:
+        """What `invoke` gives.
 
-        `serve` answers what the guest asks, here on the loop and in the caller's task. Raises
-        GuestError when it is stopped.
+        `serve` answers what the guest asks, here on the loop and in the caller's task, `at_once`
+        where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
+        it asked for what it may not use.
         """
-        if self._inline:
-            call = Call("invoke", (function, text), settings or {}, lambda _: None)
+        if self.is_inline:
+            call = Call("invoke", (function, text), settings or {}, lambda _: None, at_once)
             self._inlined = self._run(call, self._inlined, alone=True)
-            return (*_outcome(call), call.emitted)
+            return Given(*_outcome(call), call.emitted, call.denied)
         loop = asyncio.get_running_loop()
         told = loop.create_future()
 
@@ -135,20 +167,22 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell)
+        call = Call("invoke", (function, text), settings or {}, tell, at_once)
         self._submit(call)
         try:
             while True:
                 await told
                 if call.question is None:
-                    return (*_outcome(call), call.emitted)
+                    return Given(*_outcome(call), call.emitted, call.denied)
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
                 try:
                     answer = (await serve(what, asked), False)
+                except (PortTimeoutError, RecordingError):
+                    raise  # its time is up, or a replay cannot go on: it is told nothing more
                 except AegisError as error:
-                    answer = (error.detail, True)
+                    answer = self._refused(call, error)
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
                 call.answer.put(answer)
@@ -165,7 +199,7 @@ class WasmGuest:
         done = threading.Event()
         call = Call(export, texts, {}, lambda _: done.set())
         call.script = deque()
-        if self._inline:
+        if self.is_inline:
             self._run(call, None, alone=True)
         else:
             self._submit(call)
@@ -255,10 +289,13 @@ class WasmGuest:
                     instance.store.set_fuel(self.limits.fuel)
                 call.result = instance.call(call.export, *call.texts)
             except Exception as error:  # noqa: BLE001 -- whatever it was, it is not to be trusted
-                call.error = self._stopped(call, error)
+                call.error = call.ended or self._stopped(call, error)
                 return None
             finally:
                 self._now.call = self._now.instance = None
+        if call.ended is not None:
+            call.error = call.ended
+            return None
         return None if self._fresh else instance
 
     def _stopped(self, call: Call, error: Exception) -> GuestError:
@@ -286,7 +323,7 @@ class WasmGuest:
         """Answer what the guest asks, on its thread. It must never raise: see instance.py."""
         call: Call | None = getattr(self._now, "call", None)
         what = f"{interface}.{name}"
-        if call is None:
+        if call is None or call.ended is not None:
             return _nothing(what)
         if what == "host.log":
             level, message = arguments
@@ -296,16 +333,33 @@ class WasmGuest:
             (key,) = arguments
             if key not in call.settings:
                 return f"no configuration value {key!r} is described for this call", True
-            return msgspec.json.encode(call.settings[key]).decode(), False
+            value = call.settings[key]
+            value = value.reveal() if isinstance(value, Secret) else value
+            return ENCODER.encode(value).decode(), False
         if what == "host.emit":
             call.emitted.append(arguments)
             return "", False
         text, failed = self._asked(call, what, arguments)
-        if what == "clock.now":
-            return 0 if failed else int(text)
-        if what == "random.bytes":
-            return bytes(arguments[0]) if failed else bytes.fromhex(text)
-        return text, failed
+        if what not in AT_ONCE:
+            return text, failed
+        if failed:
+            # It cannot be told, and must not go on with a wrong time or chance.
+            self._end(call, text)
+            return _nothing(what)
+        return int(text) if what == "clock.now" else bytes.fromhex(text)
+
+    def _end(self, call: Call, why: str) -> None:
+        """Stop a call at the next step it takes; whatever it still does counts for nothing."""
+        name = call.texts[0] if call.texts else call.export
+        stopped = GuestError(f"{self.label} {name} was stopped: {why}")
+        call.ended = call.denied or stopped
+        self._now.instance.store.set_epoch_deadline(0)
+
+    def _refused(self, call: Call, error: AegisError) -> tuple[str, bool]:
+        """What a guest is told of an error of the host."""
+        if isinstance(error, GrantError):
+            call.denied = error
+        return error.detail, True
 
     def _asked(self, call: Call, what: str, arguments: tuple[Any, ...]) -> tuple[str, bool]:
         """What the host answers; the guest's time stands still meanwhile."""
@@ -315,12 +369,18 @@ class WasmGuest:
             if said is None or (said.what, said.input) != (what, text):
                 return "the host was not asked that, then", True
             return said.answer, said.failed
-        answer = self._waited(call, what, arguments)
+        if call.at_once is not None and what in AT_ONCE:
+            try:
+                answer = (call.at_once(what, arguments), False)
+            except AegisError as error:
+                answer = self._refused(call, error)
+        else:
+            answer = self._waited(call, what, arguments)
         call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer
 
     def _waited(self, call: Call, what: str, arguments: tuple[Any, ...]) -> tuple[str, bool]:
-        if self._inline:
+        if self.is_inline:
             return "a component that runs inline can ask nothing that takes time", True
         store: Any = self._now.instance.store
         self._now.left -= time.monotonic() - self._now.since
@@ -344,10 +404,18 @@ class WasmGuest:
 
 def _outcome(call: Call) -> tuple[str, bool]:
     if call.error is not None:
+        if call.denied is not None and isinstance(call.error, GuestError):
+            raise denial(call.denied, call.error.detail) from call.error
         raise call.error
     if call.result is None:
         raise GuestError("a call ended without a result")
     return call.result
+
+
+def denial(denied: GrantError, text: str) -> GrantError:
+    """What to raise of a call that failed after it was denied something: nobody tries it again."""
+    said = text if denied.detail in text else f"{denied.detail}; then {text}"
+    return GrantError(said, hint=denied.hint, **denied.fields)
 
 
 def _nothing(what: str) -> Any:

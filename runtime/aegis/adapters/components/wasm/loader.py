@@ -23,6 +23,7 @@ from aegis.adapters.components.wasm.machine import (
     Limits,
     Machine,
 )
+from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.stopped import read
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description, needs_of, read_description
@@ -63,7 +64,14 @@ class WasmLoader:
             compiled = self._machine.compiled(source.binary, fuel=True)
         is_inline = self._inline(said, source, world)
         guest = WasmGuest(
-            self._machine, compiled, world, limits, source, inline=is_inline, fresh=said.fresh
+            self._machine,
+            compiled,
+            world,
+            limits,
+            source,
+            inline=is_inline,
+            fresh=said.fresh,
+            outbound=Outbound(said.http) if "http" in world.imports else None,
         )
         classes = Classes(said, guest, unique)
         try:
@@ -168,7 +176,7 @@ class WasmLoader:
                 ["it asks to run inline, on the host's own thread, and nobody signed it"],
                 hint="leave out inline, or sign it with `aegis sign` and pin the key",
             )
-        if said.calls or world.needs:
+        if said.calls or world.needs - {"clock", "random"}:
             raise ComponentError(
                 said.name,
                 ["it asks to run inline, and may ask the host for what takes time"],
