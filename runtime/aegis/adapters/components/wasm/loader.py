@@ -43,9 +43,13 @@ class WasmLoader:
         unique = module_name(source)
         said, compiled, world = self.describe(source)
         if (said.name, said.version) != (source.name, source.version):
+            itself, called = (f"{one.name} {one.version}" for one in (said, source))
             raise ComponentError(
-                source.name,
-                [f"it describes itself as {said.name} {said.version}, not {source.version}"],
+                source.name, [f"it describes itself as {itself}, and is called {called}"]
+            )
+        if "migrate" not in world.exports and any(one.migrate for one in said.models.values()):
+            raise ComponentError(
+                source.name, ["its description says migrate, and it exports no such function"]
             )
         limits = self._limits(said)
         if limits.fuel is not None:
@@ -57,9 +61,10 @@ class WasmLoader:
         classes = Classes(said, guest, unique)
         try:
             module = classes.make()
+            if classes.problems:
+                raise ComponentError(source.name, classes.problems)
             vars(module)["__aegis_guest__"] = guest
             survey = Survey(source, module)
-            survey.problems += classes.problems
             revision = survey.revision(frozenset(said.emits))
         except BaseException:
             guest.close()
