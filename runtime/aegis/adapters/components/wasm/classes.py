@@ -457,7 +457,10 @@ class Classes:
 
         async def serve(what: str, arguments: tuple[Any, ...]) -> str:
             if what == "host.call":
-                return await self._reached(function, record, adapters, protocols, *arguments)
+                try:
+                    return await self._reached(function, record, adapters, protocols, *arguments)
+                except Refused as no:  # as the guest says it, so that it may pass it on
+                    raise AegisError(_refused(no)) from no
             raise AegisError(f"{what} is not there")
 
         given, failed, emitted = await self._guest.call(function, text, serve, settings)
@@ -540,6 +543,12 @@ def _fields(cls: Any) -> Sequence[msgspec.structs.FieldInfo]:
 
 def _shown(value: Any) -> Any:
     return value.reveal() if isinstance(value, Secret) else value
+
+
+def _refused(no: Refused) -> str:
+    """What ends a step for good, as a guest says it."""
+    kept = None if no.emit is None else _Emit(no.emit.type, no.emit.subject, no.emit.data)
+    return ENCODER.encode(_Refusal(no.detail, kept)).decode()
 
 
 def _decoded(target: str, text: str, decoder: msgspec.json.Decoder[Any]) -> Any:
