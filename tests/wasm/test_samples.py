@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from aegis.core.errors import InvalidError
 from aegis.engine.host import Host
 from aegis.testing import memory_host
 from tests.engine.shop import until
