@@ -145,11 +145,34 @@ def _javascript(world: str) -> Callable[[Mapping[str, Tool], Path, Path], None]:
     return steps
 
 
+def _has_go() -> Mapping[str, Tool]:
+    spec = find_spec("go")
+    inside = None if spec is None or spec.origin is None else Path(spec.origin).parent / "bin/go"
+    path = inside if inside is not None and inside.exists() else shutil.which("go")
+    return {"go": _tool([str(path or "go")], "1.24", EXTRA, asks="version")}
+
+
+def _go(tools: Mapping[str, Tool], source: Path, made: Path) -> None:
+    """A plain module that wants WASI. What Go has compiled of its library is kept, in `built`."""
+    tools["go"].run(
+        *("build", "-C", source.parent, "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w"),
+        *("-o", made, "."),
+        GOOS="wasip1",
+        GOARCH="wasm",
+        GOTOOLCHAIN="local",
+        GOFLAGS="-mod=mod",
+        GOCACHE=os.environ.get("GOCACHE", str(BUILT / ".go")),
+    )
+
+
 SAMPLES: Mapping[str, Sample] = {
     "javascript/shipping": Sample(
         _has_node,
         ("javascript/shipping.js", "javascript/aegis.js", "package-lock.json"),
         _javascript("component"),
+    ),
+    "go/shipping": Sample(
+        _has_go, ("go/shipping/shipping.go", "go/aegis/aegis.go", "go/go.mod"), _go
     ),
 }
 

@@ -61,7 +61,8 @@ class Everybody(Partner):
 BINDINGS = dict.fromkeys(
     ("shipping.Warehouse", "shipping.Carrier", "shipping.Deliveries"), "partners.Everybody"
 )
-SHIPPING = ["python/shipping", "javascript/shipping"]
+GRANTS = {"shipping": ["host.wasi"]}  # what Go's runtime wants
+SHIPPING = ["python/shipping", "javascript/shipping", "go/shipping"]
 
 
 class Shipments:
@@ -86,7 +87,7 @@ class Shipments:
 
 @asynccontextmanager
 async def shipping(name: str) -> AsyncIterator[Shipments]:
-    async with memory_host(bindings=BINDINGS) as host:
+    async with memory_host(bindings=BINDINGS, grants=GRANTS) as host:
         await host.deploy("partners", "1.0.0", PARTNERS)
         await host.deploy(built(name))
         yield Shipments(host)

@@ -13,9 +13,9 @@ import host from "aegis:component/host@0.1.0";
 const RUNS = new Map();
 
 /** The exports `describe` and `invoke` of a description with code in it. */
-export function component(said) {
-  const plain = { ...said };
-  plain.models = mapped(said.models, (model, name) => ({
+export function component(description) {
+  const plain = { ...description };
+  plain.models = mapped(description.models, (model, name) => ({
     ...model,
     ports: mapped(model.ports, (port, one) => ({
       ...taken(port, `${name}.${one}`, change),
@@ -26,14 +26,14 @@ export function component(said) {
     commands: mapped(model.commands, (verb, one) => taken(verb, `${name}.${one}`, change)),
   }));
   for (const kind of ["adapters", "services"]) {
-    plain[kind] = mapped(said[kind], ({ methods, ...part }, name) => {
+    plain[kind] = mapped(description[kind], ({ methods, ...part }, name) => {
       for (const [method, run] of Object.entries(methods)) {
         taken({ run, uses: part.uses }, `${name}.${method}`, (found) => found ?? null);
       }
       return part;
     });
   }
-  plain.listeners = mapped(said.listeners, (listener, name) =>
+  plain.listeners = mapped(description.listeners, (listener, name) =>
     taken(listener, name, () => undefined),
   );
   const text = JSON.stringify(plain);
@@ -56,6 +56,13 @@ export class Refused extends Error {
 /** Publish an event when the unit of work under way is committed. */
 export function emit(name, data = {}, subject = null) {
   host.emit(name, subject, JSON.stringify(data));
+}
+
+/** Fields of an event's data; an error says which one is missing. */
+export function said(event, ...names) {
+  const missing = names.find((name) => event.data[name] === undefined);
+  if (missing !== undefined) throw new Error(`${event.type} says no ${missing}`);
+  return event.data;
 }
 
 /** A configuration value of the adapter or service that is being called. */

@@ -3,7 +3,7 @@
 // Each step asks a partner who answers later, with an event of his own. Partners know a shipment
 // by its id, which they call the order's; the order hears what came of it in events that name it.
 
-import { component, emit, waiting } from "./aegis.js";
+import { component, emit, said, waiting } from "./aegis.js";
 
 const WEEK = 7 * 24 * 3600;
 const text = { type: "string" };
@@ -68,7 +68,7 @@ export const { describe, invoke } = component({
           answer: {
             events: ["warehouse.picked"],
             run({ record, event }) {
-              const pickup_address = event.data.address;
+              const pickup_address = said(event, "address").address;
               tell("order.picked", record, { pickup_address });
               return { pickup_address, status: "PICKED" };
             },
@@ -95,7 +95,7 @@ export const { describe, invoke } = component({
           answer: {
             events: ["carrier.shipped"],
             run({ record, event }) {
-              const { shipment } = event.data;
+              const { shipment } = said(event, "shipment");
               tell("order.shipped", record, { shipment });
               return { shipment, status: "SHIPPING" };
             },
@@ -119,7 +119,7 @@ export const { describe, invoke } = component({
           answer: {
             events: ["carrier.tracked"],
             run({ record, event }) {
-              const { tracking, status } = event.data;
+              const { tracking, status } = said(event, "tracking", "status");
               const news = { tracking, tracking_status: status };
               if (status !== "delivered") return later("carrier.tracked", WEEK, news);
               tell("order.delivered", record, news);
@@ -138,7 +138,7 @@ export const { describe, invoke } = component({
           answer: {
             events: ["delivery.proven"],
             run({ record, event }) {
-              const { proof } = event.data;
+              const { proof } = said(event, "proof");
               tell("delivery.verified", record, { proof });
               return { proof, status: "COMPLETE" };
             },

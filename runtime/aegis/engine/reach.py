@@ -203,7 +203,7 @@ class Reach:
         return {**data, relation.by: id}
 
     def made(self, spec: ModelSpec, fields: msgspec.Struct, id: str | None = None) -> Change:
-        """The creation of a record of `fields` (a `spec.create`); without `id` it gets a new one."""
+        """The creation of a record of `fields` (a `spec.create`); without `id` with a new one."""
         script = self._engine.script
         known = None if script is None else script.id_of(spec.key)
         id = id or known or self._engine.id()
