@@ -145,6 +145,67 @@ def _javascript(world: str) -> Callable[[Mapping[str, Tool], Path, Path], None]:
     return steps
 
 
+def _has_wasm_tools() -> Mapping[str, Tool]:
+    """What makes a component of a module, from its package or from the system."""
+    beside = Path(sys.executable).parent / "wasm-tools"
+    path = beside if beside.exists() else shutil.which("wasm-tools")
+    return {"wasm-tools": _tool([str(path or "wasm-tools")], "1.220", EXTRA)}
+
+
+def _component(tools: Mapping[str, Tool], module: Path, world: str, made: Path) -> None:
+    """Make a component of a module that has the canonical ABI."""
+    embedded = module.with_suffix(".embedded.wasm")
+    run = tools["wasm-tools"].run
+    run("component", "embed", _wit(), "--world", world, module, "-o", embedded)
+    run("component", "new", embedded, "-o", made)
+    module.unlink()
+    embedded.unlink()
+
+
+def _has_zig() -> Mapping[str, Tool]:
+    is_here = find_spec("ziglang") is not None
+    command = [sys.executable, "-m", "ziglang"] if is_here else [shutil.which("zig") or "zig"]
+    return {"zig": _tool(command, "0.14", EXTRA, asks="version"), **_has_wasm_tools()}
+
+
+def _c(world: str) -> Callable[[Mapping[str, Tool], Path, Path], None]:
+    """A component of C without a C library; zig is a C compiler that has every target."""
+
+    def steps(tools: Mapping[str, Tool], source: Path, made: Path) -> None:
+        module = made.with_suffix(".core.wasm")
+        tools["zig"].run(
+            *("cc", "-target", "wasm32-freestanding", "-std=c23", "-Os", "-Wall", "-Wextra"),
+            *("-Werror", "-nostdlib", "-Wl,--no-entry", source, "-o", module),
+            ZIG_GLOBAL_CACHE_DIR=os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(BUILT / ".zig")),
+        )
+        _component(tools, module, world, made)
+
+    return steps
+
+
+def _has_assemblyscript() -> Mapping[str, Tool]:
+    return {**_has_node(), **_has_wasm_tools()}
+
+
+def _assemblyscript(world: str) -> Callable[[Mapping[str, Tool], Path, Path], None]:
+    def steps(tools: Mapping[str, Tool], source: Path, made: Path) -> None:
+        module = made.with_suffix(".core.wasm")
+        tools["node"].run(
+            *(MODULES / "assemblyscript/bin/asc.js", source.relative_to(FOLDER), "-O2"),
+            *("--runtime", "minimal", "--use", "abort=assemblyscript/aegis/abort"),
+            *("--outFile", module.relative_to(FOLDER)),
+        )
+        _component(tools, module, world, made)
+
+    return steps
+
+
+def _wat(_: Mapping[str, Tool], source: Path, made: Path) -> None:
+    import wasmtime
+
+    made.write_bytes(wasmtime.wat2wasm(source.read_text()))
+
+
 def _has_go() -> Mapping[str, Tool]:
     spec = find_spec("go")
     inside = None if spec is None or spec.origin is None else Path(spec.origin).parent / "bin/go"
@@ -174,6 +235,13 @@ SAMPLES: Mapping[str, Sample] = {
     "go/shipping": Sample(
         _has_go, ("go/shipping/shipping.go", "go/aegis/aegis.go", "go/go.mod"), _go
     ),
+    "assemblyscript/fraud": Sample(
+        _has_assemblyscript,
+        ("assemblyscript/fraud.ts", "assemblyscript/aegis.ts", "package-lock.json"),
+        _assemblyscript("component"),
+    ),
+    "c/tariff": Sample(_has_zig, ("c/tariff.c", "c/tariff.json", "c/aegis.h"), _c("component")),
+    "wat/labels": Sample(dict, ("wat/labels.wat",), _wat),
 }
 
 

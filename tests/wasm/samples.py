@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.core.component import Source
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "wasm"
@@ -32,3 +33,8 @@ def built(name: str, version: str = "1.0.0") -> Source:
     if name.startswith("python/"):
         return Source.of(component, version, (FOLDER / f"{name}.py").read_text(), origin=name)
     return Source.of(component, version, "", origin=name, binary=BUILDER.build(name).read_bytes())
+
+
+def loader() -> PolyglotLoader:
+    """One that keeps what it compiled beside what was built, for other tests and the next time."""
+    return PolyglotLoader(folder=BUILDER.BUILT / ".compiled")

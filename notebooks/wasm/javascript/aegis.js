@@ -53,9 +53,12 @@ export class Refused extends Error {
   }
 }
 
+/** What the host says of a call that failed; left alone, it ends the step as it ended the call. */
+export class Failed extends Error {}
+
 /** Publish an event when the unit of work under way is committed. */
 export function emit(name, data = {}, subject = null) {
-  host.emit(name, subject, JSON.stringify(data));
+  asked(() => host.emit(name, subject, JSON.stringify(data)));
 }
 
 /** Fields of an event's data; an error says which one is missing. */
@@ -67,12 +70,12 @@ export function said(event, ...names) {
 
 /** A configuration value of the adapter or service that is being called. */
 export function config(key) {
-  return JSON.parse(host.config(key));
+  return asked(() => host.config(key));
 }
 
 /** Call a relation, an adapter or a service by its target: `customer`, `items.create`. */
 export function call(target, input = {}) {
-  return JSON.parse(host.call(target, JSON.stringify(input)) || "null");
+  return asked(() => host.call(target, JSON.stringify(input)));
 }
 
 /** Write to the host's log. */
@@ -84,6 +87,17 @@ class Waiting {
   constructor(change) {
     this.change = change;
   }
+}
+
+/** What the host answers. */
+function asked(ask) {
+  let text;
+  try {
+    text = ask();
+  } catch (error) {
+    throw new Failed(error?.message ?? String(error));
+  }
+  return text === "" ? null : JSON.parse(text);
 }
 
 function invoke(name, input) {
@@ -98,14 +112,15 @@ function invoke(name, input) {
   }
 }
 
-/** An error as the contract has it. What the host said of a call is passed on as it is. */
+/** An error as the contract has it. */
 function told(error) {
-  if (typeof error === "string") return error;
+  if (error instanceof Failed) return error.message;
   if (error instanceof Refused) {
     return JSON.stringify({ refused: error.message, emit: error.emit });
   }
-  const where = /\(?([\w.]+\.js:\d+)/.exec(error?.stack ?? "");
-  return where === null ? String(error) : `${error} (${where[1]})`;
+  const places = [...(error?.stack ?? "").matchAll(/([\w.-]+\.js:\d+)/g)].map((one) => one[1]);
+  const where = places.find((place) => !place.startsWith("aegis.js")) ?? places[0];
+  return where === undefined ? String(error) : `${error} (${where})`;
 }
 
 function change(given) {
