@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import queue
@@ -12,16 +13,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import msgspec
+from wasmtime.component import Component
 
+from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, StoppedError, Template, World
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
-from aegis.adapters.components.wasm.stopped import read
+from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, GuestError
-from aegis.core.guest import Asked, Trap
+from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 
 # Threads of one guest: one computes, the others have asked the host something and wait.
 MOST = 16
@@ -60,6 +64,10 @@ class Call:
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
         self.script: deque[Asked] | None = None
+        self.made = time.perf_counter()
+        self.began = 0.0  # when its turn came
+        self.paused = 0.0  # seconds of it that the host took to answer
+        self.counts = True
 
 
 class WasmGuest:
@@ -87,8 +95,12 @@ class WasmGuest:
         self.settings: Mapping[str, Any] = {}
         self._may: Callable[[str], None] | None = None
         self._machine = machine
+        self._compiled = compiled
+        self._world = world
+        self._binary = source.binary
         self._inline = inline
         self._fresh = fresh
+        self._cost = Cost()
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
         self._turn = threading.Lock()
@@ -98,6 +110,31 @@ class WasmGuest:
         self._closed = False
         self._inlined: Instance | None = None
         self._log = logging.getLogger(f"aegis.{self.label}")
+
+    @cached_property
+    def status(self) -> GuestStatus:
+        """See core.guest.Guest."""
+        limits = self.limits
+        return GuestStatus(
+            kind="component" if isinstance(self._compiled, Component) else "module",
+            size=len(self._binary),
+            digest=hashlib.sha256(self._binary).hexdigest(),
+            contract=max(self._world.versions.values(), default=""),
+            imports=tuple(sorted(self._world.imports)),
+            limits=GuestLimits(
+                seconds=limits.seconds,
+                memory=limits.memory,
+                output=limits.output,
+                fuel=limits.fuel,
+            ),
+            inline=self._inline,
+            fresh=self._fresh,
+        )
+
+    @property
+    def cost(self) -> GuestCost:
+        """See core.guest.Guest."""
+        return self._cost.told(queued=self._queued, threads=self._threads)
 
     def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
         """See core.guest.Guest."""
@@ -176,6 +213,7 @@ class WasmGuest:
         """See core.guest.Guest."""
         call = Call("invoke", (trap.function, trap.input), self.settings, lambda _: None)
         call.script = deque(trap.asked)
+        call.counts = False
         self._run(call, None, alone=True)
         text, failed = _outcome(call)
         if failed:
@@ -245,6 +283,7 @@ class WasmGuest:
             return instance
         turn: AbstractContextManager[Any] = nullcontext() if alone else self._turn
         with turn, self._machine.ticking():
+            call.began = time.perf_counter()
             self._now.call, self._now.left = call, self.limits.seconds
             try:
                 if instance is None:
@@ -256,10 +295,14 @@ class WasmGuest:
                 call.result = instance.call(call.export, *call.texts)
             except Exception as error:  # noqa: BLE001 -- whatever it was, it is not to be trusted
                 call.error = self._stopped(call, error)
-                return None
+                instance = None
             finally:
                 self._now.call = self._now.instance = None
-        return None if self._fresh else instance
+                kept = None if self._fresh else instance
+                if call.counts:
+                    computed = time.perf_counter() - call.began - call.paused
+                    self._cost.ended(computed, call.began - call.made, kept)
+        return kept
 
     def _stopped(self, call: Call, error: Exception) -> GuestError:
         """What to raise of a call that was stopped; it is kept, to be made again."""
@@ -268,7 +311,9 @@ class WasmGuest:
         if call.given_up:
             reason, hint = "nobody waits for it any more", None
         name = call.texts[0] if call.texts else call.export
+        is_kept = not call.given_up and call.script is None
         trap = Trap(
+            n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
@@ -277,8 +322,10 @@ class WasmGuest:
             frames=frames,
             asked=tuple(call.asked),
         )
-        if not call.given_up and call.script is None:
+        if is_kept:
             self.traps.append(trap)
+        if call.counts:
+            self._cost.stopped("other" if call.given_up else kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
 
@@ -328,6 +375,7 @@ class WasmGuest:
             self._waiting += 1
             self._staff()
         self._turn.release()
+        asked = time.perf_counter()
         try:
             call.question = (what, arguments)
             call.tell(call)
@@ -336,6 +384,7 @@ class WasmGuest:
             self._turn.acquire()
             with self._lock:
                 self._waiting -= 1
+            call.paused += time.perf_counter() - asked
             self._now.since = time.monotonic()
             # One whose caller has gone is stopped at the next step it takes.
             store.set_epoch_deadline(0 if call.given_up else ticks(max(0.0, self._now.left)))

@@ -232,6 +232,11 @@ class Instance(Protocol):
 
     store: wasmtime.Store
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of its memory, None where it does not show it."""
+        ...
+
     def call(self, export: str, *texts: str) -> tuple[str, bool]:
         """What an export gives, and whether that is an error."""
         ...
@@ -311,6 +316,8 @@ class Template:
 class _ComponentInstance:
     """An instance of a component."""
 
+    memory = None
+
     def __init__(self, store: wasmtime.Store, instance: wc.Instance, output: int) -> None:
         self.store = store
         self._output = output
@@ -344,6 +351,10 @@ class _ModuleInstance:
         if initialize is not None:
             initialize(store)  # type: ignore[operator]  # world_of looked at what we call
         self._memory: wasmtime.Memory = self._exports["memory"]  # type: ignore[assignment]
+
+    @property
+    def memory(self) -> int | None:
+        return self._memory.data_len(self.store)
 
     def call(self, export: str, *texts: str) -> tuple[str, bool]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import tempfile
 import threading
@@ -54,6 +55,8 @@ class Machine:
         self._folder = folder
         self._engines: dict[bool, wasmtime.Engine] = {}
         self._known: OrderedDict[tuple[str, bool], Compiled] = OrderedDict()
+        # Stopped calls are numbered through, so that a number means one of whatever revision.
+        self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._running = 0
         self._ticking = threading.Condition()

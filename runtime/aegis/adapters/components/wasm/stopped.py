@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from aegis.core.guest import Stop
+
 _FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+\s+-\s+)?(.+?)\s*$", re.MULTILINE)
 _NUMBERED = re.compile(r"^\d+:\s*")
 SHOWN = 32  # frames that are kept: a recursion has thousands
@@ -36,3 +38,25 @@ def read(message: str, seconds: float) -> tuple[str, str | None, tuple[str, ...]
         if words in message:
             return reason.format(seconds=seconds), hint, frames[:SHOWN]
     return said or "it was stopped", None, frames[:SHOWN]
+
+
+# What stopped a guest in a word, by what is told of it: of wasmtime, and of the sandbox itself.
+_KINDS: tuple[tuple[str, Stop], ...] = (
+    ("computed for longer", "time"),
+    ("fuel", "fuel"),
+    ("stack", "stack"),
+    ("`unreachable`", "unreachable"),
+    ("memory", "memory"),
+    ("gave a text of", "output"),
+    (" index", "index"),
+    ("divided by zero", "division"),
+    ("another type", "type"),
+)
+
+
+def kind_of(reason: str) -> Stop:
+    """The word for a reason that `read` gives."""
+    for words, kind in _KINDS:
+        if words in reason:
+            return kind
+    return "other"
