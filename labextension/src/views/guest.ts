@@ -105,6 +105,7 @@ export function stops({ stopped }: GuestCost, say: Say): string {
     index: say('a wrong index'),
     division: say('division by zero'),
     type: say('a wrong type'),
+    unheard: say('nobody waited any more'),
     other: say('something else'),
   };
   return Object.entries(stopped)

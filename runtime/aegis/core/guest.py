@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 # What stopped a call, in a word: `other` is what has none.
 Stop = Literal[
-    "time", "fuel", "memory", "stack", "output", "unreachable", "index", "division", "type", "other"
+    "time",
+    "fuel",
+    "memory",
+    "stack",
+    "output",
+    "unreachable",
+    "index",
+    "division",
+    "type",
+    "unheard",
+    "other",
 ]
 
 
@@ -20,6 +30,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     input: str
     answer: str
     failed: bool = False
+
+    def __repr__(self) -> str:
+        """Without what was said: it may be private."""
+        return f"Asked({self.what!r})"
 
 
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +53,10 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
     n: int = 0
+
+    def __repr__(self) -> str:
+        """Without what it was called with: it may be private."""
+        return f"Trap({self.label!r}, {self.function!r}, {self.reason!r})"
 
 
 class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,11 +146,11 @@ class Guest(Protocol):
         """What it cost so far, and costs now. Any thread may ask."""
         ...
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
-        """Give its code configuration values, and the right to what `may` lets pass.
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Give its code configuration values; called for each that uses it, who then `leave`s."""
 
-        `may` raises GrantError for what is not granted (any more). Safe to call again.
-        """
+    async def leave(self) -> None:
+        """One less uses it; after the last one it has no connections."""
 
     def replay(self, trap: Trap) -> str:
         """Make a stopped call again, in an instance of its own and with the answers of then.
