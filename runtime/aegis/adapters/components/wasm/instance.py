@@ -367,6 +367,11 @@ class Instance(ABC):
         if fuel is not None:
             self._store.set_fuel(fuel)
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of its memory, None where it does not show it."""
+        return None
+
     @abstractmethod
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
         """What an export gives, at most so many bytes, and whether that is an error."""
@@ -411,6 +416,10 @@ class _ModuleInstance(Instance):
                 PlainFunction(initialize, 0, gives=False)(self._context)
             finally:
                 here.memory = None
+
+    @property
+    def memory(self) -> int | None:
+        return self._memory.size()
 
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
         memory = self._here.memory = self._memory

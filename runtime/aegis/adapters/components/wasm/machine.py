@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -80,6 +81,8 @@ class Machine:
         self._folder = folder
         self._engines: dict[bool, wasmtime.Engine] = {}
         self._known: OrderedDict[tuple[str, bool], Compiled] = OrderedDict()
+        # Stopped calls are numbered through, so that a number means one of whatever revision.
+        self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
         self._watch = threading.Condition()
