@@ -20,18 +20,65 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
     """One call that the sandbox stopped: all that it needs to happen again.
 
-    `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
-    `asked` what the host had answered it so far, `reason` why it was stopped, `frames` the guest's
-    functions from the innermost one.
+    `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with
+    through `export`, `asked` what the host had answered it so far, `reason` why it was stopped,
+    `frames` the guest's functions from the innermost one. Input and answers may hold what is
+    private, so a trap does not show them by itself.
     """
 
     label: str
     function: str
     input: str
     reason: str
+    export: str = "invoke"
     time: str = ""
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
+
+    @property
+    def component(self) -> str:
+        """The component whose code it was."""
+        return self.label.partition("@")[0]
+
+    def __repr__(self) -> str:
+        where = f", in {self.frames[0]}" if self.frames else ""
+        return f"{self.time} {self.label} {self.function}: {self.reason}{where}".lstrip()
+
+
+class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a stopped call that was made again, on the code `label`.
+
+    It was stopped `again`, or the guest gave an `error`, or an `answer`.
+    """
+
+    trap: Trap
+    label: str
+    again: Trap | None = None
+    error: str | None = None
+    answer: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether it was stopped as it was then: for that reason, and there."""
+        again = self.again
+        return again is not None and (again.reason, again.frames) == (
+            self.trap.reason,
+            self.trap.frames,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a sentence; an answer may hold what is private."""
+        if self.again is not None:
+            where = f", in {self.again.frames[0]}" if self.again.frames else ""
+            how = "as then" if self.same else "otherwise"
+            return f"stopped {how}: {self.again.reason}{where}"
+        if self.error is not None:
+            return f"it gives an error now: {self.error}"
+        return f"it gives an answer now, of {len(self.answer or '')} characters (.answer)"
+
+    def __repr__(self) -> str:
+        return f"{self.trap.function} on {self.label}: {self.verdict}"
 
 
 class Guest(Protocol):

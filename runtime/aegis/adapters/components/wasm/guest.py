@@ -174,7 +174,7 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, lambda _: None)
+        call = Call(trap.export, (trap.function, trap.input), self.settings, lambda _: None)
         call.script = deque(trap.asked)
         self._run(call, None, alone=True)
         text, failed = _outcome(call)
@@ -273,6 +273,7 @@ class WasmGuest:
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
+            export=call.export,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             frames=frames,
             asked=tuple(call.asked),
@@ -292,11 +293,6 @@ class WasmGuest:
             level, message = arguments
             self._log.log(_LEVELS.get(level, 20), "%s", message[:LOGGED])
             return None
-        if what == "host.config":
-            (key,) = arguments
-            if key not in call.settings:
-                return f"no configuration value {key!r} is described for this call", True
-            return msgspec.json.encode(call.settings[key]).decode(), False
         if what == "host.emit":
             call.emitted.append(arguments)
             return "", False
@@ -315,7 +311,10 @@ class WasmGuest:
             if said is None or (said.what, said.input) != (what, text):
                 return "the host was not asked that, then", True
             return said.answer, said.failed
-        answer = self._waited(call, what, arguments)
+        if what == "host.config":
+            answer = _configured(call.settings, *arguments)
+        else:
+            answer = self._waited(call, what, arguments)
         call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer
 
@@ -348,6 +347,13 @@ def _outcome(call: Call) -> tuple[str, bool]:
     if call.result is None:
         raise GuestError("a call ended without a result")
     return call.result
+
+
+def _configured(settings: Mapping[str, Any], key: str) -> tuple[str, bool]:
+    """A configuration value as JSON."""
+    if key not in settings:
+        return f"no configuration value {key!r} is described for this call", True
+    return msgspec.json.encode(settings[key]).decode(), False
 
 
 def _nothing(what: str) -> Any:

@@ -1,0 +1,89 @@
+"""Calls that a sandbox stopped: the last ones of each component, and one of them made again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from aegis.core.component import Revision, Source
+from aegis.core.errors import ClosedError, ConflictError, GuestError, NotFoundError, closest
+from aegis.core.guest import Trap, TrapReplay
+from aegis.engine.deploys import Deploys
+from aegis.protocols import Loader, Store
+
+
+class Traps:
+    """The stopped calls of one host. They are in memory, with the code that is loaded."""
+
+    def __init__(self, *, deploys: Deploys, store: Store, loader: Loader) -> None:
+        self._deploys = deploys
+        self._store = store
+        self._loader = loader
+
+    def last(self, component: str | None) -> Sequence[Trap]:
+        """Those of a component, or of all, the newest last. Raises NotFoundError."""
+        registry = self._deploys.engine.registry
+        found = [one for one in registry.revisions() if component in {None, one.name}]
+        if component is not None and not found:
+            raise NotFoundError(
+                f"component {component!r} is not loaded", hint=closest(component, registry.live)
+            )
+        traps = (trap for one in found if one.guest is not None for trap in tuple(one.guest.traps))
+        return sorted(traps, key=lambda trap: trap.time)
+
+    async def replay(self, trap: Trap, revision: str | None) -> TrapReplay:
+        """Make a stopped call again; see Host.replay."""
+        async with self._loaded(trap.component, revision) as found:
+            if found.guest is None:
+                raise ConflictError(
+                    f"{found.label} is not in WebAssembly: it cannot take this call"
+                )
+            try:
+                answer = await asyncio.to_thread(found.guest.replay, trap)
+            except GuestError as error:
+                if error.trap is None:
+                    return TrapReplay(trap=trap, label=found.label, error=error.detail)
+                return TrapReplay(trap=trap, label=found.label, again=error.trap)
+            return TrapReplay(trap=trap, label=found.label, answer=answer)
+
+    @asynccontextmanager
+    async def _loaded(self, name: str, revision: str | None) -> AsyncGenerator[Revision]:
+        """The code that is live, or that `revision` names, which is loaded for this if need be."""
+        registry = self._deploys.engine.registry
+        if revision is None:
+            if name not in registry.live:
+                raise ClosedError(
+                    f"component {name!r} is not loaded",
+                    hint="deploy it, or say which revision to replay on",
+                )
+            yield registry.live[name]
+            return
+        for one in registry.revisions():
+            if one.name == name and revision in _names(one.source):
+                yield one
+                return
+        source = await self._stored(name, revision)
+        loaded = await asyncio.to_thread(self._loader.load, source)
+        try:
+            yield loaded
+        finally:
+            self._loader.unload(loaded)
+
+    async def _stored(self, name: str, revision: str) -> Source:
+        for deployment in reversed(await self._store.deployments()):
+            if deployment.component == name:
+                source = await self._store.source(deployment.digest)
+                if source is not None and revision in _names(source):
+                    return source
+        raise NotFoundError(
+            f"there is no revision {revision[:80]!r} of {name}",
+            hint="a label as shipping@1.0.0+3fa9c1d2 of a deployment, or a version",
+        )
+
+
+def _names(source: Source) -> frozenset[str]:
+    """What a revision may be called."""
+    short = source.digest[:8]
+    versioned = f"{source.name}@{source.version}"
+    return frozenset({source.digest, short, source.version, versioned, f"{versioned}+{short}"})
