@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Any
@@ -54,15 +53,14 @@ async def host() -> AsyncGenerator[Host]:
 
 async def test_a_port_is_a_step_that_an_event_sets_off(host: Host) -> None:
     order = await host.create("Order", total="1.00")
-    async with asyncio.timeout(5):
-        while (order := await host.get("Order", order.id)).status != "DONE":
-            await asyncio.sleep(0.01)
-    assert order.total == Decimal("3.50")
+    await host.wait(order, 5)
+    order = await host.get("Order", order.id)
+    assert (order.status, order.total) == ("DONE", Decimal("3.50"))
 
 
 async def test_an_error_of_the_guest_is_told_as_it_says_it(host: Host) -> None:
     order = await host.create("Order")
-    with pytest.raises(GuestError, match="Order.cancel: not now"):
+    with pytest.raises(GuestError, match=r"Order.cancel: not now"):
         await host.call(order, "cancel")
 
 
