@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import typing
 from dataclasses import replace
@@ -30,6 +31,9 @@ from aegis.core.errors import ComponentError
 # What a guest may use while it describes itself.
 DESCRIBING = Limits(seconds=1.0, output=1 << 20)
 
+# Where in a text wasmtime says that a mistake is: line and column.
+_PLACE = re.compile(r"-->.*?:(\d+):\d+$", re.MULTILINE)
+
 
 class WasmLoader:
     """Makes revisions of modules, on one machine. `most` is what any guest may use."""
@@ -43,9 +47,11 @@ class WasmLoader:
         unique = module_name(source)
         said, compiled, world = self.describe(source)
         if (said.name, said.version) != (source.name, source.version):
+            taken = f"{source.name} {source.version}"
             raise ComponentError(
                 source.name,
-                [f"it describes itself as {said.name} {said.version}, not {source.version}"],
+                [f"it describes itself as {said.name} {said.version}, and was taken for {taken}"],
+                hint="what is said beside it has to be what its describe() says",
             )
         limits = self._limits(said)
         if limits.fuel is not None:
@@ -88,6 +94,19 @@ class WasmLoader:
                     source.name, [f"its describe() was stopped: {reason}{where}"], hint=hint
                 ) from None
         return read_description(text, source.name), compiled, world
+
+    def assemble(self, text: str, name: str) -> bytes:
+        """The module that a text (WAT) is. Raises ComponentError with the line at fault."""
+        try:
+            return bytes(wasmtime.wat2wasm(text))
+        except wasmtime.WasmtimeError as error:
+            said = str(error)
+            found = _PLACE.search(said)
+            if found is None:
+                raise ComponentError(name, [f"it cannot be assembled: {said}"]) from None
+            line = int(found[1])
+            problem = f"line {line}: {said.partition(chr(10))[0]}: {_line(text, line)}"
+            raise ComponentError(name, [problem], line=line) from None
 
     def compiled(self, source: Source) -> Compiled:
         """The compiled module. Raises ComponentError for what is none."""
@@ -160,6 +179,12 @@ class WasmLoader:
                 clean()
             # Its classes and functions name each other in circles.
             gc.collect(1)
+
+
+def _line(text: str, number: int) -> str:
+    """A line of a text, as far as people want to read it."""
+    lines = text.splitlines()
+    return lines[number - 1].strip()[:80] if number <= len(lines) else ""
 
 
 def _nothing(interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
