@@ -22,8 +22,9 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 
     `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with
     through `export`, `asked` what the host had answered it so far, `reason` why it was stopped,
-    `frames` the guest's functions from the innermost one. Input and answers may hold what is
-    private, so a trap does not show them by itself.
+    `frames` the guest's functions from the innermost one, `lines` where each begins in a text that
+    is from `origin`, 0 where that is not known. Input and answers may hold what is private, so a
+    trap does not show them by itself.
     """
 
     label: str
@@ -33,12 +34,21 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     export: str = "invoke"
     time: str = ""
     frames: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    origin: str = ""
     asked: tuple[Asked, ...] = ()
 
     @property
     def component(self) -> str:
         """The component whose code it was."""
         return self.label.partition("@")[0]
+
+    @property
+    def backtrace(self) -> tuple[tuple[str, str], ...]:
+        """Each function, the innermost first, and where it begins (`cell 4, line 17`), or nothing."""
+        lines = self.lines or (0,) * len(self.frames)
+        places = (f"{self.origin}, line {line}" if line else "" for line in lines)
+        return tuple(zip(self.frames, places, strict=False))
 
     def __repr__(self) -> str:
         where = f", in {self.frames[0]}" if self.frames else ""
@@ -83,6 +93,11 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
 
 class Guest(Protocol):
     """The sandbox of one revision. It lives from load to unload, whoever calls it."""
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """What it is and what it may use, in words for people."""
+        ...
 
     @property
     def traps(self) -> Sequence[Trap]:

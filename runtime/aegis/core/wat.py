@@ -37,6 +37,7 @@ from aegis.core.errors import ComponentError, closest
 from aegis.core.prelude import FUNCTIONS, MEMORY
 
 PAGE = 65536
+ADDED = ";; What the text lacked was added."
 TEXTS = "texts"
 MARK = ";;"
 
@@ -82,14 +83,17 @@ def whole(text: str, name: str, version: str) -> str:
     _check(short, name, asked, named)
     parts = [*_data(short, asked, exports), *_entries(short, asked, exports)]
     parts += _prelude("\n".join((short.bare, *parts)), named)
-    return f"(module {text.rstrip()}\n\n;; What the text lacked was added.\n" + "".join(
+    return f"(module {text.rstrip()}\n\n{ADDED}\n" + "".join(
         f"{part.strip(chr(10))}\n" for part in (*parts, ")")
     )
 
 
 def functions(text: str) -> Mapping[str, int]:
-    """The functions that a text names, without `$`, and the line where each begins."""
-    plain = bare(text)
+    """The functions that a text names, without `$`, and the line where each begins.
+
+    Of a short text that was made whole only its own.
+    """
+    plain = bare(text.partition(f"\n{ADDED}\n")[0])
     return {one[1]: plain.count("\n", 0, one.start()) + 1 for one in _FUNCTION.finditer(plain)}
 
 
@@ -154,7 +158,7 @@ def _read(text: str, name: str, version: str) -> _Short:
     try:
         description = msgspec.convert(found, Description)
     except msgspec.ValidationError as error:
-        raise ComponentError(name, [f"its description: {error}"]) from None
+        raise _unfit(name, str(error), lines, first) from None
     return _Short(text, bare(text), found, description, texts)
 
 
@@ -168,6 +172,17 @@ def _unread(name: str, said: str, lines: Sequence[str], first: int) -> Component
     column = int(found[2]) + lines[line - 1].find(MARK) + len(MARK)
     problem = f"line {line}: its description is no TOML: {_PLACE.sub('', said)}"
     return ComponentError(name, [problem], hint=hint, line=line, column=column)
+
+
+def _unfit(name: str, said: str, lines: Sequence[str], first: int) -> ComponentError:
+    """What to raise of a description that is none, with the line that names what is wrong."""
+    words = re.findall(r"`(\w+)`", said)
+    for line, text in enumerate(lines[first:], start=first + 1):
+        if text.lstrip().startswith(MARK) and words and words[0] in text:
+            column = text.index(words[0]) + 1
+            said = said.partition(" - at")[0]
+            return ComponentError(name, [f"line {line}: {said}"], line=line, column=column)
+    return ComponentError(name, [f"its description: {said}"])
 
 
 def _check(short: _Short, name: str, asked: Sequence[str], named: Mapping[str, int]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from aegis.core.component import Revision, Source
 from aegis.core.errors import ClosedError, ConflictError, GuestError, NotFoundError, closest
@@ -34,41 +33,28 @@ class Traps:
 
     async def replay(self, trap: Trap, revision: str | None) -> TrapReplay:
         """Make a stopped call again; see Host.replay."""
-        async with self._loaded(trap.component, revision) as found:
-            if found.guest is None:
-                raise ConflictError(
-                    f"{found.label} is not in WebAssembly: it cannot take this call"
-                )
-            try:
-                answer = await asyncio.to_thread(found.guest.replay, trap)
-            except GuestError as error:
-                if error.trap is None:
-                    return TrapReplay(trap=trap, label=found.label, error=error.detail)
-                return TrapReplay(trap=trap, label=found.label, again=error.trap)
-            return TrapReplay(trap=trap, label=found.label, answer=answer)
-
-    @asynccontextmanager
-    async def _loaded(self, name: str, revision: str | None) -> AsyncGenerator[Revision]:
-        """The code that is live, or that `revision` names, which is loaded for this if need be."""
-        registry = self._deploys.engine.registry
-        if revision is None:
-            if name not in registry.live:
-                raise ClosedError(
-                    f"component {name!r} is not loaded",
-                    hint="deploy it, or say which revision to replay on",
-                )
-            yield registry.live[name]
-            return
-        for one in registry.revisions():
-            if one.name == name and revision in _names(one.source):
-                yield one
-                return
-        source = await self._stored(name, revision)
+        found = self._found(trap.component, revision)
+        if found is not None:
+            return await _made(trap, found)
+        source = await self._stored(trap.component, str(revision))
         loaded = await asyncio.to_thread(self._loader.load, source)
         try:
-            yield loaded
+            return await _made(trap, loaded)
         finally:
             self._loader.unload(loaded)
+
+    def _found(self, name: str, revision: str | None) -> Revision | None:
+        """The code that is live, or what is loaded of that which `revision` names."""
+        registry = self._deploys.engine.registry
+        if revision is None and name not in registry.live:
+            raise ClosedError(
+                f"component {name!r} is not loaded",
+                hint="deploy it, or say which revision to replay on",
+            )
+        for one in registry.revisions():
+            if one.name == name and (revision is None or revision in _names(one.source)):
+                return one
+        return None
 
     async def _stored(self, name: str, revision: str) -> Source:
         for deployment in reversed(await self._store.deployments()):
@@ -80,6 +66,18 @@ class Traps:
             f"there is no revision {revision[:80]!r} of {name}",
             hint="a label as shipping@1.0.0+3fa9c1d2 of a deployment, or a version",
         )
+
+
+async def _made(trap: Trap, revision: Revision) -> TrapReplay:
+    """The call, made again on a revision; off the loop, since it may compute to its limit."""
+    if revision.guest is None:
+        raise ConflictError(f"{revision.label} is not in WebAssembly: it cannot take this call")
+    try:
+        answer = await asyncio.to_thread(revision.guest.replay, trap)
+    except GuestError as error:
+        said = error.detail if error.trap is None else None
+        return TrapReplay(trap=trap, label=revision.label, again=error.trap, error=said)
+    return TrapReplay(trap=trap, label=revision.label, answer=answer)
 
 
 def _names(source: Source) -> frozenset[str]:

@@ -17,16 +17,18 @@ from typing import Any
 import msgspec
 
 from aegis.adapters.components.wasm.instance import Instance, StoppedError, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
+from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine, ticks
 from aegis.adapters.components.wasm.stopped import read
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, GuestError
 from aegis.core.guest import Asked, Trap
+from aegis.core.wat import functions
 
 # Threads of one guest: one computes, the others have asked the host something and wait.
 MOST = 16
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
 TRAPS = 20  # stopped calls that are kept, to be made again
+MIB = 1 << 20
 LOGGED = 4096  # characters of a line in the log
 
 # Answers what a call asks, on the loop: `host.call` and so on, with its arguments.
@@ -97,12 +99,30 @@ class WasmGuest:
         self._threads = self._busy = self._waiting = self._queued = 0
         self._closed = False
         self._inlined: Instance | None = None
+        self._source = source
         self._log = logging.getLogger(f"aegis.{self.label}")
 
     def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
         self._may = may
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """See core.guest.Guest."""
+        limits = self.limits
+        may = [f"{limits.seconds:g} s of computing", f"{limits.memory / MIB:,.4g} MiB of memory"]
+        may.append(f"answers of {limits.output / MIB:,.4g} MiB")
+        may += [f"{limits.fuel:,} units of fuel"] if limits.fuel is not None else []
+        may += ["on the host's own thread"] if self._inline else []
+        may += ["a new instance for every call"] if self._fresh else []
+        source = self._source
+        kind = "component" if source.binary.startswith(COMPONENT) else "module"
+        text = ", from text" if source.text else ""
+        return {
+            "Kind": f"a {kind} in WebAssembly, {len(source.binary):,} bytes{text}",
+            "Limits": ", ".join(may),
+        }
 
     def check(self, what: str) -> None:
         """Raise GrantError unless its code may do `what`. While it is not open it may nothing."""
@@ -274,14 +294,23 @@ class WasmGuest:
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
             export=call.export,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             frames=frames,
+            lines=self._lines(frames),
+            origin=self._source.origin,
             asked=tuple(call.asked),
         )
         if not call.given_up and call.script is None:
             self.traps.append(trap)
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
+
+    def _lines(self, frames: Sequence[str]) -> tuple[int, ...]:
+        """Where functions begin, of a module that was written as text."""
+        if not self._source.text:
+            return ()
+        known = functions(self._source.text)
+        return tuple(known.get(name, 0) for name in frames)
 
     def _answered(self, interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
         """Answer what the guest asks, on its thread. It must never raise: see instance.py."""
