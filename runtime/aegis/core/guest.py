@@ -45,7 +45,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def backtrace(self) -> tuple[tuple[str, str], ...]:
-        """Each function, the innermost first, and where it begins (`cell 4, line 17`), or nothing."""
+        """Each function, the innermost first, and where it begins: `cell 4, line 17`, or not."""
         lines = self.lines or (0,) * len(self.frames)
         places = (f"{self.origin}, line {line}" if line else "" for line in lines)
         return tuple(zip(self.frames, places, strict=False))
