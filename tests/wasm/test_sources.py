@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from aegis.bootstrap import build_host
 from aegis.configuration import read
 from aegis.core.bundle import Bundle
 from aegis.core.errors import (
-    AegisError,
-    ComponentError,
     DigestError,
     InvalidError,
     ManifestError,
@@ -27,6 +24,7 @@ from aegis.core.errors import (
 from aegis.core.manifest import read_manifest
 from aegis.testing import memory_host
 from tests.engine.shop import until
+from tests.engine.test_answers import asked
 from tests.hub import Hub, forges
 from tests.sources import zipped
 from tests.wasm.modules import module
@@ -261,7 +259,7 @@ async def test_after_a_restart_its_open_flows_go_on_with_the_code_of_the_store(
     async with build_host(config) as host:
         before = await host.deploy(str(path))
         order = await host.create("shop.Order")
-        await until(lambda: host.status().waiting)
+        await asked(host, order, "pay")
     path.unlink()
     async with build_host(config) as host:
         source = await host.store.source(before.digest)
@@ -274,31 +272,3 @@ async def test_after_a_restart_its_open_flows_go_on_with_the_code_of_the_store(
         deployed = await host.deploy(source)
         assert deployed.digest == before.digest
         assert (await host.get("shop.Order", order.id)).status == "PAID"
-
-
-@pytest.fixture
-def quiet() -> Iterator[Callable[[], None]]:
-    """Tells whether the process has what it had: threads, and modules of components."""
-    import sys
-
-    def seen() -> tuple[set[str], set[str]]:
-        threads = {one.name for one in threading.enumerate()} - {"aegis-wasm-clock"}
-        return threads, {name for name in sys.modules if name.startswith("aegis_components.")}
-
-    def same() -> None:
-        assert seen()[1] == before[1]
-        assert not {one for one in seen()[0] if one.startswith("aegis-wasm")}
-
-    before = seen()
-    yield same
-
-
-def refusal(error: AegisError) -> str:
-    return str(error)
-
-
-async def test_placeholder(quiet: Callable[[], None]) -> None:
-    async with memory_host() as host:
-        with pytest.raises(ComponentError):
-            await host.deploy("shop", "1.0.0", "1 / 0")
-    quiet()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +16,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     failed: bool = False
 
+    def __repr__(self) -> str:
+        """Without what was said: it may be private."""
+        return f"Asked({self.what!r})"
+
 
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
     """One call that the sandbox stopped: all that it needs to happen again.
@@ -23,8 +27,8 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with
     through `export`, `asked` what the host had answered it so far, `reason` why it was stopped,
     `frames` the guest's functions from the innermost one, `lines` where each begins in a text that
-    is from `origin`, 0 where that is not known. Input and answers may hold what is private, so a
-    trap does not show them by itself.
+    is from `origin`, 0 where that is not known, `settings` the configuration that it could read.
+    Input and answers may hold what is private, so a trap does not show them by itself.
     """
 
     label: str
@@ -36,6 +40,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     frames: tuple[str, ...] = ()
     lines: tuple[int, ...] = ()
     origin: str = ""
+    settings: Mapping[str, Any] = {}
     asked: tuple[Asked, ...] = ()
 
     @property
@@ -51,6 +56,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(zip(self.frames, places, strict=False))
 
     def __repr__(self) -> str:
+        """Without what it was called with: it may be private."""
         where = f", in {self.frames[0]}" if self.frames else ""
         return f"{self.time} {self.label} {self.function}: {self.reason}{where}".lstrip()
 
@@ -104,11 +110,11 @@ class Guest(Protocol):
         """The last calls that it stopped, the newest last."""
         ...
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
-        """Give its code configuration values, and the right to what `may` lets pass.
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Give its code configuration values; called for each that uses it, who then `leave`s."""
 
-        `may` raises GrantError for what is not granted (any more). Safe to call again.
-        """
+    async def leave(self) -> None:
+        """One less uses it; after the last one it has no connections."""
 
     def replay(self, trap: Trap) -> str:
         """Make a stopped call again, in an instance of its own and with the answers of then.
