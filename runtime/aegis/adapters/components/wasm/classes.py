@@ -25,7 +25,7 @@ from aegis.core.description import (
     Description,
     Schema,
 )
-from aegis.core.errors import GuestError, InvalidError, NotFoundError, Refused, closest
+from aegis.core.errors import AegisError, GuestError, InvalidError, NotFoundError, Refused, closest
 from aegis.core.event import Event, event
 from aegis.core.model import Model
 from aegis.core.port import REQUIRED, Secret, adapter, command, config, on, port, service, waiting
