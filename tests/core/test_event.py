@@ -56,5 +56,10 @@ def test_the_data_of_an_event_is_json_and_money_stays_exact():
 
 
 def test_data_that_json_cannot_hold_is_refused_when_it_is_said():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidError, match=r"the data of 'item.sold' cannot be told"):
         event("item.sold", thing=object())
+
+
+def test_a_subject_that_is_no_text_is_refused_by_name():
+    with pytest.raises(InvalidError, match=r"the subject of 'item.sold' is int: it is a text"):
+        event("item.sold", 7)  # type: ignore[arg-type]  # that is the mistake

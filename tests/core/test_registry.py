@@ -95,6 +95,17 @@ def test_a_foreign_event_that_nobody_produces_yet_is_a_warning_not_a_refusal():
     assert registry.with_component(load(ORDERS, "orders")).warnings() == []
 
 
+def test_two_words_that_end_alike_are_no_misspelling_of_each_other():
+    text = SHIPPING.replace("order.paid", "equipment.authorized")
+    known = ORDERS.replace("order.paid", "payment.authorized")
+    registry = Registry().with_component(load(known, "orders"))
+    assert registry.with_component(load(text, "shipping")).problems("shipping") == []
+    for slip in ("paymnet.authorized", "payments.authorized", "payment.authorised"):
+        slipped = load(SHIPPING.replace("order.paid", slip), "shipping")
+        (problem,) = registry.with_component(slipped).problems("shipping")
+        assert "did you mean 'payment.authorized'?" in problem
+
+
 def test_bindings_choose_by_component_and_protocol():
     text = """
         from typing import Protocol

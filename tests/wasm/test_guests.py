@@ -55,13 +55,12 @@ async def test_a_port_is_a_step_that_an_event_sets_off(host: Host) -> None:
     order = await host.create("Order", total="1.00")
     await host.wait(order, 5)
     order = await host.get("Order", order.id)
-    assert order.status == "DONE"
-    assert order.total == Decimal("3.50")
+    assert (order.status, order.total) == ("DONE", Decimal("3.50"))
 
 
 async def test_an_error_of_the_guest_is_told_as_it_says_it(host: Host) -> None:
     order = await host.create("Order")
-    with pytest.raises(GuestError, match=r"Order\.cancel: not now"):
+    with pytest.raises(GuestError, match=r"Order.cancel: not now"):
         await host.call(order, "cancel")
 
 

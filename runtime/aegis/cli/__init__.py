@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from aegis.cli.audit import add_audit
+from aegis.cli.contract import add_contract
 from aegis.cli.data import add_data
 from aegis.cli.deployments import add_deployments
 from aegis.cli.grants import add_grants
@@ -51,4 +52,5 @@ def _parser() -> argparse.ArgumentParser:
     add_grants(words)
     add_keys(words)
     add_audit(words)
+    add_contract(words)
     return parser

@@ -75,11 +75,21 @@ def teller(source: str) -> str | None:
 def event(name: str, subject: str | None = None, /, **data: Any) -> Emission:
     """An event to pass on, as in `raise Refused("short", emit=event("inventory.low", item="x"))`.
 
-    Raises InvalidError when `name` is not of the form `noun.verbed`.
+    Raises InvalidError when `name` is not of the form `noun.verbed`, and for a subject or data that
+    JSON cannot hold.
     """
     if not NAME.match(name):
         raise InvalidError(f"{name!r} is no event name", hint="use the form 'noun.verbed'")
-    return Emission(type=name, data=msgspec.to_builtins(data), subject=subject)
+    if not isinstance(subject, str | None):
+        raise InvalidError(
+            f"the subject of {name!r} is {type(subject).__name__}: it is a text",
+            hint="most often the id of a record, as in order.id",
+        )
+    try:
+        plain = msgspec.to_builtins(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidError(f"the data of {name!r} cannot be told: {error}") from None
+    return Emission(type=name, data=plain, subject=subject)
 
 
 def is_glob(pattern: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from functools import cached_property
 from types import MappingProxyType
 
@@ -16,6 +17,9 @@ from aegis.core.policy import Policy
 from aegis.core.relation import OnDelete, Pointer, RelationSpec, clearable, place, viewed
 from aegis.core.schedule import FIRED
 from aegis.core.split import Split
+
+# How much alike two nouns are (1 is the same) of which one is a misspelling of the other.
+SLIP = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -629,8 +633,12 @@ def _so(hint: str | None) -> str:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether the nouns of two event names are the same but for a slip."""
-    return closest(one.partition(".")[0], [other.partition(".")[0]]) is not None
+    """Whether the nouns of two event names are the same but for a slip.
+
+    Two letters in another order are one; `shipment` and `payment` are two words.
+    """
+    nouns = (one.partition(".")[0], other.partition(".")[0])
+    return SequenceMatcher(None, *nouns).ratio() >= SLIP
 
 
 def _cycle(follows: Mapping[str, list[str]], start: str) -> tuple[str, ...] | None:

@@ -14,15 +14,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
 from aegis.adapters.components.wasm.instance import Instance, Template, World
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
+from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.stopped import read
 from aegis.core.component import ENCODER, Source
-from aegis.core.errors import AegisError, GuestError
+from aegis.core.errors import (
+    AegisError,
+    GrantError,
+    GuestError,
+    PortTimeoutError,
+    RecordingError,
+)
 from aegis.core.guest import Asked, Trap
+from aegis.core.port import Secret
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
 # something and wait.
@@ -53,17 +62,33 @@ _UNHEARD = "nobody waits for it any more"
 _DEPTH: ContextVar[int] = ContextVar("aegis_guest_depth", default=0)
 
 
+class Given(NamedTuple):
+    """What a call gave, whether that is an error, and what it emitted.
+
+    `denied` is why it may not use something that it asked for, None where it may.
+    """
+
+    text: str
+    failed: bool
+    emitted: Sequence[tuple[str, str | None, str]]
+    denied: GrantError | None
+
+
 class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
+    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
+    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
+    right to (any more), and was told so.
     """
 
     __slots__ = (
         "answer",
         "asked",
         "asks",
+        "at_once",
+        "denied",
         "due",
         "emitted",
         "error",
@@ -88,12 +113,14 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
+        at_once: AtOnce | None = None,
         script: Sequence[Asked] | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
+        self.at_once = at_once
         self.script = None if script is None else deque(script)
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
@@ -103,6 +130,7 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
+        self.denied: GrantError | None = None
         self.due = 0.0
         self.is_running = self.is_lost = False
         self.lane: Lane | None = None
@@ -120,8 +148,14 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error. Raises GuestError when it was stopped."""
+        """What it gave, and whether that is an error.
+
+        Raises GuestError when it was stopped, GrantError when that was after it was denied
+        something.
+        """
         if self.error is not None:
+            if self.denied is not None:
+                raise denial(self.denied, self.error.detail) from self.error
             raise self.error
         if self.result is None:
             raise GuestError("a call ended without a result")
@@ -155,14 +189,15 @@ class WasmGuest:
         *,
         inline: bool = False,
         fresh: bool = False,
+        outbound: Outbound | None = None,
     ) -> None:
         self.limits = limits
         self.label = f"{source.name}@{source.version}+{source.digest[:8]}"
         self.settings: Mapping[str, Any] = {}
         self._traps: deque[Trap] = deque(maxlen=TRAPS)
-        self._may: Callable[[str], None] | None = None
+        self.outbound = outbound
+        self.is_inline = inline
         self._machine = machine
-        self._inline = inline
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
@@ -186,33 +221,39 @@ class WasmGuest:
         with self._lock:
             return tuple(self._traps)
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
+    def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
-        self._may = may
+        if self.outbound is not None:
+            self.outbound.enter()
 
-    def check(self, what: str) -> None:
-        """Raise GrantError unless its code may do `what`. While it is not open it may nothing."""
-        if self._may is None:
-            raise AegisError(f"{self.label} is not open: it may not use {what}")
-        self._may(what)
+    async def leave(self) -> None:
+        """See core.guest.Guest."""
+        if self.outbound is not None:
+            await self.outbound.leave()
 
     # Called by the host
 
     async def call(
-        self, function: str, text: str, serve: Serve, settings: Mapping[str, Any] | None = None
-    ) -> tuple[str, bool, Sequence[tuple[str, str | None, str]]]:
-        """What `invoke` gives, whether it is an error, and what it emitted.
+        self,
+        function: str,
+        text: str,
+        serve: Serve,
+        settings: Mapping[str, Any] | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Given:
+        """What `invoke` gives.
 
-        `serve` answers what the guest asks, here on the loop and in the caller's task. Raises
-        GuestError when it is stopped.
+        `serve` answers what the guest asks, here on the loop and in the caller's task, `at_once`
+        where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
+        it asked for what it may not use.
         """
-        if self._inline:
-            call = Call("invoke", (function, text), settings or {}, _nobody)
+        if self.is_inline:
+            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
-            return (*call.outcome, call.emitted)
+            return Given(*call.outcome, call.emitted, call.denied)
         loop = asyncio.get_running_loop()
         told = loop.create_future()
 
@@ -224,36 +265,38 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell)
+        call = Call("invoke", (function, text), settings or {}, tell, at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
             while True:
                 await told
                 if call.question is None:
-                    return (*call.outcome, call.emitted)
+                    return Given(*call.outcome, call.emitted, call.denied)
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
-                deeper = _DEPTH.set(depth + 1)
+                _DEPTH.set(depth + 1)
                 try:
                     answer = (await serve(what, asked), False)
+                except (PortTimeoutError, RecordingError):
+                    raise  # its time is up, or a replay cannot go on: it is told nothing more
                 except AegisError as error:
-                    answer = (error.detail, True)
+                    answer = _refused(call, error)
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
                 finally:
-                    _DEPTH.reset(deeper)
+                    _DEPTH.set(depth)
                 call.answer.put(answer)
         finally:
             call.give_up(_UNHEARD)
 
-    def call_now(self, export: str, *texts: str) -> tuple[str, bool]:
-        """What an export gives, for callers off the loop who wait for it; it may ask nothing.
+    def call_now(self, export: str, *texts: str, at_once: AtOnce | None = None) -> tuple[str, bool]:
+        """What an export gives, for callers off the loop who wait for it; it may ask nothing else.
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, ())
+        call = Call(export, texts, {}, _nobody, at_once, ())
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -262,7 +305,8 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, _nobody, trap.asked)
+        given = ("invoke", (trap.function, trap.input), self.settings)
+        call = Call(*given, _nobody, script=trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -437,7 +481,7 @@ class WasmGuest:
             frames=frames,
             asked=tuple(call.asked),
         )
-        if not call.given_up and call.script is None:
+        if not call.given_up and call.script is None and call.denied is None:
             with self._lock:
                 self._traps.append(trap)
         where = f", in {frames[0]}" if frames else ""
@@ -460,7 +504,9 @@ class WasmGuest:
             (key,) = arguments
             if key not in call.settings:
                 return f"no configuration value {key!r} is described for this call", True
-            return ENCODER.encode(call.settings[key]).decode(), False
+            value = call.settings[key]
+            value = value.reveal() if isinstance(value, Secret) else value
+            return ENCODER.encode(value).decode(), False
         if what == "host.emit":
             call.kept += sum(len(one or "") for one in arguments)
             if len(call.emitted) >= EMITS or call.kept > self.limits.output:
@@ -470,11 +516,12 @@ class WasmGuest:
         if what == "random.bytes" and arguments[0] > RANDOM:
             raise StoppedError(f"it asks for {arguments[0]} random bytes, and {RANDOM} are allowed")
         text, failed = self._asked(call, what, arguments)
-        if what == "clock.now":
-            return 0 if failed else int(text)
-        if what == "random.bytes":
-            return bytes(arguments[0]) if failed else bytes.fromhex(text)
-        return text, failed
+        if what not in AT_ONCE:
+            return text, failed
+        if failed:
+            # It cannot be told, and must not go on with a wrong time or chance.
+            raise StoppedError(text)
+        return int(text) if what == "clock.now" else bytes.fromhex(text)
 
     def _say(self, level: str, message: str) -> None:
         """Write a line to the log, unless there were too many."""
@@ -496,12 +543,18 @@ class WasmGuest:
         if call.asks > ASKS:
             raise StoppedError(f"it asks the host more than {ASKS:,} times in one call")
         text = json.dumps(arguments)
-        if call.script is not None:
+        if call.at_once is not None and what in AT_ONCE:
+            try:
+                answer = (call.at_once(what, arguments), False)
+            except AegisError as error:
+                answer = _refused(call, error)
+        elif call.script is not None:
             said = call.script.popleft() if call.script else None
             if said is None or (said.what, said.input) != (what, text):
                 return "the host was not asked that, then", True
             return said.answer, said.failed
-        answer = self._waited(call, what, arguments)
+        else:
+            answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])
         if call.kept <= KEPT:
             call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
@@ -535,6 +588,19 @@ class WasmGuest:
             raise StoppedError(call.given_up)
         self._now.instance.arm(left)
         return answer
+
+
+def denial(denied: GrantError, text: str) -> GrantError:
+    """What to raise of a call that failed after it was denied something: nobody tries it again."""
+    said = text if denied.detail in text else f"{denied.detail}; then {text}"
+    return GrantError(said, hint=denied.hint, **denied.fields)
+
+
+def _refused(call: Call, error: AegisError) -> tuple[str, bool]:
+    """What a guest is told of an error of the host."""
+    if isinstance(error, GrantError):
+        call.denied = error
+    return error.detail, True
 
 
 def _nobody() -> None:

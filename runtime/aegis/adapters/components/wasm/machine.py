@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import tempfile
@@ -22,12 +23,14 @@ from wasmtime.component import Component
 TICK = 0.01  # seconds of an epoch: how exactly a guest is stopped
 STACK = 512 * 1024  # bytes of a guest's stack
 MOST = 64 << 20  # bytes of a module: what is larger is no component
+ON_DISK = 1 << 30  # bytes of compiled code
 KEPT = 8  # compiled modules in memory that nobody may be using
-FILES = 64  # compiled modules on disk
 GRACE = 0.25  # seconds over its time after which one that no epoch stops is given up
 ASLEEP = 1.0  # seconds without a guest after which nobody counts time
 COMPONENT = b"\x00asm\x0d\x00\x01\x00"
 MODULE = b"\x00asm\x01\x00\x00\x00"
+
+_log = logging.getLogger("aegis.wasm")
 
 Compiled = Component | wasmtime.Module
 
@@ -65,8 +68,9 @@ class Run(Protocol):
 class Machine:
     """Compiles for this process. `folder` keeps what is compiled, None keeps nothing on disk.
 
-    What is on disk is machine code, so it is as trusted as the host's own files: it is kept by the
-    digest of the module and the version and settings of wasmtime, and checked against its own.
+    What is on disk is machine code, so it is as trusted as the host's own files: only in a folder
+    that nobody else can write to. It is kept by the digest of the module and the version and
+    settings of wasmtime, checked against its own, and goes when it was not used for longest.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -119,13 +123,27 @@ class Machine:
         return found
 
     @cached_property
+    def _is_private(self) -> bool:
+        """Whether the folder is there, and nobody else can put code into it."""
+        assert self._folder is not None  # noqa: S101 -- nobody asks then
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            about = self._folder.stat()
+        except OSError:
+            return False
+        is_own = about.st_uid == os.getuid() and not about.st_mode & 0o022
+        if not is_own:
+            _log.warning("%s is not used: others can write to it; chmod 700 it", self._folder)
+        return is_own
+
+    @cached_property
     def _settings(self) -> str:
         """What compiled code depends on besides the module."""
         said = (version("wasmtime"), os.uname().machine, STACK, "1")
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
     def _path(self, digest: str, *, fuel: bool) -> Path | None:
-        if self._folder is None:
+        if self._folder is None or not self._is_private:
             return None
         return self._folder / f"{digest}-{self._settings}{'-fuel' if fuel else ''}.cwasm"
 
@@ -136,31 +154,26 @@ class Machine:
         except OSError:
             return None
         digest, code = content[:32], content[32:]
-        if hashlib.sha256(code).digest() == digest:
+        if _digest(path, code) == digest:
             with suppress(wasmtime.WasmtimeError):  # another processor's, say
-                return kind.deserialize(engine, code)
+                found = kind.deserialize(engine, code)
+                with suppress(OSError):
+                    os.utime(path)
+                return found
         return None
 
     def _keep(self, path: Path, code: bytes) -> None:
         """Write what was compiled, whole or not at all; without a disk it is compiled again."""
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(code).digest() + code)
+                    file.write(_digest(path, code) + code)
                 Path(name).replace(path)
-                self._prune(path.parent)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
-
-    @staticmethod
-    def _prune(folder: Path) -> None:
-        """Leave the newest files; each can be made again."""
-        files = sorted(folder.glob("*.cwasm"), key=lambda file: file.stat().st_mtime)
-        for file in files[:-FILES]:
-            file.unlink(missing_ok=True)
+            _forget(path.parent)
 
     def begin(self, run: Run) -> None:
         """Let epochs go by from now on, `TICK` seconds each, for as long as any guest runs."""
@@ -211,6 +224,22 @@ class Machine:
                 self._runs.difference_update(lost)
             for run in lost:
                 run.lose()
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    """What is in a file of compiled code before the code: of that, and of what it is kept as."""
+    return hashlib.sha256(path.name.encode() + b"\0" + code).digest()
+
+
+def _forget(folder: Path) -> None:
+    """Leave in a folder no more than may be, of what was used last. Raises OSError."""
+    files = [(path, path.stat()) for path in folder.glob("*.cwasm")]
+    files.sort(key=lambda file: -file[1].st_mtime_ns)
+    size = 0
+    for path, about in files:
+        size += about.st_size
+        if size > ON_DISK:
+            path.unlink(missing_ok=True)
 
 
 def ticks(seconds: float) -> int:
