@@ -41,7 +41,7 @@ MOST = 16
 DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
 TRAPS = 20  # stopped calls that are kept, to be made again
-LOST = 16  # calls that never came back, after which it is called no more
+LOST = 16  # calls that have not come back, with which it is called no more
 
 # What one call may do beside computing.
 ASKS = 10_000
@@ -338,13 +338,14 @@ class WasmGuest:
 
     def _submit(self, call: Call, depth: int) -> None:
         lane = call.lane = self._lanes[min(depth, DEEPEST - 1)]
-        call.lost = self._lose
+        if self._template.has_wasi:  # nothing else keeps a thread for long
+            call.lost = self._lose
         with self._lock:
             if self._closed:
                 raise self._gone()
             if self._lost >= LOST:
                 raise GuestError(
-                    f"{self.label} did not come back from WASI {LOST} times: it is called no more",
+                    f"{LOST} calls of {self.label} have not come back from WASI: no more is begun",
                     hint="it may not sleep or wait there; deploy code that does not",
                 )
             lane.queued += 1
@@ -386,8 +387,10 @@ class WasmGuest:
             if not call.given_up:
                 self._turn.acquire()
                 instance = self._run(call, instance)
-                if call.is_lost:
-                    return  # this thread counts no more, and its turn is another's
+                if call.is_lost:  # this thread counts no more, and its turn is another's
+                    with self._lock:
+                        self._lost -= 1
+                    return
                 self._turn.release()
             with self._lock:
                 lane.busy -= 1
