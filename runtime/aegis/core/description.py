@@ -68,7 +68,7 @@ class _Tried(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class _Attempted(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same of what has circuit breakers of its own, one for each adapter that it uses."""
 
-    breaker: bool | Mapping[str, float] | None = None
+    breaker: bool | Mapping[str, int | float] | None = None
 
 
 class DescribedUndo(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,7 +122,7 @@ class DescribedCommand(_Said, frozen=True, kw_only=True, forbid_unknown_fields=T
     produces: str | None = None
     undo: bool = False
     timeout: float | None = None
-    breaker: bool | Mapping[str, float] | None = None
+    breaker: bool | Mapping[str, int | float] | None = None
     arguments: Mapping[str, Schema] = {}
     uses: Mapping[str, str] = {}
     doc: str = ""

@@ -22,7 +22,8 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 
     `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
     `asked` what the host had answered it so far, `reason` why it was stopped, `frames` the guest's
-    functions from the innermost one.
+    functions from the innermost one. What it was called with and answered may be private: it is
+    kept for whoever makes the call again, and nowhere shown by itself.
     """
 
     label: str
@@ -32,6 +33,10 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     time: str = ""
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
+
+    def __repr__(self) -> str:
+        where = f", in {self.frames[0]}" if self.frames else ""
+        return f"Trap({self.label} {self.function}: {self.reason}{where})"
 
 
 class Guest(Protocol):

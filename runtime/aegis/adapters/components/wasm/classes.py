@@ -30,6 +30,8 @@ from aegis.core.description import (
 )
 from aegis.core.errors import (
     AegisError,
+    FrozenError,
+    GrantError,
     GuestError,
     InvalidError,
     NotFoundError,
@@ -530,9 +532,10 @@ class Classes:
             try:
                 return await self._reached(function, record, adapters, protocols, *arguments)
             except Exception as error:
-                # The guest gets it as a text; when it passes that on, it is this error again.
+                # The guest gets it as a text. When it passes that on, it is this error again.
                 told = _told(error)
-                raised[told] = error
+                if isinstance(error, Refused | GrantError | FrozenError):
+                    raised[told] = error
                 raise AegisError(told) from error
 
         given, failed, emitted = await self._guest.call(function, text, serve, settings)
@@ -558,7 +561,7 @@ class Classes:
 
     def _failure(self, function: str, text: str) -> Exception:
         """What to raise of what the guest called an error."""
-        if text.startswith("{"):
+        if text.startswith("{") and '"refused"' in text:
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
                 told = said.emit
