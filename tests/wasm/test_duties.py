@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 
 from aegis.core.component import Source
@@ -29,7 +28,7 @@ from aegis.core.errors import (
 from aegis.core.flow import FlowState, StepState
 from aegis.engine.host import Host
 from aegis.testing import memory_host
-from tests.wasm.talking import BOOM, ECHO, TELL, Talk
+from tests.wasm.talking import BOOM, TELL, Talk
 
 CUSTOMERS = """
 from typing import Annotated
@@ -124,6 +123,12 @@ async def settled(host: Host, order: Any) -> Any:
 async def happened(host: Host, name: str) -> None:
     async with asyncio.timeout(5):
         while not await host.events(name):  # noqa: ASYNC110 -- it may have been already
+            await asyncio.sleep(0.005)
+
+
+async def sent(host: Host, order: Any) -> None:
+    async with asyncio.timeout(5):
+        while (await host.get("Order", order.id)).status != "SENT":  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.005)
 
 
@@ -389,7 +394,7 @@ async def test_events_are_published_with_the_commit_and_those_of_others_with_a_g
         await host.call(order, "fail")
     with pytest.raises(GuestError, match="'Low', which is no event name"):
         await host.call(order, "odd")
-    with pytest.raises(GuestError, match="'stock.low' with data that is no object"):
+    with pytest.raises(GuestError, match=r"'stock\.low' with data that is no object"):
         await host.call(order, "list")
     assert len(await host.events("stock.low")) == 1
 
@@ -443,9 +448,7 @@ async def test_a_step_waits_for_its_answer_and_is_undone_with_the_same_key(fleet
         )
     )
     order = await fleet.create("Order", number="N1")
-    async with asyncio.timeout(5):
-        while (await fleet.get("Order", order.id)).status != "SENT":
-            await asyncio.sleep(0.005)
+    await sent(fleet, order)
     await fleet.publish("carrier.shipped", order_id=order.id)
     order = await settled(fleet, order)
     assert order.status == "DONE"
@@ -455,9 +458,7 @@ async def test_a_step_waits_for_its_answer_and_is_undone_with_the_same_key(fleet
         "order.shipped",
     ]
     other = await fleet.create("Order", number="N2")
-    async with asyncio.timeout(5):
-        while (await fleet.get("Order", other.id)).status != "SENT":
-            await asyncio.sleep(0.005)
+    await sent(fleet, other)
     await fleet.call(other, "stop")
     await settled(fleet, other)
     flow, steps = await last(fleet, other)
@@ -513,7 +514,7 @@ async def test_a_fallback_stands_in_and_a_breaker_opens(fleet: Host) -> None:
         order = await settled(fleet, await fleet.create("Order", number=f"N{n}"))
         assert order.note == "by hand"
     opened = await fleet.events("breaker.opened")
-    assert [event.subject for event in opened] == ["x"]
+    assert [event.subject for event in opened] == ["uses:port:shop.Order.ship>part:shop.Van"]
 
 
 async def test_a_refusal_of_a_partner_that_is_passed_on_refuses_and_keeps_its_event(
@@ -601,7 +602,7 @@ async def test_listeners_hear_events_and_times(host: Host) -> None:
     await host.publish("parcel.seen", size="S")
     await host.publish("parcel.seen", size="XL")
     async with asyncio.timeout(5):
-        while {e.data["by"] for e in await host.events("stock.low")} != {"hear", "tick"}:
+        while len({e.data["by"] for e in await host.events("stock.low")}) < 2:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.005)
     by = [e.data["by"] for e in await host.events("stock.low")]
     assert by.count("hear") == 1
@@ -620,7 +621,7 @@ async def test_a_part_reads_what_its_description_names_and_nothing_else(fleet: H
         )
     )
     order = await fleet.create("Order", number="N1")
-    with pytest.raises(GuestError, match='Order.plate: "AB 123"'):
+    with pytest.raises(GuestError, match=r'Order\.plate: "AB 123"'):
         await fleet.call(order, "plate")
     with pytest.raises(GuestError, match=r"no configuration value 'van\.plate'"):
         await fleet.call(order, "peek")

@@ -13,7 +13,7 @@ import msgspec
 from aegis.core.errors import ComponentError, InvalidError, closest
 from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.grant import HOST, Grant, read_asks
-from aegis.core.manifest import NAME, VERSION, Exports
+from aegis.core.manifest import NAME, TAKEN, VERSION, Exports
 from aegis.core.policy import Attempts
 from aegis.core.port import Order
 from aegis.core.relation import OnDelete
@@ -284,10 +284,7 @@ def read_description(text: str, name: str) -> Description:
 
 
 def _problems(said: Description) -> Iterator[str]:
-    if not NAME.fullmatch(said.name):
-        yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
-    if not VERSION.fullmatch(said.version):
-        yield f"{said.version!r} is no version: write it as 1.2.0"
+    yield from _labels(said)
     yield from _named(said)
     for name, methods in said.protocols.items():
         for method, signature in methods.items():
@@ -312,6 +309,15 @@ def _problems(said: Description) -> Iterator[str]:
         read_asks(said.grants)
     except InvalidError as error:
         yield f"grants: {error}"
+
+
+def _labels(said: Description) -> Iterator[str]:
+    if not NAME.fullmatch(said.name):
+        yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
+    elif said.name in TAKEN:
+        yield f"the host itself calls things {said.name!r}: choose another name"
+    if not VERSION.fullmatch(said.version):
+        yield f"{said.version!r} is no version: write it as 1.2.0"
 
 
 def _named(said: Description) -> Iterator[str]:

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from aegis.adapters.components.reaching import EXPORTS, GRANTS
+from aegis.adapters.components.wasm.capabilities import Capabilities
 from aegis.adapters.components.wasm.condition import Conditions
-from aegis.adapters.components.wasm.guest import WasmGuest
+from aegis.adapters.components.wasm.guest import Given, WasmGuest, denial
 from aegis.adapters.components.wasm.types import CONDITIONS, Types
 from aegis.core.component import ENCODER
 from aegis.core.description import (
@@ -35,6 +36,8 @@ from aegis.core.errors import (
     GuestError,
     InvalidError,
     NotFoundError,
+    PortTimeoutError,
+    RecordingError,
     Refused,
     clipped,
     closest,
@@ -134,6 +137,7 @@ class Classes:
         self.module = ModuleType(name, said.doc)
         self._said = said
         self._guest = guest
+        self._capabilities = Capabilities(said.name, guest.outbound)
         self._types = Types(name, self.problems)
         self._protocols: dict[str, Any] = {}
         # Protocol and method: what each takes and gives.
@@ -528,27 +532,31 @@ class Classes:
 
         async def serve(what: str, arguments: tuple[Any, ...]) -> str:
             if what != "host.call":
-                raise AegisError(f"{what} is not there")
+                return await self._capabilities.answer(what, arguments, step=is_step)
             try:
                 return await self._reached(function, record, adapters, protocols, *arguments)
+            except (GrantError, PortTimeoutError, RecordingError):
+                raise  # which the guest's sandbox knows
             except Exception as error:
                 # The guest gets it as a text. When it passes that on, it is this error again.
                 told = _told(error)
-                if isinstance(error, Refused | GrantError | FrozenError):
+                if isinstance(error, Refused | FrozenError):
                     raised[told] = error
                 raise AegisError(told) from error
 
-        given, failed, emitted = await self._guest.call(function, text, serve, settings)
-        if failed:
-            raise raised.get(given) or self._failure(function, given)
-        for name, subject, data in emitted:
+        is_step = settings is None  # and no adapter, which a replay does not run
+        at_once = self._capabilities.at_once(work, step=is_step, inline=self._guest.is_inline)
+        given = await self._guest.call(function, text, serve, settings, at_once)
+        if given.failed:
+            raise raised.get(given.text) or self._failure(function, given)
+        for name, subject, data in given.emitted:
             if not NAME.fullmatch(name):
                 raise GuestError(
                     f"{self._guest.label} {function} emits {name!r}, which is no event name",
                     hint="use the form 'noun.verbed'",
                 )
             emit(name, subject, **self._data(function, name, data))
-        return given
+        return given.text
 
     def _data(self, function: str, name: str, text: str) -> dict[str, Any]:
         try:
@@ -559,8 +567,9 @@ class Classes:
                 f"{error}"
             ) from None
 
-    def _failure(self, function: str, text: str) -> Exception:
+    def _failure(self, function: str, given: Given) -> Exception:
         """What to raise of what the guest called an error."""
+        text = given.text
         if text.startswith("{") and '"refused"' in text:
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
@@ -570,7 +579,8 @@ class Classes:
             except (msgspec.DecodeError, InvalidError) as error:
                 text = f"{error}, in {text}"
         said_of_it = clipped(text) or "it failed, and says nothing"
-        return GuestError(f"{self._guest.label} {function}: {said_of_it}")
+        detail = f"{self._guest.label} {function}: {said_of_it}"
+        return GuestError(detail) if given.denied is None else denial(given.denied, detail)
 
     async def _reached(
         self,
@@ -657,8 +667,10 @@ def _encoded(target: str, answer: Any) -> str:
 
 def _told(error: Exception) -> str:
     """An error as a guest gets it; a refusal so that passing it on refuses."""
+    if not isinstance(error, AegisError):
+        return f"{type(error).__name__}: {error}"
     if not isinstance(error, Refused):
-        return error.detail if isinstance(error, AegisError) else f"{type(error).__name__}: {error}"
+        return error.detail if error.hint is None else f"{error.detail}: {error.hint}"
     said: dict[str, Any] = {"refused": error.detail}
     if isinstance(error.emit, Emission):
         data = error.emit.data
