@@ -37,6 +37,8 @@ from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WAS
 from aegis.core.errors import ComponentError
 
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
+# A component may be of several modules; one in JavaScript has two memories.
+MEMORIES = 4
 PREVIEW_1 = "wasi_snapshot_preview1"
 SHOWN = 20  # problems of one module that are told
 LONG = 400  # characters of one of them
@@ -324,7 +326,7 @@ class Template(Asker):
             table_elements=limits.elements,
             instances=limits.instances,
             tables=limits.tables,
-            memories=1,
+            memories=MEMORIES,
         )
         store.set_epoch_deadline(ticks(seconds))
         if limits.fuel is not None:
