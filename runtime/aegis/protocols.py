@@ -13,7 +13,8 @@ from aegis.core.audit import Action, Audit
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import AegisError
+from aegis.core.description import Description
+from aegis.core.errors import AegisError, ComponentError
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import Granted
 from aegis.core.lock import Lock
@@ -836,7 +837,10 @@ class Lockfile(Protocol):
 
 
 class Loader(Protocol):
-    """Turns a source into a revision in a fresh namespace, and takes it out of memory again."""
+    """Turns a source into a revision in a fresh namespace, and takes it out of memory again.
+
+    Those that load no WebAssembly say so of each such source.
+    """
 
     def load(self, source: Source) -> Revision:
         """The surveyed component. Runs its code, so it is called off the loop.
@@ -844,6 +848,17 @@ class Loader(Protocol):
         Raises ComponentError naming what is wrong with it and where.
         """
         ...
+
+    def assemble(self, text: str, name: str) -> bytes:
+        """The module in WebAssembly that a text (WAT) is. Raises ComponentError with the line."""
+        raise ComponentError(name, ["nothing here reads WebAssembly"])
+
+    def describe(self, binary: bytes, name: str) -> Description:
+        """What a module says of itself, run in a sandbox with nothing granted.
+
+        It takes time. Raises ComponentError of `name` for what is no component, or says nothing.
+        """
+        raise ComponentError(name, ["nothing here reads WebAssembly"])
 
     def unload(self, revision: Revision) -> None:
         """Forget everything of `revision` that the process keeps."""
