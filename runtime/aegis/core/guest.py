@@ -26,7 +26,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 
     `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
     `asked` what the host had answered it so far, `reason` why it was stopped, `frames` the guest's
-    functions from the innermost one.
+    functions from the innermost one, `printed` what it had printed.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     time: str = ""
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
+    printed: str = ""
 
     def __repr__(self) -> str:
         """Without what it was called with: it may be private."""
