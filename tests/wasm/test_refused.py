@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wasmtime
 
 from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.components.wasm import loader as loading
@@ -21,6 +20,7 @@ from aegis.core.errors import AegisError, ComponentError
 from aegis.engine.host import Host
 from aegis.testing import memory_host
 from tests.wasm.modules import escaped, module
+from tests.wasm.shop import built
 
 CLOCK = "aegis:component/clock@0.1.0"
 
@@ -76,10 +76,6 @@ def component(imports: str = "", *, describe: str = "", exports: bool = True) ->
       (canon lift (core func $i "invoke") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))"""
     shown = '(export "describe" (func $d)) (export "invoke" (func $v))' if exports else ""
     return f"(component {imports} {core} {shown})"
-
-
-def built(wat: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(wat))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wasmtime
 
 from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.sources.anywhere import Anywhere
@@ -28,31 +27,11 @@ from tests.engine.test_answers import asked
 from tests.hub import Hub, forges
 from tests.sources import zipped
 from tests.wasm.modules import module
-
-
-def shop(version: str = "1.0.0", *, status: str = "DONE", name: str = "shop") -> str:
-    """WAT of a component with a command."""
-    said: dict[str, Any] = {
-        "name": name,
-        "version": version,
-        "models": {
-            "Order": {
-                "endpoint": "orders",
-                "fields": {"status": {"type": "string", "default": "NEW"}},
-                "commands": {"finish": {}},
-            }
-        },
-    }
-    return module(said, {"Order.finish": f'{{"record":{{"status":"{status}"}}}}'})
-
-
-def built(wat: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(wat))
-
+from tests.wasm.shop import built, manifest, served, shop
 
 SHOP = shop()
 WASM = built(SHOP)
-MANIFEST = '[component]\nname = "shop"\nversion = "1.0.0"\nmodels = ["shop.wasm"]\n'
+MANIFEST = manifest()
 
 
 @pytest.fixture
@@ -69,14 +48,6 @@ def here(tmp_path: Path, loader: PolyglotLoader) -> Anywhere:
 def hub() -> Iterator[Hub]:
     with Hub() as hub:
         yield hub
-
-
-async def served(host: Any) -> str:
-    """What the component's own code makes of a record."""
-    order = await host.create("shop.Order")
-    await host.call(order, "finish")
-    status: str = (await host.get("shop.Order", order.id)).status
-    return status
 
 
 # --- one file ------------------------------------------------------------------------------------
