@@ -60,6 +60,7 @@ def test_a_module_is_signed_with_an_aegis_toml_beside_it(aegis, tmp_path, monkey
     (folder / name).write_bytes(content)
     aegis("keys", "new", "me")
     assert "aegis.toml cannot be read" in aegis("sign", folder, code=2)
+    assert "it is its aegis.toml that is signed" in aegis("sign", folder / name, code=2)
     (folder / "aegis.toml").write_text(manifest(path=name))
     aegis("sign", folder)
     said = read_manifest((folder / "aegis.toml").read_bytes())
@@ -83,7 +84,7 @@ def test_a_module_is_sent_to_a_server_with_and_without_a_manifest(
         assert "+ shop 1.0.0" in aegis("plan", "shop.wat", *to)
         assert aegis("deploy", "shop.wat", *to).startswith("shop 1.0.0")
         assert " serves already" in aegis("deploy", "shop.wat", *to)
-        assert client.post("/aegis/api/models/orders", json={}).status_code == 201
+        assert client.post("/aegis/api/models/shop-orders", json={}).status_code == 201
         (tmp_path / "two").mkdir()
         (tmp_path / "two" / "shop.wasm").write_bytes(built(shop("1.1.0")))
         (tmp_path / "two" / "aegis.toml").write_text(manifest("1.1.0"))

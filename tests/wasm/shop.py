@@ -16,7 +16,7 @@ def shop(version: str = "1.0.0", *, status: str = "DONE", name: str = "shop") ->
         "version": version,
         "models": {
             "Order": {
-                "endpoint": "orders",
+                "endpoint": f"{name}-orders",
                 "fields": {"status": {"type": "string", "default": "NEW"}},
                 "commands": {"finish": {}},
             }
