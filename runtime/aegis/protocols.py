@@ -263,6 +263,14 @@ class Place(msgspec.Struct, frozen=True):
     datasource: str
 
 
+class Keeping(msgspec.Struct, frozen=True, gc=False):
+    """What a component keeps under a key, None to keep nothing there any more."""
+
+    component: str
+    key: str
+    value: str | None
+
+
 class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
@@ -299,6 +307,7 @@ class Commit(msgspec.Struct, kw_only=True):
     sent: list[Sent] = []
     places: list[Place] = []
     granted: list[Granted] = []
+    keeping: list[Keeping] = []
     audits: list[Audit] = []
 
 
@@ -432,7 +441,8 @@ class Store(Sighted, Protocol):
     async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        What its records held is free again, and what is kept of them from before a migration goes.
+        What it keeps by key goes, too. What its records held is free again, and what is kept of
+        them from before a migration goes.
         Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
         as well. `audits` are stored with that, or nothing is done.
         """
@@ -484,6 +494,18 @@ class Store(Sighted, Protocol):
 
     async def granted(self) -> Sequence[Granted]:
         """What was granted to components, and taken from them, while the host ran."""
+        ...
+
+    def kept(self, component: str, key: str) -> str | None:
+        """What a component keeps under a key, None where that is nothing."""
+        ...
+
+    async def keys(self, component: str, prefix: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a component that begin with a text, in the order of code points."""
+        ...
+
+    async def count_keys(self, component: str) -> int:
+        """How many keys a component has."""
         ...
 
     async def places(self) -> Mapping[str, str]:
