@@ -435,7 +435,7 @@ def _meet(pattern: str, name: str) -> bool:
 def _place(revision: Revision, name: str, call: Call | None = None) -> str:
     """Where something is defined: `cell 4, line 12`."""
     line = None
-    if call is not None:
+    if call is not None and not revision.source.is_wasm:
         line = inspect.unwrap(call.fn).__code__.co_firstlineno
     else:
         for statement in _module(revision.source.text).body:
@@ -447,4 +447,8 @@ def _place(revision: Revision, name: str, call: Call | None = None) -> str:
 
 @lru_cache(maxsize=16)
 def _module(text: str) -> ast.Module:
-    return ast.parse(text)
+    """The syntax tree of a component's text, an empty one of what is no Python."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])

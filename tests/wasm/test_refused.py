@@ -237,7 +237,7 @@ DESCRIBES = {
     ),
     "a gigabyte": (
         speaking(b"{}").replace(str((1024 << 32) | 2), str((1024 << 32) | (1 << 30))),
-        "gave 1073741824 bytes at \d+, outside of its memory",
+        r"gave 1073741824 bytes at \d+, outside of its memory",
     ),
     "much memory at once": (
         speaking(b"{}").replace('"memory") 1', '"memory") 60000'),
