@@ -34,7 +34,7 @@ DESCRIBING = Limits(seconds=1.0, output=1 << 18)
 INLINE, INLINE_MOST = 0.01, 0.05
 
 # Where in a text wasmtime says that a mistake is: line and column.
-_PLACE = re.compile(r"-->.*?:(\d+):\d+$", re.MULTILINE)
+_PLACE = re.compile(r"(?:-->.*?|at <anon>):(\d+):\d+$", re.MULTILINE)
 
 
 class WasmLoader:
