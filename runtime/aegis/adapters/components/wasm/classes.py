@@ -187,8 +187,9 @@ class Classes:
 
             async def asked(_self: Any, *_args: Any, **_kwargs: Any) -> Any: ...
 
+            # A guest calls by name: who does this may take them in an order of his own.
             parameters = self._parameters(where, said.takes)
-            body[method] = self._signed(asked, f"{name}.{method}", parameters, gives)
+            body[method] = self._signed(asked, where, parameters, gives, by_name=True)
         return self._class(name, (Protocol,), body)
 
     def _part(self, name: str, said: DescribedPart) -> Any:
@@ -227,6 +228,8 @@ class Classes:
         function = f"{name}.{method}"
         asked = getattr(self._protocols[protocol], method)
         signature = inspect.signature(asked)
+        named = [one.replace(kind=_PUBLIC) for one in signature.parameters.values()]
+        signature = signature.replace(parameters=named)  # whoever calls it may do so by place
         parameters = list(signature.parameters.items())[1:]
         _, gives = self._methods[protocol][method]
 
@@ -489,10 +492,11 @@ class Classes:
         gives: Any,
         *,
         is_method: bool = True,
+        by_name: bool = False,
     ) -> Any:
         """`fn` as if it had been written with these parameters."""
         mine = [inspect.Parameter("self", _PUBLIC)] if is_method else []
-        kind = inspect.Parameter.KEYWORD_ONLY if not is_method else _PUBLIC
+        kind = inspect.Parameter.KEYWORD_ONLY if by_name or not is_method else _PUBLIC
         mine += [
             inspect.Parameter(n, kind, default=default, annotation=made)
             for n, made, default in parameters
