@@ -55,7 +55,7 @@ class PolyglotLoader(Loader):
         """The loader of WebAssembly."""
         if self._wasm is None:
             from aegis.adapters.components.wasm.loader import WasmLoader
-            from aegis.adapters.components.wasm.machine import Machine
+            from aegis.adapters.components.wasm.machine import machine_of
 
-            self._wasm = WasmLoader(Machine(self._folder), self._limits)
+            self._wasm = WasmLoader(machine_of(self._folder), self._limits)
         return self._wasm
