@@ -15,7 +15,7 @@ import pytest
 from aegis.core.flow import FlowState, StepState
 from aegis.engine.host import Host
 from tests.orders.apart import apart, orders, shipping
-from tests.orders.sandbox import DOES, TELLS, UNDOES, Sandbox
+from tests.orders.sandbox import DOES, UNDOES, Sandbox
 from tests.orders.test_outcomes import GUEST, ITEMS, nothing_is_charged, settled, until
 
 ORDERS = int(os.environ.get("AEGIS_ORDERS", "6"))
@@ -36,8 +36,8 @@ async def place(host: Host) -> Any:
 
 async def test_orders_run_all_ports_once_in_order_and_each_is_one_tree(host, sandbox):
     placed = await asyncio.gather(*[place(host) for _ in range(ORDERS)])
-    for order in placed:
-        order = await settled(host, order)
+    for one in placed:
+        order = await settled(host, one)
         assert order.status == "COMPLETE"
         assert None not in (order.authorization, order.shipment, order.proof, order.confirmation)
         assert (order.pickup_address, order.tracking_status) != (None, None)
@@ -98,8 +98,8 @@ async def test_answers_that_come_twice_or_in_the_wrong_order_have_one_effect(hos
     for partner in ("warehouse", "carrier", "proof"):
         sandbox.set(partner, tells=tells)
     placed = await asyncio.gather(*[place(host) for _ in range(ORDERS)])
-    for order in placed:
-        order = await settled(host, order)
+    for one in placed:
+        order = await settled(host, one)
         assert order.status == "COMPLETE"
         assert order.tracking_status == "delivered"
         assert sandbox.entries(order.id) == [(operation, "done") for operation in DOES]
