@@ -343,12 +343,7 @@ class Notebook:
         try:
             found = self.thread.call(
                 host.preview,
-                source.name,
-                source.version,
-                source.text,
-                origin=source.origin,
-                imports=source.imports,
-                file=source.file,
+                source,
             )
         except ComponentError as error:
             self.explain(error, host.engine.registry.live.get(source.name))
@@ -374,7 +369,7 @@ class Notebook:
         return self.deploy(self._read(path, name, version))
 
     def _read(self, path: Path, name: str | None, version: str | None) -> Source:
-        reading = read_component(path.expanduser(), name, version)
+        reading = read_component(path.expanduser(), name, version, loader=self.thread.host.loader)
         self.depends |= reading.paths
         if reading.error is not None:
             if reading.error.__cause__ is None:

@@ -24,6 +24,7 @@ from aegis.protocols import (
     Analyst,
     Cipher,
     Libraries,
+    Loader,
     Lockfile,
     Sighted,
     Sources,
@@ -42,14 +43,12 @@ if TYPE_CHECKING:
 def build_host(config: Config) -> Host:
     """A host as `config` says, not opened yet."""
     shelf = Shelf(None if config.cache is None else config.cache / "libraries")
-    sources, trust = build_sources(config), _trust(config)
+    loader = _loader(config, PythonLoader(shelf.wheel))
+    sources, trust = build_sources(config, loader), _trust(config)
     host = Host(
         store=_store(config),
         clock=SystemClock(),
-        loader=PolyglotLoader(
-            PythonLoader(shelf.wheel),
-            folder=None if config.cache is None else config.cache / "wasm",
-        ),
+        loader=loader,
         lookup=config.lookup,
         bindings=config.bindings,
         grants=config.grants,
@@ -105,14 +104,21 @@ class _Wheels(Libraries):
         return await self._made.provide(bundle, told=told)
 
 
-def build_sources(config: Config) -> Sources:
-    """What fetches components from wherever they are."""
+def _loader(config: Config, python: PythonLoader | None = None) -> Loader:
+    """What makes revisions of sources in any language."""
+    folder = None if config.cache is None else config.cache / "wasm"
+    return PolyglotLoader(python, folder=folder)
+
+
+def build_sources(config: Config, loader: Loader | None = None) -> Sources:
+    """What fetches components from wherever they are; `loader` is the host's, if there is one."""
     from aegis.adapters.sources.anywhere import Anywhere
 
     return Anywhere(
         directory=config.directory,
         forges=config.sources,
         folder=None if config.cache is None else config.cache / "sources",
+        loader=loader or _loader(config),
     )
 
 

@@ -13,7 +13,8 @@ from aegis.core.audit import Action, Audit
 from aegis.core.bundle import Bundle, Offer
 from aegis.core.component import Library, Revision, Source
 from aegis.core.deployment import Deployment
-from aegis.core.errors import AegisError
+from aegis.core.description import Description
+from aegis.core.errors import AegisError, ComponentError
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import Granted
 from aegis.core.lock import Lock
@@ -262,6 +263,14 @@ class Place(msgspec.Struct, frozen=True):
     datasource: str
 
 
+class Keeping(msgspec.Struct, frozen=True, gc=False):
+    """What a component keeps under a key, None to keep nothing there any more."""
+
+    component: str
+    key: str
+    value: str | None
+
+
 class Commit(msgspec.Struct, kw_only=True):
     """Everything a unit of work changes: stored together or not at all.
 
@@ -298,6 +307,7 @@ class Commit(msgspec.Struct, kw_only=True):
     sent: list[Sent] = []
     places: list[Place] = []
     granted: list[Granted] = []
+    keeping: list[Keeping] = []
     audits: list[Audit] = []
 
 
@@ -431,7 +441,8 @@ class Store(Sighted, Protocol):
     async def clear(self, component: str, audits: Audits = ()) -> int:
         """Drop a component's records, flows, steps and schemas; how many records were dropped.
 
-        What its records held is free again, and what is kept of them from before a migration goes.
+        What it keeps by key goes, too. What its records held is free again, and what is kept of
+        them from before a migration goes.
         Of the failed list its flows go too, its listeners' events stay. What of it is outgoing goes
         as well. `audits` are stored with that, or nothing is done.
         """
@@ -483,6 +494,18 @@ class Store(Sighted, Protocol):
 
     async def granted(self) -> Sequence[Granted]:
         """What was granted to components, and taken from them, while the host ran."""
+        ...
+
+    def kept(self, component: str, key: str) -> str | None:
+        """What a component keeps under a key, None where that is nothing."""
+        ...
+
+    async def keys(self, component: str, prefix: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a component that begin with a text, in the order of code points."""
+        ...
+
+    async def count_keys(self, component: str) -> int:
+        """How many keys a component has."""
         ...
 
     async def places(self) -> Mapping[str, str]:
@@ -814,7 +837,10 @@ class Lockfile(Protocol):
 
 
 class Loader(Protocol):
-    """Turns a source into a revision in a fresh namespace, and takes it out of memory again."""
+    """Turns a source into a revision in a fresh namespace, and takes it out of memory again.
+
+    Those that load no WebAssembly say so of each such source.
+    """
 
     def load(self, source: Source) -> Revision:
         """The surveyed component. Runs its code, so it is called off the loop.
@@ -822,6 +848,17 @@ class Loader(Protocol):
         Raises ComponentError naming what is wrong with it and where.
         """
         ...
+
+    def assemble(self, text: str, name: str) -> bytes:
+        """The module in WebAssembly that a text (WAT) is. Raises ComponentError with the line."""
+        raise ComponentError(name, ["nothing here reads WebAssembly"])
+
+    def describe(self, binary: bytes, name: str) -> Description:
+        """What a module says of itself, run in a sandbox with nothing granted.
+
+        It takes time. Raises ComponentError of `name` for what is no component, or says nothing.
+        """
+        raise ComponentError(name, ["nothing here reads WebAssembly"])
 
     def unload(self, revision: Revision) -> None:
         """Forget everything of `revision` that the process keeps."""

@@ -24,6 +24,7 @@ from aegis.protocols import (
     Failed,
     Fill,
     Holding,
+    Keeping,
     Outgoing,
     Place,
     Put,
@@ -71,6 +72,7 @@ def everything():
     commit.places.append(Place("m.N", "d"))
     commit.audits.append(Audit(time=NOW, action=Action.DEPLOY))
     commit.granted.append(Granted(component="m", given=("n.N",)))
+    commit.keeping.append(Keeping("m", "k", "1"))
     return commit
 
 
@@ -89,6 +91,10 @@ async def taken(store):
 
 async def holder(store):
     return store.holder("m.M", "email", "x")
+
+
+async def kept(store):
+    return store.kept("m", "k")
 
 
 async def sealed(store):
@@ -127,6 +133,7 @@ READINGS = {
     "outbox": [lambda store: store.outgoing()],
     "places": [lambda store: store.places()],
     "granted": [lambda store: store.granted()],
+    "keys": [kept],
     "audits": [lambda store: store.audits(0, 9), lambda store: store.audits(None, 9)],
 }
 COLUMNS = [

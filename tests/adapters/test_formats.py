@@ -14,7 +14,18 @@ from aegis.core.errors import CorruptError, NewerFormatError, StoreError
 from aegis.core.event import Event
 from aegis.core.flow import FlowState
 from aegis.core.query import Query
-from aegis.protocols import Cleared, Commit, Cursor, Entry, Failed, Fill, Holding, Put, Schema
+from aegis.protocols import (
+    Cleared,
+    Commit,
+    Cursor,
+    Entry,
+    Failed,
+    Fill,
+    Holding,
+    Keeping,
+    Put,
+    Schema,
+)
 from tests.adapters.test_sqlite import NOW, filled, opened, purchase, record
 
 # As release 2 made them.
@@ -244,7 +255,8 @@ async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
         db.executescript(
             "DROP TABLE uniques; DROP TABLE sealed; DROP TABLE outbox;"
-            "DROP TABLE places; DROP TABLE audits; DROP TABLE granted; PRAGMA user_version = 3;"
+            "DROP TABLE places; DROP TABLE audits; DROP TABLE granted; DROP TABLE keys;"
+            "PRAGMA user_version = 3;"
         )
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
@@ -257,7 +269,9 @@ async def test_a_database_of_format_3_gets_its_new_tables_and_keeps_its_rows(tmp
 async def test_a_database_of_format_4_gets_an_audit_log_that_is_only_added_to(tmp_path):
     await (await filled(tmp_path, 3)).close()
     with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
-        db.executescript("DROP TABLE audits; DROP TABLE granted; PRAGMA user_version = 4;")
+        db.executescript(
+            "DROP TABLE audits; DROP TABLE granted; DROP TABLE keys; PRAGMA user_version = 4;"
+        )
     store = await opened(tmp_path)
     assert await store.count("m.M") == 3
     assert await store.audits(None, 9) == []
@@ -269,4 +283,16 @@ async def test_a_database_of_format_4_gets_an_audit_log_that_is_only_added_to(tm
         for change in ("UPDATE audits SET doc = doc", "DELETE FROM audits"):
             with pytest.raises(sqlite3.IntegrityError, match="only added to"):
                 db.execute(change)
+    await store.close()
+
+
+async def test_a_database_of_format_5_can_keep_what_components_keep_by_key(tmp_path):
+    await (await filled(tmp_path, 3)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.NAME)) as db, db:
+        db.executescript("DROP TABLE keys; PRAGMA user_version = 5;")
+    store = await opened(tmp_path)
+    assert await store.count("m.M") == 3
+    assert store.kept("m", "k") is None
+    await store.commit(Commit(keeping=[Keeping("m", "k", "1")]))
+    assert store.kept("m", "k") == "1"
     await store.close()

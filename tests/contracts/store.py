@@ -33,6 +33,7 @@ from aegis.protocols import (
     Fill,
     Former,
     Holding,
+    Keeping,
     Kept,
     Old,
     Outgoing,
@@ -454,6 +455,32 @@ class StoreContract:
         assert kept == {"a": second, "b": Granted(component="b", taken=("a:x.*",))}
         await store.clear("a")
         assert len(await store.granted()) == 2
+
+    async def test_what_a_component_keeps_by_key_is_its_own_and_goes_with_its_data(self, store):
+        odd = 'a/\0\u00e9\U0001f600"'
+        kept = [Keeping("a", name, f"{name}=\0") for name in ("a/2", odd, "a/10", "b")]
+        await store.commit(Commit(keeping=[*kept, Keeping("b", "a/2", "")]))
+        assert store.kept("a", odd) == f"{odd}=\0"
+        assert (store.kept("b", "a/2"), store.kept("b", odd)) == ("", None)
+        assert list(await store.keys("a", "a/", 9)) == sorted(["a/2", odd, "a/10"])
+        assert list(await store.keys("a", "", 2)) == sorted(one.key for one in kept)[:2]
+        assert list(await store.keys("c", "", 9)) == []
+        assert [await store.count_keys(name) for name in ("a", "b", "c")] == [4, 1, 0]
+        await store.clear("a")
+        assert list(await store.keys("a", "", 9)) == []
+        assert (store.kept("a", "b"), store.kept("b", "a/2")) == (None, "")
+
+    async def test_what_is_under_a_key_is_what_was_committed_last(self, store):
+        sets = [Commit(keeping=[Keeping("a", "k", value)]) for value in ("1", None, "2", None, "3")]
+        await asyncio.gather(*map(store.commit, sets))
+        assert store.kept("a", "k") == "3"
+        await store.commit(Commit(keeping=[Keeping("a", "k", "4"), Keeping("a", "k", None)]))
+        assert store.kept("a", "k") is None
+        with pytest.raises(ConflictError):
+            await store.commit(
+                Commit(drops=[Drop("shop.Item", "missing", 1)], keeping=[Keeping("a", "k", "5")])
+            )
+        assert store.kept("a", "k") is None
 
     async def test_an_export_has_records_from_elsewhere(self, store, tmp_path):
         await store.commit(new("a"))

@@ -80,7 +80,7 @@ def test_an_address_is_written_in_one_way():
         ("github:a/b@a..b", "neither a ref nor a range"),
         ("github:a/b@a b", "neither a ref nor a range"),
         ("github:a/b@../x", "neither a ref nor a range"),
-        ("https://shop.example/orders", "ends in .py, .ipynb, .whl, .zip, or in /"),
+        ("https://shop.example/orders", "ends in .py, .wasm, .wat, .ipynb, .whl, .zip, or in /"),
         ("https:/shop.example/x.py", "write it as https://host/path"),
         ("https://[/x.py", "is no URL"),
         ("https://h:port/x.py", "is no URL"),

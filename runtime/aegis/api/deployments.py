@@ -29,6 +29,7 @@ Json = dict[str, Any]
 MAX_BUNDLE = 32 << 20  # bytes of what may be sent
 WHO = "http"
 _ZIP = re.compile(r"application/zip\s*(?:;|$)", re.IGNORECASE)
+_WASM = re.compile(r"application/wasm\s*(?:;|$)", re.IGNORECASE)
 _LAST = 2**53
 _PAGE = ("before", "component", "limit", "token")
 _OPTIONS = ("differ", "gate", "last", "plan", "raises", "seconds", "split", "token")
@@ -58,7 +59,7 @@ _DECODER = msgspec.json.Decoder(Deploying)
 class _Asking:
     """What was sent, and what is to be done with it."""
 
-    sent: Deploying | bytes
+    sent: Deploying | Source | bytes
     gate: Gate | None
     plan: bool
     split: float | None
@@ -162,9 +163,9 @@ class DeploymentRoutes:
         made = await host.deploy(source, who=WHO)
         return Asked(deployment=made, same=made.number == before, rehearsal=rehearsal)
 
-    async def _source(self, sent: Deploying | bytes, told: Progress | None) -> Source:
+    async def _source(self, sent: Deploying | Source | bytes, told: Progress | None) -> Source:
         host = self._host
-        if isinstance(sent, bytes):
+        if isinstance(sent, bytes | Source):
             return await host.receive(sent, told=told, who=WHO)
         if sent.source is not None:
             return await host.one(sent.source, WHO, told=told)
@@ -245,6 +246,14 @@ def _read(request: Request) -> _Asking:
             plan=_flag(given, "plan"),
             split=_share(given),
         )
+    if _WASM.match(request.headers.get("content-type", "")):
+        given = _parameters(request, (*_OPTIONS, "name", "version"))
+        return _Asking(
+            sent=_module(given, request.body),
+            gate=_given_gate(given),
+            plan=_flag(given, "plan"),
+            split=_share(given),
+        )
     sent: Deploying = decode(request, _DECODER, Deploying.__struct_fields__)
     by_text = (sent.name, sent.version, sent.text)
     if (sent.source is None) == (None in by_text) or (sent.source is not None and any(by_text)):
@@ -282,6 +291,21 @@ def _share(given: Mapping[str, str]) -> float | None:
         raise BadRequestError(
             f"split is how many percent, not {said!r:.40}", parameter="split"
         ) from None
+
+
+def _module(given: Mapping[str, str], body: bytes) -> Source:
+    """A module in WebAssembly under the name it is sent by: it runs once that one is trusted."""
+    for key, rule in (("name", NAME), ("version", VERSION)):
+        if not rule.match(given.get(key, "")):
+            raise BadRequestError(
+                f"{given[key]!r:.60} is no {key}" if key in given else f"the {key} is missing",
+                hint="?name=orders&version=1.2.0, as its describe() says",
+                parameter=key,
+            )
+    if not body:
+        raise BadRequestError("the body is empty", hint="send the .wasm itself")
+    name = given["name"]
+    return Source.of(name, given["version"], "", origin=f"upload:{name}", binary=body)
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:
@@ -352,19 +376,22 @@ def paths(prefix: str) -> Json:
         "content": {
             "application/json": {"schema": _ref("Deploying")},
             "application/zip": {"schema": {"type": "string", "format": "binary"}},
+            "application/wasm": {"schema": {"type": "string", "format": "binary"}},
         },
     }
     terms = [
-        _option("gate", "With a zip: try it on what was recorded first.", {"type": "boolean"}),
+        _option("name", "With a module in WebAssembly: that of the component.", _TEXT),
+        _option("version", "With a module in WebAssembly: that of the component.", _TEXT),
+        _option("gate", "With a file: try it on what was recorded first.", {"type": "boolean"}),
         *(
-            _option(name, f"With a zip: the `{name}` of its gate.", {"type": "number"})
+            _option(name, f"With a file: the `{name}` of its gate.", {"type": "number"})
             for name in ("last", "differ", "raises", "seconds")
         ),
     ]
     terms.append(
-        _option("split", "With a zip: try it on that share of the records.", {"type": "number"})
+        _option("split", "With a file: try it on that share of the records.", {"type": "number"})
     )
-    only_plan = _option("plan", "With a zip: deploy nothing.", {"type": "boolean"})
+    only_plan = _option("plan", "With a file: deploy nothing.", {"type": "boolean"})
     told = (
         "Who accepts application/x-ndjson hears how far it is: lines of `kind` progress (`what`, "
         "`done`, `of`), and at last one of `kind` result with the `answer`, or problem."

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -126,6 +127,8 @@ def _packed(options: Namespace) -> dict[str, Any] | bytes:
             hint="name one, as in book.ipynb#orders",
         )
     (bundle,) = found
+    if bundle.manifest.wasm and bundle.is_derived:
+        bundle = told(bundle)
     if not bundle.is_derived:
         return zipped(bundle)
     text = bundle.source()
@@ -135,6 +138,18 @@ def _packed(options: Namespace) -> dict[str, Any] | bytes:
         "text": text.text,
         "imports": dict(text.imports),
     }
+
+
+def told(bundle: Bundle) -> Bundle:
+    """A bundle with an aegis.toml that says what it was found to be: no code runs to know it."""
+    import tomlkit
+
+    from aegis.core.manifest import FILE, TABLE
+
+    said = bundle.manifest
+    table = {"name": said.name, "version": said.version, "models": list(said.code)}
+    content = tomlkit.dumps({TABLE: table}).encode()
+    return replace(bundle, files={**bundle.files, FILE: content}, is_derived=False)
 
 
 def _is_here(source: str) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from aegis.core.errors import InvalidError, closest
-from aegis.core.manifest import DIGEST, NAME, is_inside
+from aegis.core.manifest import DIGEST, NAME, WASM, is_inside
 from aegis.core.port import Secret
 from aegis.core.semver import is_range
 
@@ -22,7 +22,7 @@ Kind = Literal["file", "cell", "web", "repository"]
 
 # What is read of a file, by how its name ends; all else is a folder.
 CODE, BOOK, ARCHIVES = ".py", ".ipynb", (".whl", ".zip")
-ENDINGS = (CODE, BOOK, *ARCHIVES)
+ENDINGS = (CODE, *WASM, BOOK, *ARCHIVES)
 COMMIT = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 MOST = 2048  # characters of an address
 

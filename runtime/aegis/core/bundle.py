@@ -12,8 +12,8 @@ import msgspec
 
 from aegis.core.code import Closure, Files, Folder
 from aegis.core.component import Library, Source
-from aegis.core.errors import DigestError, ManifestError
-from aegis.core.manifest import FILE, SIGNATURE, Manifest, is_inside
+from aegis.core.errors import ComponentError, DigestError, ManifestError
+from aegis.core.manifest import FILE, SIGNATURE, WASM, Manifest, is_inside
 
 SHOWN = 5  # problems that an error tells
 
@@ -37,7 +37,8 @@ class Bundle:
     `address` is what was asked for, `resolved` what that was then: a commit, an address, a digest
     (empty where there is nothing more exact than the address). `is_local` is true of what is on
     this machine, which needs no signature. `manifest` is derived where the source has none. The
-    files have the manifest's own bytes and the signature, where there are such.
+    files have the manifest's own bytes and the signature, where there are such. `assembled` is the
+    module that the text of a .wat is.
     """
 
     manifest: Manifest
@@ -46,6 +47,7 @@ class Bundle:
     resolved: str = ""
     is_local: bool = False
     is_derived: bool = False
+    assembled: bytes = b""
     fetched: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -64,6 +66,12 @@ class Bundle:
     def signature(self) -> bytes | None:
         """The content of aegis.sig, None without one."""
         return self.files.get(SIGNATURE)
+
+    @property
+    def binary(self) -> bytes:
+        """The module of a component in WebAssembly, empty of one in Python."""
+        path = self.manifest.wasm
+        return self.assembled if path.endswith(".wat") else self.files.get(path, b"")
 
     def check(self) -> None:
         """Raise DigestError unless the files are those that the manifest says, no more, no less.
@@ -96,9 +104,12 @@ class Bundle:
         """What a loader makes a revision of: the code that is named, and all that it imports here.
 
         One named file in the manifest's own folder is the component; otherwise one that takes in
-        what all of them have is. Raises ManifestError for files that are missing.
+        what all of them have is. Of a module in WebAssembly the text is that of its .wat. Raises
+        ManifestError for files that are missing, ComponentError for a module that is empty.
         """
         text, imports = code(self.manifest, Files(self.files), self.address)
+        if self.manifest.wasm and not self.binary:
+            raise ComponentError(self.manifest.name, [f"{self.manifest.wasm} is empty"])
         return Source.of(
             self.manifest.name,
             self.manifest.version,
@@ -109,6 +120,7 @@ class Bundle:
             resolved=self.resolved,
             libraries=tuple(libraries),
             is_local=self.is_local,
+            binary=self.binary,
         )
 
     @classmethod
@@ -117,11 +129,13 @@ class Bundle:
         said = source.manifest
         files = {path: text.encode() for path, text in source.imports.items()}
         if said is None:
-            path = f"{source.name}.py"
+            ending = ".py" if not source.is_wasm else WASM[1] if source.text else WASM[0]
+            path = f"{source.name}{ending}"
             said = Manifest(name=source.name, version=source.version, models=(path,))
         first, *others = said.code
         if not others:  # of several the text only imports them
-            files.setdefault(first, source.text.encode())
+            is_text = not first.endswith(WASM[0])
+            files.setdefault(first, source.text.encode() if is_text else source.binary)
         return cls(
             # Only its code was kept, so the digests of all its files say nothing of these.
             manifest=msgspec.structs.replace(said, files={}),
@@ -130,6 +144,7 @@ class Bundle:
             resolved=source.digest,
             is_local=True,
             is_derived=source.manifest is None,
+            assembled=source.binary if first.endswith(WASM[1]) else b"",
         )
 
 
@@ -141,12 +156,14 @@ def code(manifest: Manifest, folder: Folder, where: str) -> tuple[str, Mapping[s
     named = manifest.code
     if not named:
         raise ManifestError(
-            f"{where}: {FILE} names no Python file",
+            f"{where}: {FILE} names no file of code",
             hint='say models = ["orders.py"] in [component]',
         )
     missing = ", ".join(repr(path) for path in named if not folder.is_file(path))
     if missing:
         raise ManifestError(f"{where}: there is no {missing}, which {FILE} names")
+    if manifest.wasm:
+        return folder.text(manifest.wasm) if manifest.wasm.endswith(WASM[1]) else "", {}
     if len(named) == 1 and "/" not in named[0]:
         text = folder.text(named[0])
         return text, Closure(folder, named[0].removesuffix(".py")).of(text)

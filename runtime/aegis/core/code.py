@@ -17,6 +17,8 @@ from aegis.core.manifest import NAME, VERSION
 
 # A file that says a version is a component; the others of a folder are imported by components.
 SAYS_VERSION = re.compile(r"^__version__\s*(:[^=\n]+)?=", re.MULTILINE)
+# What a module in WebAssembly exports that is a component, by either way to call it.
+EXPORTS = (b"describe", b"invoke")
 MOST = 4 << 20  # bytes of a file of code
 # Never meant by an absolute import, whatever the file beside the component is called.
 ELSEWHERE = sys.stdlib_module_names | {"aegis"}
@@ -178,7 +180,7 @@ def _is_for_checkers(test: ast.expr) -> bool:
 
 
 def text_of(content: bytes, shown: str, what: str | None = None) -> str:
-    """The text of a Python file, in the encoding that it says. Raises ComponentError of `what`."""
+    """The text of a file of code, in the encoding it says. Raises ComponentError of `what`."""
     if len(content) > MOST:  # its syntax tree takes a hundred times as much
         raise ComponentError(
             what or shown, [f"{shown} is larger than {MOST >> 20} MiB: no code is"]
@@ -191,6 +193,11 @@ def text_of(content: bytes, shown: str, what: str | None = None) -> str:
             [f"{shown} has no text in the encoding that it says: {error}"],
             hint="save it as UTF-8",
         ) from None
+
+
+def may_be_module(content: bytes) -> bool:
+    """Whether a .wasm or .wat looks like a component; only running its code tells."""
+    return all(export in content for export in EXPORTS)
 
 
 def parsed(text: str, name: str, shown: str) -> ast.Module:

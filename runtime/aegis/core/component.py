@@ -550,6 +550,11 @@ class Revision:
         return f"{self.name}@{self.version}+{self.digest[:8]}"
 
     @cached_property
+    def is_outbound(self) -> bool:
+        """Whether all its code may call partners, and not only what adapters do."""
+        return any(one.what.startswith("http=") for one in self.needs)
+
+    @cached_property
     def by_name(self) -> Mapping[str, ModelSpec]:
         """The models by class name."""
         return MappingProxyType({spec.name: spec for spec in self.models})

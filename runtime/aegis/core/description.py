@@ -11,7 +11,7 @@ import msgspec
 
 from aegis.core.errors import ComponentError, InvalidError, closest
 from aegis.core.grant import HOST, Grant, read_asks
-from aegis.core.manifest import NAME, VERSION, Exports
+from aegis.core.manifest import NAME, TAKEN, VERSION, Exports
 from aegis.core.policy import Policies
 from aegis.core.port import Order
 from aegis.core.relation import OnDelete
@@ -264,6 +264,8 @@ def read_description(text: str, name: str) -> Description:
 def _problems(said: Description) -> Iterator[str]:
     if not NAME.match(said.name):
         yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
+    elif said.name in TAKEN:
+        yield f"the host itself calls things {said.name!r}: choose another name"
     if not VERSION.match(said.version):
         yield f"{said.version!r} is no version: write it as 1.2.0"
     yield from _named(said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +15,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     input: str
     answer: str
     failed: bool = False
+
+    def __repr__(self) -> str:
+        """Without what was said: it may be private."""
+        return f"Asked({self.what!r})"
 
 
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,10 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
 
+    def __repr__(self) -> str:
+        """Without what it was called with: it may be private."""
+        return f"Trap({self.label!r}, {self.function!r}, {self.reason!r})"
+
 
 class Guest(Protocol):
     """The sandbox of one revision. It lives from load to unload, whoever calls it."""
@@ -42,11 +50,11 @@ class Guest(Protocol):
         """The last calls that it stopped, the newest last."""
         ...
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
-        """Give its code configuration values, and the right to what `may` lets pass.
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Give its code configuration values; called for each that uses it, who then `leave`s."""
 
-        `may` raises GrantError for what is not granted (any more). Safe to call again.
-        """
+    async def leave(self) -> None:
+        """One less uses it; after the last one it has no connections."""
 
     def replay(self, trap: Trap) -> str:
         """Make a stopped call again, in an instance of its own and with the answers of then.

@@ -31,6 +31,8 @@ TAKEN = frozenset(
     }
 )
 
+# Code in WebAssembly, by how its file ends: the module itself, or its text.
+WASM = (".wasm", ".wat")
 FILE = "aegis.toml"
 TABLE = "component"
 SIGNATURE = "aegis.sig"
@@ -69,9 +71,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A component as its source describes it. All paths are relative to the manifest's folder.
 
     `models`, `adapters` and `services` are the Python files that have them; the first one of all
-    is the component's own file if there is only one. `exports` None leaves it to the host what
-    others may reach. `grants` are what it asks of other components: `{"customers": ("Customer",
-    "customer.*")}`. `files` has the SHA-256 of every file of the source but this one and its
+    is the component's own file if there is only one. A module in WebAssembly (.wasm, or .wat as
+    text) is the only file it names. `exports` None leaves it to the host what others may reach.
+    `grants` are what it asks of other components: `{"customers": ("Customer", "customer.*")}`.
+    `files` has the SHA-256 of every file of the source but this one and its
     signature, `expires` the time (RFC 3339) from which it is not to be deployed any more.
     """
 
@@ -91,6 +94,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def code(self) -> tuple[str, ...]:
         """The files that are named, each once, in their order."""
         return tuple(dict.fromkeys((*self.models, *self.adapters, *self.services)))
+
+    @property
+    def wasm(self) -> str:
+        """The one file of a component in WebAssembly, empty of one in Python."""
+        return next((path for path in self.code if path.endswith(WASM)), "")
 
     def document(self) -> bytes:
         """Its canonical JSON."""
@@ -159,8 +167,10 @@ def _check(manifest: Manifest, where: str) -> None:
         if not is_inside(path):
             raise ManifestError(f"{where}: {path!r} is no path below the folder of the manifest")
     for path in manifest.code:
-        if not path.endswith(".py"):
-            raise ManifestError(f"{where}: {path!r} is no Python file")
+        if not path.endswith((".py", *WASM)):
+            raise ManifestError(
+                f"{where}: {path!r} is no code", hint="a file of code ends in .py, .wasm or .wat"
+            )
         if manifest.files and path not in manifest.files:
             raise ManifestError(
                 f"{where}: {path!r} is named and its sha256 is not",
@@ -169,7 +179,24 @@ def _check(manifest: Manifest, where: str) -> None:
     for path, digest in manifest.files.items():
         if not DIGEST.match(digest):
             raise ManifestError(f"{where}: {digest!r} of {path!r} is no sha256: 64 hex digits")
+    if manifest.wasm:
+        _check_wasm(manifest, where)
     _check_dependencies(manifest, where)
+
+
+def _check_wasm(manifest: Manifest, where: str) -> None:
+    """Raise ManifestError unless a module is all that a component in WebAssembly names."""
+    if len(manifest.code) > 1:
+        others = ", ".join(repr(path) for path in manifest.code if path != manifest.wasm)
+        raise ManifestError(
+            f"{where}: {manifest.wasm!r} is a whole component, and {others} is named beside it",
+            hint="name one file under models; what else belongs to it is linked into it",
+        )
+    if manifest.dependencies:
+        raise ManifestError(
+            f"{where}: {manifest.wasm!r} imports no libraries of Python",
+            hint="link what it needs into it, and leave out [component.dependencies]",
+        )
 
 
 def _check_dependencies(manifest: Manifest, where: str) -> None:

@@ -37,6 +37,7 @@ from aegis.engine.flows import Flows
 from aegis.engine.gate import admit
 from aegis.engine.ledger import Answering, Draft, Ledger, Outcome
 from aegis.engine.meter import Meter
+from aegis.engine.powers import Powers
 from aegis.engine.reach import Reach
 from aegis.engine.resident import Resident
 from aegis.engine.run import Located
@@ -83,6 +84,7 @@ class Engine:
         self._flows = flows
         self.closing = False
         self.reach = Reach(self)
+        self.powers = Powers(self, ledger)
         self.arms: dict[str, Engine] = {}  # by component that is split: the candidate's graph
         self.outdated: frozenset[str] = frozenset()  # components whose records moved on, see there
         self._boundary = flows.boundary
@@ -491,6 +493,7 @@ class Engine:
         given.update(resident.adapters(call))
         work = self._work(resident, spec, id)
         work.actor = meter.id
+        asks = call.adapters or resident.revision.is_outbound
         resident.enter()
         try:
             for reread in range(REREADS + 1):
@@ -498,6 +501,7 @@ class Engine:
                 before = spec.value(record)
                 work.changes.clear()
                 work.emissions.clear()
+                work.keeping = work.known = None
                 probed = admit(resident.gates(call), work)
                 try:
                     span = meter.begin(SOURCE.get(), about=id, tally=resident.tally)
@@ -518,7 +522,7 @@ class Engine:
                         always=always,
                         # What it decided without asking anybody it decides anew by a newer record,
                         # unless that keeps changing: then its fields go over what there is.
-                        expected=None if call.adapters or reread == REREADS else record.revision,
+                        expected=None if asks or reread == REREADS else record.revision,
                     )
                     work.changes = {change.key: change, **work.changes}
                     outcome, _ = await self._ledger.settle(
@@ -526,7 +530,7 @@ class Engine:
                     )
                     return outcome
                 except (ConflictError, StaleError):
-                    if call.adapters or reread == REREADS:
+                    if asks or reread == REREADS:
                         raise
                 except Refused as refusal:
                     await self._keep_emission(spec, id, work, refusal)
@@ -548,6 +552,7 @@ class Engine:
         said = refusal.emit
         if isinstance(said, Emission) and self.reach.telling(work.label, said.type) is None:
             work.changes.clear()
+            work.keeping = None
             work.emissions[:] = [Emission(said.type, said.data, said.subject or id)]
             await self._ledger.settle(self.registry, work)
 

@@ -12,7 +12,7 @@ from aegis.engine.timers import stamped, time_of
 from aegis.protocols import Clock, Loader
 
 
-class Borrowing:
+class Borrowing(Loader):
     """A loader for a fork: what is `loaded` as it is, other code loaded and taken out again.
 
     Listeners stay out: what they did is told by their events. With `apart` models are nothing but

@@ -244,6 +244,11 @@ class Host:
         return self._deploys.engine
 
     @property
+    def loader(self) -> Loader:
+        """What makes revisions of sources, for who reads files that only that can read."""
+        return self._deploys.loader
+
+    @property
     def intake(self) -> Intake:
         """What takes exported records in, as the API hands them over."""
         return self._deploys.intake
@@ -466,9 +471,9 @@ class Host:
 
     async def preview(
         self,
-        name: str,
-        version: str,
-        text: str,
+        source: Source | str,
+        version: str = "",
+        text: str = "",
         *,
         origin: str = "",
         imports: Mapping[str, str] | None = None,
@@ -480,7 +485,8 @@ class Host:
         which fields come and go, which records fail, what hinders open flows. The parameters are
         those of `deploy`. Raises ComponentError when the component cannot be loaded.
         """
-        source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+        if isinstance(source, str):
+            source = Source.of(source, version, text, origin=origin, imports=imports, file=file)
         return await self._planning.preview(source)
 
     async def plan(

@@ -30,6 +30,7 @@ from aegis.core.errors import (
 from aegis.core.event import Emission, Event, decode_event
 from aegis.core.record import Record
 from aegis.core.registry import Consumer, Registry
+from aegis.engine import keys as keeping
 from aegis.engine.elsewhere import Elsewhere
 from aegis.engine.records import Records
 from aegis.engine.references import Reference, References
@@ -194,7 +195,7 @@ class Ledger:
                 await self._wait(self._held)
                 registry = self.flows.registry()
                 continue
-            keys: list[Any] = [*locks]
+            keys: list[Any] = [*locks, *(work.keeping or ())]
             for change in work.changes:
                 keys.append(change)
                 keys += self.flows.about(change)
@@ -220,6 +221,7 @@ class Ledger:
             self._write(draft, work, item, resident)
         for emission in work.emissions:
             self._publish(draft, work, emission)
+        keeping.settle(work, self.store, draft.commit, checks=self.script is None)
         if mark is not None:
             mark(draft)
         self.flows.follow(registry, draft, work)

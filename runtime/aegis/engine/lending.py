@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aegis.core.component import Part, Revision
-from aegis.core.errors import GrantError
-from aegis.core.grant import HOST
 from aegis.engine.meter import methods
 
 if TYPE_CHECKING:
@@ -39,22 +37,6 @@ class Lender:
             registry = current()
             if registry.is_closed:
                 registry.access.check(label, component, "adapters", name, "write")
-
-        return check
-
-    def right(self, user: Revision) -> Callable[[str], None]:
-        """What raises GrantError for what of the host's the sandbox of a revision may not use."""
-        current, component = self.current, user.name
-
-        def check(what: str) -> None:
-            grants = current().grants
-            if not grants.gives(component, HOST, what, "write"):
-                raise GrantError(
-                    f"{component} may not use {what} of the host: nobody granted it",
-                    hint=f'host.grant("{component}", "{HOST}.{what}")',
-                    component=component,
-                    owner=HOST,
-                )
 
         return check
 

@@ -29,6 +29,7 @@ from aegis.engine.work import Change, Work, checked, encode
 
 if TYPE_CHECKING:
     from aegis.engine.engine import Engine
+    from aegis.engine.powers import Powers
 
 NOTHING = Some(())  # holds for no record
 RELATION = "relation"  # where a recorded call has its Protocol
@@ -42,6 +43,11 @@ class Reach:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    @property
+    def powers(self) -> Powers:
+        """What sandboxes may do of the host."""
+        return self._engine.powers
 
     def target(self, relation: RelationSpec, right: Right = "read", user: str = "") -> ModelSpec:
         """The live model that is related to, to be read or written by `user`, a label.

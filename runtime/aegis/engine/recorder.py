@@ -110,10 +110,16 @@ def _stored(run: Run, count: int) -> None:
 
 
 def answered(
-    protocol: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any
+    protocol: str,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    value: Any,
+    *,
+    work: Work | None = None,
 ) -> None:
-    """An adapter answered a call, if it was a step that called."""
-    work = WORK.get()
+    """An adapter answered a call, if it was a step that called: that of `work`, or the current."""
+    work = WORK.get() if work is None else work
     if work is None or work.calls is None:
         return
     if not kwargs and type(value) in _PLAIN and _PLAIN.issuperset(map(type, args)):
@@ -129,9 +135,11 @@ def raised(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     error: BaseException,
+    *,
+    work: Work | None = None,
 ) -> None:
-    """An adapter raised, or was cut, if it was a step that called."""
-    work = WORK.get()
+    """An adapter raised, or was cut, if it was a step that called: as above."""
+    work = WORK.get() if work is None else work
     if work is None or work.calls is None:
         return
     outcome, value = "raised", None

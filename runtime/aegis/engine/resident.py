@@ -15,6 +15,7 @@ from aegis.core.breaker import Breaking
 from aegis.core.component import Call, ModelSpec, Part, Revision, Slot
 from aegis.core.errors import ComponentError
 from aegis.core.graph import Edge, command_id, listener_id, part_id, port_id
+from aegis.core.guest import Guest
 from aegis.core.policy import KEYS, TABLE, Policy, usual
 from aegis.core.port import REQUIRED, Secret
 from aegis.core.registry import Registry
@@ -52,6 +53,7 @@ class Resident:
         self.calls = 0
         self.tally: Tally | None = None  # while its component is split
         self.parts: _Parts | None = None
+        self.guest: Guest | None = None
         self._opened = opened
         self._idle: asyncio.Future[None] | None = None
         self._filled = filled
@@ -115,6 +117,9 @@ class Resident:
         finally:
             if unpin is not None:
                 unpin()
+        guest, self.guest = self.guest, None
+        if guest is not None:
+            await guest.leave()
         self._filled = {}
         while self.parts is not None and self.parts.loans:
             self.parts.loans.pop().leave()
@@ -317,7 +322,8 @@ async def stage(
     resident = Resident(revision, filled, parts.opened, settings, gates)
     resident.parts = parts
     if revision.guest is not None:
-        revision.guest.open(settings, lender.right(revision))
+        revision.guest.open(settings)
+        resident.guest = revision.guest
     try:
         for call, user, kind, said in calls(revision):
             mine = [

@@ -100,13 +100,21 @@ class Script:
 
     async def followed(self, work: Work, call: Answered) -> Any:
         """What a step found by a relation, as JSON; without a recording nothing goes on."""
-        port, record = (work.actor or "").removeprefix("port:"), work.subject or ""
-        found = self.find([port], record, call, _relation)
-        if isinstance(found, str):
-            said = f"{port} of {record} followed {_told(call)}, which was not recorded: {found}"
-            self.stopped = self.stopped or said
+        try:
+            found = self.answered(work, call, "followed")
+        except RecordingError:
             await self.hang()
         return msgspec.json.decode(bytes(found.value))
+
+    def answered(self, work: Work, call: Answered, verb: str) -> Answered:
+        """What a step was answered that asked the host. Raises RecordingError; nothing goes on."""
+        port, record = (work.actor or "").removeprefix("port:"), work.subject or ""
+        found = self.find([port], record, call, _asked)
+        if isinstance(found, str):
+            said = f"{port} of {record} {verb} {_told(call)}, which was not recorded: {found}"
+            self.stopped = self.stopped or said
+            raise RecordingError(said)
+        return found
 
     async def hang(self) -> NoReturn:
         """Answer never."""
@@ -118,8 +126,8 @@ class Script:
         raise AssertionError("unreachable: nobody resolves it")
 
 
-def _relation(_: Any, query: Any) -> None:
-    """How the following of a relation is called."""
+def _asked(_: Any, query: Any) -> None:
+    """How the following of a relation is called, and what the host is asked by a sandbox."""
 
 
 def _meant(call: Answered, fn: Callable[..., Any]) -> Any:
@@ -254,7 +262,7 @@ class _Method:
                     f"{self.protocol.__name__}.{self.name} says it returns: {error}"
                 )
         if call.outcome == "raised":
-            raise _error(msgspec.json.decode(bytes(call.value), type=Raised), self.revision)
+            raise error_of(msgspec.json.decode(bytes(call.value), type=Raised), self.revision)
         if call.outcome == "timeout":
             name = "" if self.port is None else self.port.name
             raise PortTimeoutError(
@@ -277,10 +285,11 @@ class _Method:
 _NULL = msgspec.Raw(b"null")
 
 
-def _error(raised: Raised, revision: Revision) -> BaseException:
+def error_of(raised: Raised, revision: Revision | None = None) -> BaseException:
     """The exception that was raised then, of the class that the code of now has for it."""
-    kind: Any = revision.names.get(raised.type)
-    kind = kind or getattr(revision.module, raised.type, None)
+    kind: Any = None
+    if revision is not None:
+        kind = revision.names.get(raised.type) or getattr(revision.module, raised.type, None)
     kind = kind or getattr(errors, raised.type, None) or getattr(builtins, raised.type, None)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         return AegisError(f"{raised.type}: {raised.text}")

@@ -238,7 +238,8 @@ class Steps:
                 await self._fail(run, step, StepState.REFUSED, refusal, located)
                 return
             except ConflictError as error:
-                if not call.adapters and rereads < REREADS:
+                asks = call.adapters or located.resident.revision.is_outbound
+                if not asks and rereads < REREADS:
                     rereads += 1
                     if isinstance(error, MigratingError):  # a record of others that it reads
                         await self._flows.boundary.passed(error.component)
@@ -289,11 +290,11 @@ class Steps:
         except BreakerOpenError:
             return False
         except Refused as refusal:
-            state = StepState.UNKNOWN if _is_unsure(port) else StepState.REFUSED
+            state = StepState.UNKNOWN if _is_unsure(located) else StepState.REFUSED
             await self._fail(run, counted, state, refusal, located)
         except Exception as error:
             both = PortError(f"{said(failure)}; its fallback then: {said(error)}")
-            state = StepState.UNKNOWN if _is_unsure(port) else StepState.FAILED
+            state = StepState.UNKNOWN if _is_unsure(located) else StepState.FAILED
             await self._fail(run, counted, state, both, located)
         finally:
             located.resident.leave()
@@ -308,7 +309,7 @@ class Steps:
         if pause is None:
             if await self._falls_back(run, step, error, located):
                 return None
-            state = StepState.UNKNOWN if _is_unsure(located.port) else StepState.FAILED
+            state = StepState.UNKNOWN if _is_unsure(located) else StepState.FAILED
             await self._fail(run, step.failed(None), state, error, located)
             return None
         _log.warning(
@@ -560,12 +561,15 @@ class Steps:
         return self._closed
 
 
-def _is_unsure(port: PortSpec) -> bool:
+def _is_unsure(located: Located) -> bool:
     """Whether nobody knows what came of a failed attempt.
 
-    Whatever an adapter raised, its partner may have acted; without one nothing did.
+    Whatever an adapter raised, its partner may have acted; without one nothing did, unless the code
+    of the port calls partners itself.
     """
-    return (bool(port.call.adapters) and port.effect) or port.answer is not None
+    port = located.port
+    asks = bool(port.call.adapters) or located.resident.revision.is_outbound
+    return (asks and port.effect) or port.answer is not None
 
 
 def _unsaid(work: Work, emission: Emission) -> bool:

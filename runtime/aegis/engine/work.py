@@ -111,6 +111,7 @@ class Work:
     the output of the code to whoever set it off, until what it gives is called. `expired` says that
     its time is up. `calls` are those of adapters so far, where they are recorded. `waiting` is what
     a port returned whose partner answers later. `reach` is how its code follows relations.
+    `keeping` is what components are to keep by key (component, key), `known` what they read there.
     """
 
     key: str
@@ -127,6 +128,8 @@ class Work:
     expired: bool = False
     waiting: Waiting | None = None
     reach: Reach | None = None
+    keeping: dict[Key, str | None] | None = None
+    known: dict[Key, str | None] | None = None
     changes: dict[Key, Change] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
 

@@ -6,9 +6,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegis.core.code import SAYS_VERSION, Closure, Folder, named, parsed, text_of, version_of
+from aegis.core.code import (
+    SAYS_VERSION,
+    Closure,
+    Folder,
+    may_be_module,
+    named,
+    parsed,
+    text_of,
+    version_of,
+)
 from aegis.core.component import Source
 from aegis.core.errors import ComponentError
+from aegis.core.manifest import WASM
+from aegis.protocols import Loader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +40,17 @@ class Reading:
         return self.source
 
 
-def read_component(path: Path, name: str | None = None, version: str | None = None) -> Reading:
+def read_component(
+    path: Path, name: str | None = None, version: str | None = None, *, loader: Loader | None = None
+) -> Reading:
     """Read the component in `path`: named after the file, with the `__version__` it assigns.
 
-    `name` and `version` go before what the file says. Nothing of it is run.
+    `name` and `version` go before what the file says. Nothing of it is run, but for a module in
+    WebAssembly: `loader` asks it what it is.
     """
     path = path.absolute()
+    if path.suffix in WASM:
+        return _read_module(path, name, version, loader)
     name = name or path.stem
     here = _Directory(path.parent)
     here.paths |= {path, path.resolve()}
@@ -56,6 +72,28 @@ def read_component(path: Path, name: str | None = None, version: str | None = No
     return Reading(source=source, error=error, paths=frozenset(here.paths))
 
 
+def _read_module(
+    path: Path, name: str | None, version: str | None, loader: Loader | None
+) -> Reading:
+    """Read the component in a module, which is all there is of it."""
+    shown = _shown(path)
+    paths = frozenset({path, path.resolve()})
+    try:
+        if loader is None:
+            raise ComponentError(shown, ["nothing here reads WebAssembly"])
+        text, binary = "", _content(path, shown)
+        if path.suffix == WASM[1]:
+            text = text_of(binary, shown)
+            binary = loader.assemble(text, shown)
+        said = loader.describe(binary, shown)
+    except ComponentError as error:
+        return Reading(source=None, error=error, paths=paths)
+    source = Source.of(
+        name or said.name, version or said.version, text, origin=shown, binary=binary
+    )
+    return Reading(source=source, error=None, paths=paths)
+
+
 def read_imports(text: str, folder: Path) -> tuple[dict[str, str], frozenset[Path]]:
     """The files in `folder` that a component's `text` imports, and those that they import.
 
@@ -67,16 +105,26 @@ def read_imports(text: str, folder: Path) -> tuple[dict[str, str], frozenset[Pat
 
 
 def component_files(folder: Path) -> list[Path]:
-    """The component files in a folder, by name: its .py files that assign a `__version__`."""
+    """The component files in a folder, by name: .py that assign a `__version__`, and modules.
+
+    Of a .wat and the .wasm that it became, which have one stem, only the text counts.
+    """
     found = []
-    for path in sorted(folder.glob("*.py")):
-        if path.name[0] in "._":
+    for path in sorted(folder.glob("*.*")):
+        is_module = path.suffix in WASM
+        if path.name[0] in "._" or not (is_module or path.suffix == ".py"):
+            continue
+        if path.suffix == WASM[0] and path.with_suffix(WASM[1]).exists():
             continue
         try:
-            text = path.read_bytes().decode("utf-8", "replace")
+            content = path.read_bytes()
         except OSError:  # it went away, or is a folder, or may not be read
             continue
-        if SAYS_VERSION.search(text):
+        if is_module:
+            is_component = may_be_module(content)
+        else:
+            is_component = bool(SAYS_VERSION.search(content.decode("utf-8", "replace")))
+        if is_component:
             found.append(path)
     return found
 
@@ -105,11 +153,15 @@ class _Directory(Folder):
 
 def _text(path: Path, what: str) -> str:
     """The text of a Python file, in the encoding that it says. Raises ComponentError."""
+    return text_of(_content(path, what), _shown(path), what)
+
+
+def _content(path: Path, what: str) -> bytes:
+    """The bytes of a file. Raises ComponentError."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ComponentError(what, [f"{_shown(path)} cannot be read: {error.strerror}"]) from None
-    return text_of(content, _shown(path), what)
 
 
 def _shown(path: Path) -> str:

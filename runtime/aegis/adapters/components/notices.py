@@ -10,6 +10,8 @@ from pathlib import Path
 
 from watchfiles._rust_notify import RustNotify
 
+from aegis.core.manifest import WASM
+
 # Milliseconds: a save is told when the folder has been quiet for STEP, or after DEBOUNCE.
 DEBOUNCE = 50
 STEP = 10
@@ -81,7 +83,7 @@ class Notices:
                         for _, name in found:
                             path = Path(name)
                             seen.pop(path, None)
-                            if path.suffix == ".py":
+                            if path.suffix in {".py", *WASM}:
                                 seen.pop(path.parent, None)  # if it is that which is followed
 
 

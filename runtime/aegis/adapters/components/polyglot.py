@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from aegis.adapters.components.python import PythonLoader
 from aegis.core.component import Revision, Source
+from aegis.core.description import Description
+from aegis.protocols import Loader
 
 if TYPE_CHECKING:
     from aegis.adapters.components.wasm.loader import WasmLoader
     from aegis.adapters.components.wasm.machine import Limits
 
 
-class PolyglotLoader:
+class PolyglotLoader(Loader):
     """Loads both. `folder` keeps what was compiled, `limits` are what a guest gets at most.
 
     What WebAssembly needs is imported when the first such component comes.
@@ -34,6 +36,15 @@ class PolyglotLoader:
     def load(self, source: Source) -> Revision:
         """The surveyed component. Raises ComponentError."""
         return self.wasm.load(source) if source.is_wasm else self._python.load(source)
+
+    def assemble(self, text: str, name: str) -> bytes:
+        """See protocols.Loader."""
+        return self.wasm.assemble(text, name)
+
+    def describe(self, binary: bytes, name: str) -> Description:
+        """See protocols.Loader."""
+        said, _, _ = self.wasm.describe(Source.of(name, "", "", binary=binary))
+        return said
 
     def unload(self, revision: Revision) -> None:
         """Forget everything of `revision` that the process keeps."""

@@ -15,9 +15,11 @@ from aegis.adapters.components.files import Reading, component_files, read_compo
 from aegis.adapters.components.notices import Notices
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ComponentError, ConflictError, NotFoundError, closest
+from aegis.core.manifest import WASM
 from aegis.engine.host import Host
+from aegis.protocols import Loader
 
-# Seconds that a file may be empty or away while an editor writes it.
+# Seconds that a file may be empty or away, or a module half there, while somebody writes it.
 PATIENCE = 0.15
 # Seconds after which a reload is said to take long.
 STUCK = 5.0
@@ -233,7 +235,9 @@ class _File:
     async def reload(self) -> None:
         """Deploy what the file holds now, if that is new; what serves goes on when it is broken."""
         began = time.time()
-        reading, saved = await asyncio.to_thread(_look, self.path, self._name, self._version)
+        reading, saved = await asyncio.to_thread(
+            _look, self.path, self._name, self._version, self._host.loader
+        )
         if reading.paths != self.depends:
             self.depends = reading.paths
             self._attend()
@@ -245,14 +249,7 @@ class _File:
         state = self.state
         try:
             source = reading.result()
-            deployment = await self._host.deploy(
-                source.name,
-                source.version,
-                source.text,
-                origin=source.origin,
-                imports=source.imports,
-                who="watch",
-            )
+            deployment = await self._host.deploy(source, who="watch")
         except AegisError as error:
             self._set(replace(state, error=error, at=self._now()))
             return
@@ -312,12 +309,14 @@ def said(state: Followed) -> str:
     return f"{problems}; {state.deployment.version} still serves"
 
 
-def _look(path: Path, name: str | None, version: str | None) -> tuple[Reading, float]:
+def _look(
+    path: Path, name: str | None, version: str | None, loader: Loader
+) -> tuple[Reading, float]:
     """Read a component file; and when it or an import was saved last, in seconds of wall time."""
-    reading = read_component(path, name, version)
-    if reading.source is None and _size(path) == 0:
-        time.sleep(PATIENCE)  # an editor may be about to write it
-        reading = read_component(path, name, version)
+    reading = read_component(path, name, version, loader=loader)
+    if reading.source is None and (_size(path) == 0 or path.suffix in WASM):
+        time.sleep(PATIENCE)  # an editor may be about to write it, or a compiler about to end
+        reading = read_component(path, name, version, loader=loader)
     times = [0.0]
     for each in reading.paths:
         with suppress(OSError):

@@ -100,6 +100,12 @@ class WheelLibraries:
                 continue
             address = _place(bundle, dependency.source)
             found = await self._fetched(component, name, dependency, address, told)
+            if found.manifest.wasm:
+                raise ComponentError(
+                    component,
+                    [f"{name} from {address} is in WebAssembly: there is nothing to import"],
+                    hint="deploy it beside this one, and bind an adapter that it exports",
+                )
             files = {path: found.files[path] for path in found.paths}
             data = shared_wheel(name, found.manifest.version, files, found.manifest.code)
             wheel = await asyncio.to_thread(self._shelf.put, data, dependency.source)

@@ -27,7 +27,7 @@ from aegis.core.errors import (
 )
 from aegis.core.manifest import DIGEST, FILE, SIGNATURE, read_manifest
 from aegis.core.moving import Progress
-from aegis.protocols import Sources
+from aegis.protocols import Loader, Sources
 
 PIN = "sha256="
 
@@ -37,7 +37,7 @@ class Anywhere(Sources):
 
     `directory` is what its paths are relative to, the working directory without. `forges` are the
     servers of repositories by the names that addresses begin with. What is fetched is kept in
-    `folder`, in memory without.
+    `folder`, in memory without. `loader` asks modules in WebAssembly what they are.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Anywhere(Sources):
         forges: Mapping[str, Forge] = FORGES,
         folder: Path | None = None,
         limits: Limits | None = None,
+        loader: Loader | None = None,
     ) -> None:
         self._directory = directory
         self._forges = forges
         self._limits = limits or Limits()
         self._cache = Cache(folder)
         self._client = Client(self._limits)
+        self._loader = loader
 
     async def offers(self, address: str) -> Sequence[Offer]:
         """The versions that the tags of a repository name, oldest first; see protocols."""
@@ -93,7 +95,12 @@ class Anywhere(Sources):
         tree = MemoryTree({name: packed}, where=name)
         # Whether it needs digests and a signature is for whoever trusts it to say.
         found = Contents(
-            address=Address(kind="file", place=name), tree=tree, entry=name, is_local=True
+            address=Address(kind="file", place=name),
+            tree=tree,
+            entry=name,
+            is_local=True,
+            is_sent=True,
+            loader=self._loader,
         )
         bundles = await asyncio.to_thread(found.bundles, self._limits)
         return [
@@ -119,7 +126,7 @@ class Anywhere(Sources):
             )
         tree = Directory(path if is_folder else path.parent, self._limits)
         entry = "" if is_folder else path.name
-        return Contents(address=asked, tree=tree, entry=entry, is_local=True)
+        return Contents(address=asked, tree=tree, entry=entry, is_local=True, loader=self._loader)
 
     # --- repositories -------------------------------------------------------------------------
 
@@ -158,7 +165,10 @@ class Anywhere(Sources):
                     raise _damaged(asked, error) from None
                 raise
         tree = tree.below(asked.folder)
-        return Contents(address=asked, tree=tree, entry=asked.entry, resolved=commit), version
+        found = Contents(
+            address=asked, tree=tree, entry=asked.entry, resolved=commit, loader=self._loader
+        )
+        return found, version
 
     async def _kept(self, asked: Address, url: str) -> MemoryTree | None:
         """The files of a commit that was fetched before, None when it has to be fetched anew."""
@@ -185,7 +195,9 @@ class Anywhere(Sources):
             _check_digest(str(asked), wanted, found)
             wanted = found
         tree = MemoryTree({name: content}, where=str(asked))
-        return Contents(address=asked, tree=tree, entry=name, resolved=f"{PIN}{wanted}")
+        return Contents(
+            address=asked, tree=tree, entry=name, resolved=f"{PIN}{wanted}", loader=self._loader
+        )
 
     async def _listed(self, asked: Address, digest: str, told: Progress | None) -> Contents:
         """The files of a folder on the web, which its aegis.toml lists with their digests."""
@@ -236,7 +248,7 @@ class Anywhere(Sources):
             except* AegisError as failed:
                 raise _first(failed) from None
         tree = MemoryTree(files, where=str(asked))
-        return Contents(address=asked, tree=tree, resolved=f"{PIN}{digest}")
+        return Contents(address=asked, tree=tree, resolved=f"{PIN}{digest}", loader=self._loader)
 
     async def _there(self, session: Session, url: str, digest: str) -> bytes:
         """What is at a URL, meant to have a digest. Raises SourceError when nothing is."""

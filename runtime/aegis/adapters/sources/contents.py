@@ -11,16 +11,26 @@ from aegis.adapters.sources.notebook import NotebookError, components_of, has_co
 from aegis.adapters.sources.tree import Limits, Tree
 from aegis.core.address import ARCHIVES, BOOK, CODE, Address
 from aegis.core.bundle import Bundle, belonging
-from aegis.core.code import SAYS_VERSION, Closure, named, parsed, version_of
-from aegis.core.errors import DigestError, InvalidError, ManifestError, closest
-from aegis.core.manifest import FILE, SIGNATURE, VERSION, Manifest, read_manifest
+from aegis.core.code import (
+    SAYS_VERSION,
+    Closure,
+    may_be_module,
+    named,
+    parsed,
+    text_of,
+    version_of,
+)
+from aegis.core.errors import DigestError, InvalidError, ManifestError, TrustError, closest
+from aegis.core.manifest import FILE, SIGNATURE, VERSION, WASM, Manifest, read_manifest
+from aegis.protocols import Loader
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """What was found at an address: a file `entry` in a tree, or without one the tree as a whole.
 
-    `resolved` is what the address was then; `is_local` that it is on this machine.
+    `resolved` is what the address was then; `is_local` that it is on this machine, `is_sent` that
+    somebody else sent it there. `loader` asks modules in WebAssembly what they are.
     """
 
     address: Address
@@ -28,12 +38,15 @@ class Contents:
     entry: str = ""
     resolved: str = ""
     is_local: bool = False
+    is_sent: bool = False
+    loader: Loader | None = None
 
     def bundles(self, limits: Limits) -> Sequence[Bundle]:
         """The components that the address means, checked against what it and they say.
 
-        Raises InvalidError for a choice that there is not, ManifestError, DigestError, and
-        ComponentError for code that says no version, or cannot be read.
+        Raises InvalidError for a choice that there is not, ManifestError, DigestError, TrustError
+        for a module that says nothing unless it is run, and ComponentError for code that says no
+        version, or cannot be read.
         """
         pinned = self.address.sha256
         if pinned and self.entry:
@@ -70,6 +83,8 @@ class Contents:
         if not self.entry:
             return self._folder(self.tree)
         content = self.tree.content(self.entry)
+        if self.entry.endswith(WASM):
+            return _by_name([self._module(self.tree, self.entry)])
         if self.entry.endswith(BOOK) or has_components(content):
             return self._notebook(content)
         bundle = self._file(self.tree, self.entry)
@@ -92,13 +107,15 @@ class Contents:
         # The others may be broken: they are nobody's concern here.
         wanted = [chosen] if chosen in files else files
         found = [self._file(tree, name) for name in wanted]
+        if chosen not in files and (self._may_run or not found):
+            found += [self._module(tree, name) for name in _modules(tree)]
         if not found:
             raise ManifestError(
                 f"{where} has no component: no [component] in an {FILE}, and no file that says a "
                 "__version__",
                 hint="`aegis new` makes one to look at",
             )
-        return {bundle.manifest.name: bundle for bundle in found}
+        return _by_name(found)
 
     def _described(self, tree: Tree, manifest: Manifest) -> Bundle:
         """The component that a manifest describes: what it names and imports, and what it lists."""
@@ -115,6 +132,36 @@ class Contents:
         paths |= {path for path in (*manifest.files, SIGNATURE) if tree.is_file(path)}
         files = {path: tree.content(path) for path in sorted({FILE, *paths})}
         return self._bundle(manifest, files, is_derived=False)
+
+    def _module(self, tree: Tree, path: str) -> Bundle:
+        """The component in a module with nothing beside it, which says its name when it is run."""
+        shown, loader = self._shown(path), self._loader
+        if not self._may_run:
+            raise TrustError(
+                f"{shown}: what it is only its code tells, and nothing says that it may run here",
+                hint=f"write #sha256= with its digest behind the address; or have an {FILE} beside "
+                "it name it, `aegis sign` that, and say the address of the folder",
+            )
+        content = tree.content(path)
+        if path.endswith(WASM[1]):
+            content = loader.assemble(tree.text(path), shown)
+        said = loader.describe(content, shown)
+        manifest = Manifest(name=said.name, version=said.version, models=(path,))
+        return self._bundle(manifest, {path: tree.content(path)}, is_derived=True)
+
+    @property
+    def _may_run(self) -> bool:
+        """Whether code may run, in its sandbox, before somebody says who signed it."""
+        own = self.is_local and not self.is_sent
+        return own or bool(self.address.sha256 and self.entry)
+
+    @property
+    def _loader(self) -> Loader:
+        if self.loader is None:
+            raise InvalidError(
+                f"{self.address}: this reads no WebAssembly", hint="it was built without a loader"
+            )
+        return self.loader
 
     def _file(self, tree: Tree, path: str) -> Bundle:
         """The component in a file that says its version, with what it imports from beside it."""
@@ -155,6 +202,9 @@ class Contents:
     def _bundle(
         self, manifest: Manifest, files: Mapping[str, bytes], *, is_derived: bool
     ) -> Bundle:
+        assembled, path = b"", manifest.wasm
+        if path.endswith(WASM[1]):
+            assembled = self._loader.assemble(text_of(files[path], path), self._shown(path))
         return Bundle(
             manifest=manifest,
             files=files,
@@ -162,12 +212,38 @@ class Contents:
             resolved=self.resolved,
             is_local=self.is_local,
             is_derived=is_derived,
+            assembled=assembled,
         )
 
     def _shown(self, path: str) -> str:
         """How messages name a file: the address, where that is the file's own."""
         said = str(replace(self.address, component="", sha256=""))
         return said if said.endswith(path) else f"{said}: {path}"
+
+
+def _modules(tree: Tree) -> Sequence[str]:
+    """The modules of a folder that may be components; of a text and what it became, the text."""
+    names = [name for name in tree.names() if name.endswith(WASM) and name[0] not in "._"]
+    return [
+        name
+        for name in names
+        if f"{name.removesuffix(WASM[0])}{WASM[1]}" not in names
+        and may_be_module(tree.content(name))
+    ]
+
+
+def _by_name(bundles: Sequence[Bundle]) -> Mapping[str, Bundle]:
+    """Bundles by the name of their component. Raises InvalidError for two of one name."""
+    found: dict[str, Bundle] = {}
+    for bundle in bundles:
+        name = bundle.manifest.name
+        if name in found:
+            (one,), (other,) = found[name].manifest.code, bundle.manifest.code
+            raise InvalidError(
+                f"{bundle.address}: {one} and {other} are both {name}", hint="name the file"
+            )
+        found[name] = bundle
+    return found
 
 
 def _says_version(content: bytes) -> bool:

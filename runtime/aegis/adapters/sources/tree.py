@@ -12,11 +12,16 @@ import msgspec
 
 from aegis.core.code import Folder, text_of
 from aegis.core.errors import ManifestError, SourceError
-from aegis.core.manifest import is_inside
+from aegis.core.manifest import WASM, is_inside
+
+# Files that are a component, or several.
+WHOLE = (".whl", ".zip", *WASM)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much a source may be: files, bytes of one and of all, and how far they may be packed.
+
+    A whole component in one file (a zip, a wheel, a module) may be as large as all files together.
 
     `connect` and `read` are seconds without an answer, `deadline` those for one fetch in all;
     `pages` of lists are read at most, `hops` of redirects are followed, `at_once` files asked for.
@@ -137,7 +142,7 @@ class Directory(Tree):
         file = self._root / path
         if not file.is_file():
             raise SourceError(f"there is no file {file}")
-        most = self._limits.total if path.endswith((".whl", ".zip")) else self._limits.file
+        most = self._limits.total if path.endswith(WHOLE) else self._limits.file
         try:
             with file.open("rb") as opened:
                 content = opened.read(most + 1)
@@ -196,7 +201,7 @@ class Taking:
         """Whether a file of `size` bytes may be taken. Raises ManifestError."""
         if size > self._left:
             raise self.error(f"is more than {self._limits.total >> 20} MiB unpacked")
-        if size > self._limits.file:
+        if size > self._limits.file and not path.endswith(WASM):
             self.refuse(path, f"is larger than {self._limits.file >> 20} MiB")
             return False
         return path not in self._refused

@@ -40,6 +40,7 @@ from aegis.protocols import (
     Flows,
     FlowSteps,
     Former,
+    Keeping,
     Kept,
     Old,
     Outgoing,
@@ -83,6 +84,7 @@ class MemoryStore:
         self._outgoing: dict[str, Outgoing] = {}
         self._places: dict[str, str] = {}
         self._granted: dict[str, Granted] = {}
+        self._keys: dict[str, dict[str, str]] = {}
         self._audits: list[Audit] = []
 
     async def open(self) -> None:
@@ -149,6 +151,8 @@ class MemoryStore:
             self._outgoing.pop(sent.key, None)
         self._places.update((place.model, place.datasource) for place in commit.places)
         self._granted.update((one.component, one) for one in commit.granted)
+        for keeping in commit.keeping:
+            self._keep(keeping)
         self._audit(commit.audits)
         self.commits += 1
         self.batches += 1
@@ -194,6 +198,13 @@ class MemoryStore:
                 del self._held[place]
             else:
                 self._held[place] = holder
+
+    def _keep(self, one: Keeping) -> None:
+        values = self._keys.setdefault(one.component, {})
+        if one.value is None:
+            values.pop(one.key, None)
+        else:
+            values[one.key] = one.value
 
     def _audit(self, told: Iterable[Audit]) -> None:
         for one in told:
@@ -270,6 +281,7 @@ class MemoryStore:
             self._schemas.pop(model, None)
             self._formers.pop(model, None)
         self._held = {key: id for key, id in self._held.items() if key[0] not in models}
+        self._keys.pop(component, None)
         for row in [*self._outgoing.values()]:
             if row.model.startswith(f"{component}."):
                 del self._outgoing[row.key]
@@ -352,6 +364,22 @@ class MemoryStore:
         """What was granted to components, and taken from them."""
         self._require_open()
         return list(self._granted.values())
+
+    def kept(self, component: str, key: str) -> str | None:
+        """What a component keeps under a key."""
+        self._require_open()
+        return self._keys.get(component, {}).get(key)
+
+    async def keys(self, component: str, prefix: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a component that begin with a text, in order."""
+        self._require_open()
+        names = (name for name in self._keys.get(component, {}) if name.startswith(prefix))
+        return sorted(names)[:limit]
+
+    async def count_keys(self, component: str) -> int:
+        """How many keys a component has."""
+        self._require_open()
+        return len(self._keys.get(component, {}))
 
     async def places(self) -> Mapping[str, str]:
         """Where the records of models are, as commits said: datasources by model."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import queue
@@ -399,6 +400,8 @@ class SqliteStore:
                 raise sqlite3.IntegrityError("an errand runs apart")
             if work.holdings is not None:  # in order: what one releases the next may hold
                 work.holdings.store(self._writer)
+            for sql, row in work.keeping:  # in order, too: what one forgets the next may keep
+                self._writer.execute(sql, row)
             for event in work.events:
                 self._seq += 1
                 events.append(tables.event(self._seq, event))
@@ -482,6 +485,7 @@ class SqliteStore:
         self._writer.execute(f"DELETE FROM uniques WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM formers WHERE {mine}", (first, end))
         self._writer.execute(f"DELETE FROM outbox WHERE {mine}", (first, end))
+        self._writer.execute("DELETE FROM keys WHERE component = ?", (component,))
         return self._writer.execute(f"DELETE FROM records WHERE {mine}", (first, end)).rowcount
 
     def _explain(self, work: Work, error: Exception) -> AegisError:
@@ -592,6 +596,27 @@ class SqliteStore:
         table = tables.GRANTED
         rows = await self._scan(lambda db: db.execute(table.select).fetchall())
         return [values.document(table, row, Granted) for row in rows]
+
+    def kept(self, component: str, key: str) -> str | None:
+        """What a component keeps under a key."""
+        row = self._point(f"{tables.KEYS.select} WHERE component = ? AND key = ?", component, key)
+        return None if row is None else str(tables.KEYS.checked(row)[-1], "utf-8")
+
+    async def keys(self, component: str, prefix: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a component that begin with a text, in order."""
+        sql = "SELECT key FROM keys WHERE component = ? AND key >= ? ORDER BY key"
+
+        def look(db: sqlite3.Connection) -> Sequence[str]:
+            names = (row[0] for row in db.execute(sql, (component, prefix)))
+            begun = itertools.takewhile(lambda name: name.startswith(prefix), names)
+            return list(itertools.islice(begun, limit))
+
+        return await self._scan(look)
+
+    async def count_keys(self, component: str) -> int:
+        """How many keys a component has."""
+        sql = "SELECT count(*) FROM keys WHERE component = ?"
+        return await self._scan(lambda db: int(db.execute(sql, (component,)).fetchone()[0]))
 
     async def places(self) -> Mapping[str, str]:
         """Where the records of models are, as commits said: datasources by model."""

@@ -14,9 +14,9 @@ import msgspec
 from aegis.adapters.storage.holding import UNIQUES, Holdings
 from aegis.adapters.storage.table import Row, Table
 from aegis.core.flow import OPEN_FLOWS
-from aegis.protocols import Commit, Converted, Entry
+from aegis.protocols import Commit, Converted, Entry, Keeping
 
-FORMAT = 5
+FORMAT = 6
 APPLICATION = 0x41454749  # "AEGI" in the file's header: this database is ours
 
 Key = tuple[str, str]  # model, id
@@ -47,9 +47,10 @@ SEALED = Table("sealed", "event", blob=True)
 FORMERS = Table("formers", "model id", "deployment revision")
 AUDITS = Table("audits", "n", "action")
 GRANTED = Table("granted", "component")
+KEYS = Table("keys", "component key", blob=True)
 ALL = (
     *(*OF_FORMAT_2, TAKEN, UNCLAIMED, RECORDINGS, UNIQUES, SEALED),
-    *(OUTBOX, PLACES, FORMERS, AUDITS, GRANTED),
+    *(OUTBOX, PLACES, FORMERS, AUDITS, GRANTED, KEYS),
 )
 
 _SUM = "sum INTEGER NOT NULL DEFAULT 0"
@@ -89,6 +90,12 @@ CREATE TRIGGER audits_stand BEFORE UPDATE ON audits
     BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
 CREATE TABLE granted (component TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT ROWID;
 """
+# With an index apart from the values, so that keys are counted and listed without reading these.
+_NEW_IN_6 = f"""
+CREATE TABLE keys (
+    component TEXT NOT NULL, key TEXT NOT NULL, doc BLOB NOT NULL, {_SUM},
+    PRIMARY KEY (component, key));
+"""
 TABLES = f"""
 CREATE TABLE records (
     model TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, created TEXT NOT NULL,
@@ -119,6 +126,7 @@ CREATE TABLE schemas (model TEXT PRIMARY KEY, doc TEXT NOT NULL, {_SUM}) WITHOUT
 {_NEW_IN_3}
 {_NEW_IN_4}
 {_NEW_IN_5}
+{_NEW_IN_6}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -159,8 +167,11 @@ PRAGMA user_version = 2;
     3: f"{_NEW_IN_4} PRAGMA user_version = 4;",
     # Format 4 told nobody who had deployed what, nor what components may reach of each other.
     4: f"{_NEW_IN_5} PRAGMA user_version = 5;",
+    # Format 5 kept nothing by key.
+    5: f"{_NEW_IN_6} PRAGMA user_version = 6;",
 }
 
+FORGET = "DELETE FROM keys WHERE component = ? AND key = ?"
 REVISION = "SELECT revision FROM records WHERE model = ? AND id = ?"
 UPDATE = (
     "UPDATE records SET revision = ?, created = ?, updated = ?, doc = ?, sum = ? "
@@ -310,6 +321,13 @@ def audit(n: int, action: str, doc: bytes) -> Row:
     return AUDITS.row(n, action, doc=doc)
 
 
+def keeping(one: Keeping) -> tuple[str, Row]:
+    """The statement that keeps or forgets what is under a key, and its row."""
+    if one.value is None:
+        return FORGET, (one.component, one.key)
+    return KEYS.upsert, KEYS.row(one.component, one.key, doc=one.value.encode())
+
+
 def converted(seq: int, one: Converted) -> tuple[Row, Row, Row | None]:
     """What `UPDATE` takes for a record, the row of its event `seq`, and what is kept of before."""
     before, after = one.before, one.after
@@ -340,6 +358,7 @@ class Work:
         "events",
         "future",
         "holdings",
+        "keeping",
         "outdated",
         "rewrites",
         "upserts",
@@ -370,6 +389,7 @@ class Work:
         self.events = list(commit.events)
         self.audits = [(one.action.value, _json(one)) for one in commit.audits]
         self.holdings = Holdings.of(commit)
+        self.keeping = [keeping(one) for one in commit.keeping]
         self.converted = commit.converted
         self.outdated = commit.outdated
         self.upserts = [

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from aegis.adapters.components.wasm.guest import WasmGuest
+from aegis.adapters.components.wasm.capabilities import Capabilities
+from aegis.adapters.components.wasm.guest import Given, WasmGuest, denial
 from aegis.adapters.components.wasm.types import Types
 from aegis.core.component import ENCODER
 from aegis.core.description import (
@@ -81,6 +82,7 @@ class Classes:
         self.module = ModuleType(name, said.doc)
         self._said = said
         self._guest = guest
+        self._capabilities = Capabilities(said.name, guest.outbound)
         self._types = Types(name, self.problems)
         self._protocols: dict[str, Any] = {}
         # Protocol and method, what each takes and gives.
@@ -465,17 +467,20 @@ class Classes:
                     return await self._reached(function, record, adapters, protocols, *arguments)
                 except Refused as no:  # as the guest says it, so that it may pass it on
                     raise AegisError(_refused(no)) from no
-            raise AegisError(f"{what} is not there")
+            return await self._capabilities.answer(what, arguments, step=is_step)
 
-        given, failed, emitted = await self._guest.call(function, text, serve, settings)
-        if failed:
+        is_step = settings is None  # and no adapter, which a replay does not run
+        at_once = self._capabilities.at_once(work, step=is_step, inline=self._guest.is_inline)
+        given = await self._guest.call(function, text, serve, settings, at_once)
+        if given.failed:
             raise self._failure(function, given)
-        for name, subject, data in emitted:
+        for name, subject, data in given.emitted:
             emit(name, subject, **_data(function, name, data))
-        return given
+        return given.text
 
-    def _failure(self, function: str, text: str) -> Exception:
+    def _failure(self, function: str, given: Given) -> Exception:
         """What to raise of what the guest called an error."""
+        text = given.text
         if text.startswith("{"):
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
@@ -485,9 +490,8 @@ class Classes:
                 told = said.emit
                 kept = None if told is None else event(told.name, told.subject, **told.data)
                 return Refused(said.refused, emit=kept)
-        return GuestError(
-            f"{self._guest.label} {function}: {text or 'it failed, and says nothing'}"
-        )
+        detail = f"{self._guest.label} {function}: {text or 'it failed, and says nothing'}"
+        return GuestError(detail) if given.denied is None else denial(given.denied, detail)
 
     async def _reached(
         self,

@@ -6,60 +6,168 @@ import asyncio
 import json
 import logging
 import queue
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
-from aegis.adapters.components.wasm.instance import Instance, StoppedError, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
+from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
+from aegis.adapters.components.wasm.instance import Instance, Template, World
+from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
+from aegis.adapters.components.wasm.native import StoppedError
+from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.stopped import read
-from aegis.core.component import Source
-from aegis.core.errors import AegisError, GuestError
+from aegis.core.component import ENCODER, Source
+from aegis.core.errors import (
+    AegisError,
+    GrantError,
+    GuestError,
+    PortTimeoutError,
+    RecordingError,
+)
 from aegis.core.guest import Asked, Trap
+from aegis.core.port import Secret
 
-# Threads of one guest: one computes, the others have asked the host something and wait.
+# Threads of one guest for calls of one depth: one computes, the others have asked the host
+# something and wait.
 MOST = 16
+# A call that is made while another guest's call waits for it is deeper. It gets threads of its own:
+# else those that wait could be all there are, and none be left for what they wait for.
+DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
 TRAPS = 20  # stopped calls that are kept, to be made again
-LOGGED = 4096  # characters of a line in the log
+LOST = 16  # calls that never came back, after which it is called no more
+
+# What one call may do beside computing.
+ASKS = 10_000
+EMITS = 1_000
+KEPT = 1 << 20  # bytes of questions and answers that are kept for a trap
+ERROR = 1 << 16  # characters of an error
+LINES = 200  # lines a second that one guest may log, and as many at once
+RANDOM = 1 << 16  # bytes, as the contract says
 
 # Answers what a call asks, on the loop: `host.call` and so on, with its arguments.
 Serve = Callable[[str, tuple[Any, ...]], Awaitable[str]]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# One line of a guest is one line of the log, whatever it writes.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]+")
+_OVER = "wasm trap: interrupt"  # as wasmtime says that a time is over
+_UNHEARD = "nobody waits for it any more"
+_DEPTH: ContextVar[int] = ContextVar("aegis_guest_depth", default=0)
+
+
+class Given(NamedTuple):
+    """What a call gave, whether that is an error, and what it emitted.
+
+    `denied` is why it may not use something that it asked for, None where it may.
+    """
+
+    text: str
+    failed: bool
+    emitted: Sequence[tuple[str, str | None, str]]
+    denied: GrantError | None
 
 
 class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
-    `settings` are what it may read, by key; `serve` answers what it asks, on the loop.
+    `settings` are what it may read, by key; `tell` says that there is a question or the end;
+    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
+    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
+    has no right to (any more).
     """
+
+    __slots__ = (
+        "answer",
+        "asked",
+        "asks",
+        "at_once",
+        "denied",
+        "due",
+        "emitted",
+        "error",
+        "export",
+        "given_up",
+        "is_lost",
+        "is_running",
+        "kept",
+        "lane",
+        "lost",
+        "question",
+        "result",
+        "script",
+        "settings",
+        "tell",
+        "texts",
+    )
 
     def __init__(
         self,
         export: str,
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
-        tell: Callable[[Call], None],
+        tell: Callable[[], None],
+        script: Sequence[Asked] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
+        self.script = None if script is None else deque(script)
+        self.at_once = at_once
+        self.denied: GrantError | None = None
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
+        self.asks = self.kept = 0
         self.question: tuple[str, tuple[Any, ...]] | None = None
         self.answer: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
-        self.given_up = False
+        self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
-        self.script: deque[Asked] | None = None
+        self.due = 0.0
+        self.is_running = self.is_lost = False
+        self.lane: Lane | None = None
+        self.lost: Callable[[Call], None] | None = None
+
+    def lose(self) -> None:
+        """See machine.Run."""
+        if self.lost is not None:
+            self.lost(self)
+
+    def give_up(self, why: str) -> None:
+        """What it asks from now on stops it."""
+        self.given_up = self.given_up or why
+        self.answer.put(("", True))
+
+    @property
+    def outcome(self) -> tuple[str, bool]:
+        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
+
+        GrantError when it was after it asked for what it may not use.
+        """
+        if self.error is not None:
+            if self.denied is not None:
+                raise denial(self.denied, self.error.detail) from self.error
+            raise self.error
+        if self.result is None:
+            raise GuestError("a call ended without a result")
+        return self.result
+
+
+class Lane:
+    """The threads for calls of one depth, and the calls that wait for one."""
+
+    def __init__(self, *, stays: bool) -> None:
+        self.todo: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self.stays = stays  # one of its threads, whatever happens
+        self.threads = self.busy = self.waiting = self.queued = 0
 
 
 class WasmGuest:
@@ -80,50 +188,72 @@ class WasmGuest:
         *,
         inline: bool = False,
         fresh: bool = False,
+        outbound: Outbound | None = None,
     ) -> None:
         self.limits = limits
         self.label = f"{source.name}@{source.version}+{source.digest[:8]}"
-        self.traps: deque[Trap] = deque(maxlen=TRAPS)
         self.settings: Mapping[str, Any] = {}
-        self._may: Callable[[str], None] | None = None
+        self._traps: deque[Trap] = deque(maxlen=TRAPS)
+        self.outbound = outbound
+        self.is_inline = inline
         self._machine = machine
-        self._inline = inline
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
         self._turn = threading.Lock()
-        self._todo: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads = self._busy = self._waiting = self._queued = 0
+        self._lock = threading.Lock()  # of what follows
+        self._lanes = [Lane(stays=not depth) for depth in range(DEEPEST)]
+        self._waits: set[Call] = set()  # for an answer of the host
+        self._lost = 0
         self._closed = False
+        # Instances for callers that wait on a thread of their own: on the loop, and off it.
         self._inlined: Instance | None = None
-        self._log = logging.getLogger(f"aegis.{self.label}")
+        self._aside: Instance | None = None
+        self._alone = threading.Lock()
+        # One for all revisions: the process keeps every logger that it was ever asked for.
+        self._log = logging.getLogger(f"aegis.guest.{source.name}")
+        self._lines, self._filled, self._unsaid = float(LINES), time.monotonic(), 0
 
-    def open(self, settings: Mapping[str, Any], may: Callable[[str], None]) -> None:
+    @property
+    def traps(self) -> Sequence[Trap]:
+        """See core.guest.Guest."""
+        with self._lock:
+            return tuple(self._traps)
+
+    def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
-        self._may = may
+        if self.outbound is not None:
+            self.outbound.enter()
 
-    def check(self, what: str) -> None:
-        """Raise GrantError unless its code may do `what`. While it is not open it may nothing."""
-        if self._may is None:
-            raise AegisError(f"{self.label} is not open: it may not use {what}")
-        self._may(what)
+    async def leave(self) -> None:
+        """See core.guest.Guest."""
+        if self.outbound is not None:
+            await self.outbound.leave()
 
     # Called by the host
 
     async def call(
-        self, function: str, text: str, serve: Serve, settings: Mapping[str, Any] | None = None
-    ) -> tuple[str, bool, Sequence[tuple[str, str | None, str]]]:
-        """What `invoke` gives, whether it is an error, and what it emitted.
+        self,
+        function: str,
+        text: str,
+        serve: Serve,
+        settings: Mapping[str, Any] | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Given:
+        """What `invoke` gives.
 
-        `serve` answers what the guest asks, here on the loop and in the caller's task. Raises
-        GuestError when it is stopped.
+        `serve` answers what the guest asks, here on the loop and in the caller's task, `at_once`
+        where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
+        it asked for what it may not use.
         """
-        if self._inline:
-            call = Call("invoke", (function, text), settings or {}, lambda _: None)
-            self._inlined = self._run(call, self._inlined, alone=True)
-            return (*_outcome(call), call.emitted)
+        texts, known = (function, text), settings or {}
+        if self.is_inline:
+            call = Call("invoke", texts, known, _nobody, at_once=at_once)
+            if self._closed:
+                raise self._gone()
+            self._inlined = self._run(call, self._inlined)
+            return Given(*call.outcome, call.emitted, call.denied)
         loop = asyncio.get_running_loop()
         told = loop.create_future()
 
@@ -131,53 +261,53 @@ class WasmGuest:
             if not told.done():
                 told.set_result(None)
 
-        def tell(_: Call) -> None:
+        def tell() -> None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell)
-        self._submit(call)
+        call = Call("invoke", texts, known, tell, at_once=at_once)
+        depth = _DEPTH.get()
+        self._submit(call, depth)
         try:
             while True:
                 await told
                 if call.question is None:
-                    return (*_outcome(call), call.emitted)
+                    return Given(*call.outcome, call.emitted, call.denied)
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
+                deeper = _DEPTH.set(depth + 1)
                 try:
                     answer = (await serve(what, asked), False)
+                except (PortTimeoutError, RecordingError):
+                    raise  # its time is up, or a replay cannot go on: it is told nothing more
                 except AegisError as error:
-                    answer = (error.detail, True)
+                    answer = _refused(call, error)
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
+                finally:
+                    _DEPTH.reset(deeper)
                 call.answer.put(answer)
         finally:
-            # Nobody waits for it any more: what it asks from now on stops it.
-            call.given_up = True
-            call.answer.put(("", True))
+            call.give_up(_UNHEARD)
 
     def call_now(self, export: str, *texts: str) -> tuple[str, bool]:
         """What an export gives, for callers off the loop who wait for it; it may ask nothing.
 
         Raises GuestError when it is stopped.
         """
-        done = threading.Event()
-        call = Call(export, texts, {}, lambda _: done.set())
-        call.script = deque()
-        if self._inline:
-            self._run(call, None, alone=True)
-        else:
-            self._submit(call)
-            done.wait()
-        return _outcome(call)
+        call = Call(export, texts, {}, _nobody, ())
+        with self._alone:
+            if self._closed:
+                raise self._gone()
+            self._aside = self._waited_for(call, self._aside)
+        return call.outcome
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, lambda _: None)
-        call.script = deque(trap.asked)
-        self._run(call, None, alone=True)
-        text, failed = _outcome(call)
+        call = Call("invoke", (trap.function, trap.input), self.settings, _nobody, trap.asked)
+        self._waited_for(call, None)
+        text, failed = call.outcome
         if failed:
             raise GuestError(f"{self.label} {trap.function}: {text}")
         return text
@@ -186,87 +316,160 @@ class WasmGuest:
         """See core.guest.Guest."""
         with self._lock:
             self._closed = True
-            threads = self._threads
-        for _ in range(threads):
-            self._todo.put(None)
-        self._inlined = None
+            for lane in self._lanes:
+                with suppress(queue.Empty):
+                    while True:
+                        call = lane.todo.get_nowait()
+                        if call is not None:
+                            lane.queued -= 1
+                            call.error = self._gone()
+                            call.tell()
+                for _ in range(lane.threads):
+                    lane.todo.put(None)
+            for call in self._waits:
+                call.give_up("its component was unloaded")
+        self._inlined = self._aside = None
+
+    def _gone(self) -> GuestError:
+        return GuestError(f"{self.label} is unloaded")
 
     # On the guest's threads
 
-    def _submit(self, call: Call) -> None:
+    def _submit(self, call: Call, depth: int) -> None:
+        lane = call.lane = self._lanes[min(depth, DEEPEST - 1)]
+        call.lost = self._lose
         with self._lock:
             if self._closed:
-                raise GuestError(f"{self.label} is unloaded")
-            self._queued += 1
-            self._todo.put(call)
-            self._staff()
+                raise self._gone()
+            if self._lost >= LOST:
+                raise GuestError(
+                    f"{self.label} did not come back from WASI {LOST} times: it is called no more",
+                    hint="it may not sleep or wait there; deploy code that does not",
+                )
+            lane.queued += 1
+            try:
+                self._staff(lane)
+            except RuntimeError as error:  # the process may have no more threads
+                if not lane.threads:
+                    lane.queued -= 1
+                    raise GuestError(f"{self.label} cannot be called: {error}") from None
+            lane.todo.put(call)
 
-    def _staff(self) -> None:
+    def _staff(self, lane: Lane) -> None:
         """Begin a thread where one is needed: something is to do, and all that there are wait."""
-        if self._queued and self._busy == self._waiting == self._threads < MOST:
-            self._threads += 1
+        if lane.queued and lane.busy == lane.waiting == lane.threads < MOST:
+            stays = lane.stays and not lane.threads
             threading.Thread(
-                target=self._work,
-                kwargs={"stays": self._threads == 1},
-                name=f"aegis-{self.label}",
-                daemon=True,
+                target=self._work, args=(lane, stays), name=f"aegis-{self.label}", daemon=True
             ).start()
+            lane.threads += 1
 
-    def _work(self, *, stays: bool) -> None:
+    def _work(self, lane: Lane, stays: bool) -> None:  # noqa: FBT001 -- threading gives it so
         instance: Instance | None = None
         while True:
             try:
-                call = self._todo.get(timeout=None if stays else IDLE)
+                call = lane.todo.get(timeout=None if stays else IDLE)
             except queue.Empty:
                 with self._lock:
-                    if not self._queued:
-                        self._threads -= 1
+                    if not lane.queued:
+                        lane.threads -= 1
                         return
                 continue
             if call is None:
+                with self._lock:
+                    lane.threads -= 1
                 return
             with self._lock:
-                self._queued -= 1
-                self._busy += 1
-            instance = self._run(call, instance)
+                lane.queued -= 1
+                lane.busy += 1
+            if not call.given_up:
+                self._turn.acquire()
+                instance = self._run(call, instance)
+                if call.is_lost:
+                    return  # this thread counts no more, and its turn is another's
+                self._turn.release()
             with self._lock:
-                self._busy -= 1
-            call.tell(call)
+                lane.busy -= 1
+            call.tell()
             del call
 
-    def _run(
-        self, call: Call, instance: Instance | None, *, alone: bool = False
-    ) -> Instance | None:
-        """Run one call to its end; the instance for the next one, None when it cannot be used.
+    def _waited_for(self, call: Call, instance: Instance | None) -> Instance | None:
+        """Run a call whose caller waits for it, on this thread; the instance for the next one.
 
-        `alone` it takes no turn: nobody else uses this instance, and it asks nothing.
+        WASI could keep this thread for ever, so what has that runs on one that can be left behind.
         """
-        if call.given_up:
-            return instance
-        turn: AbstractContextManager[Any] = nullcontext() if alone else self._turn
-        with turn, self._machine.ticking():
-            self._now.call, self._now.left = call, self.limits.seconds
-            try:
-                if instance is None:
-                    instance = self._template.instance()
-                self._now.instance, self._now.since = instance, time.monotonic()
-                instance.store.set_epoch_deadline(ticks(self.limits.seconds))
-                if self.limits.fuel is not None:
-                    instance.store.set_fuel(self.limits.fuel)
-                call.result = instance.call(call.export, *call.texts)
-            except Exception as error:  # noqa: BLE001 -- whatever it was, it is not to be trusted
-                call.error = self._stopped(call, error)
-                return None
-            finally:
-                self._now.call = self._now.instance = None
+        if not self._template.has_wasi:
+            return self._run(call, instance)
+        done = threading.Event()
+        call.tell = done.set
+        self._submit(call, 0)
+        done.wait()
+        return None
+
+    def _run(self, call: Call, instance: Instance | None) -> Instance | None:
+        """Run one call to its end; the instance for the next one, None when it cannot be used."""
+        limits, now = self.limits, self._now
+        now.call, now.has_begun = call, instance is not None
+        result = error = None
+        try:
+            self._begin(call, limits.seconds)
+            if instance is None:
+                instance = self._template.instance(limits.seconds)
+                now.has_begun = True
+                # What it took to begin is part of its time.
+                instance.arm(max(0.0, call.due - time.monotonic()), limits.fuel)
+            else:
+                instance.arm(limits.seconds, limits.fuel)
+            now.instance = instance
+            text, failed = instance.call(call.export, call.texts, limits.output)
+            result = (text[:ERROR] if failed else text, failed)
+        except Exception as stopped:  # noqa: BLE001 -- whatever it was, it is not to be trusted
+            error, instance = self._stopped(call, stopped), None
+        finally:
+            now.call = now.instance = None
+        if self._end(call):
+            call.result, call.error = result, error
         return None if self._fresh else instance
+
+    def _begin(self, call: Call, seconds: float) -> None:
+        """It computes from now on, for so long at most."""
+        call.due = time.monotonic() + seconds
+        call.is_running = True
+        self._machine.begin(call)
+
+    def _end(self, call: Call) -> bool:
+        """It does not compute any more. Whether anybody still counts on it: see `_lose`."""
+        self._machine.end(call)
+        with self._lock:
+            call.is_running = False
+            return not call.is_lost
+
+    def _lose(self, call: Call) -> None:
+        """Go on without a thread that does not come back. By the machine's clock."""
+        lane = call.lane
+        with self._lock:
+            if lane is None or not call.is_running or time.monotonic() < call.due:
+                return
+            call.is_lost = True
+            call.error = GuestError(
+                f"{self.label} {call.texts[0] if call.texts else call.export} was stopped: it did "
+                f"not come back from WASI within {self.limits.seconds:g} s",
+                hint="it may not sleep or wait there",
+            )
+            self._lost += 1
+            lane.threads -= 1
+            lane.busy -= 1
+            self._turn.release()
+            with suppress(RuntimeError):
+                self._staff(lane)
+        call.tell()
 
     def _stopped(self, call: Call, error: Exception) -> GuestError:
         """What to raise of a call that was stopped; it is kept, to be made again."""
         said = str(error) if isinstance(error, StoppedError) else f"{type(error).__name__}: {error}"
         reason, hint, frames = read(said, self.limits.seconds)
         if call.given_up:
-            reason, hint = "nobody waits for it any more", None
+            reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
         trap = Trap(
             label=self.label,
@@ -278,80 +481,125 @@ class WasmGuest:
             asked=tuple(call.asked),
         )
         if not call.given_up and call.script is None:
-            self.traps.append(trap)
+            with self._lock:
+                self._traps.append(trap)
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
 
+    # What it asks, on its threads; what is raised here stops it
+
     def _answered(self, interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
-        """Answer what the guest asks, on its thread. It must never raise: see instance.py."""
-        call: Call | None = getattr(self._now, "call", None)
+        """What the guest asks. Raises StoppedError to stop it."""
+        call: Call = self._now.call
         what = f"{interface}.{name}"
-        if call is None:
-            return _nothing(what)
+        if time.monotonic() > call.due:  # no epoch may have gone by between two questions
+            raise StoppedError(_OVER)
         if what == "host.log":
-            level, message = arguments
-            self._log.log(_LEVELS.get(level, 20), "%s", message[:LOGGED])
+            self._say(*arguments)
             return None
+        if not self._now.has_begun:
+            raise StoppedError(f"it calls {what} before it has begun")
         if what == "host.config":
             (key,) = arguments
             if key not in call.settings:
                 return f"no configuration value {key!r} is described for this call", True
-            return msgspec.json.encode(call.settings[key]).decode(), False
+            value = call.settings[key]
+            value = value.reveal() if isinstance(value, Secret) else value
+            return ENCODER.encode(value).decode(), False
         if what == "host.emit":
+            call.kept += sum(len(one or "") for one in arguments)
+            if len(call.emitted) >= EMITS or call.kept > self.limits.output:
+                raise StoppedError("it emits too much in one call")
             call.emitted.append(arguments)
             return "", False
+        if what == "random.bytes" and arguments[0] > RANDOM:
+            raise StoppedError(f"it asks for {arguments[0]} random bytes, and {RANDOM} are allowed")
         text, failed = self._asked(call, what, arguments)
-        if what == "clock.now":
-            return 0 if failed else int(text)
-        if what == "random.bytes":
-            return bytes(arguments[0]) if failed else bytes.fromhex(text)
-        return text, failed
+        if what not in AT_ONCE:
+            return text, failed
+        if failed:  # it cannot be told, and must not go on with a wrong time or chance
+            raise StoppedError(text)
+        return int(text) if what == "clock.now" else bytes.fromhex(text)
+
+    def _say(self, level: str, message: str) -> None:
+        """Write a line to the log, unless there were too many."""
+        now = time.monotonic()
+        self._lines = min(float(LINES), self._lines + (now - self._filled) * LINES)
+        self._filled = now
+        if self._lines < 1:
+            self._unsaid += 1
+            return
+        self._lines -= 1
+        if self._unsaid:
+            self._log.warning("%s: %d lines were left out", self.label, self._unsaid)
+            self._unsaid = 0
+        self._log.log(_LEVELS.get(level, 20), "%s", _CONTROL.sub(" ", message))
 
     def _asked(self, call: Call, what: str, arguments: tuple[Any, ...]) -> tuple[str, bool]:
         """What the host answers; the guest's time stands still meanwhile."""
+        call.asks += 1
+        if call.asks > ASKS:
+            raise StoppedError(f"it asks the host more than {ASKS:,} times in one call")
         text = json.dumps(arguments)
         if call.script is not None:
             said = call.script.popleft() if call.script else None
             if said is None or (said.what, said.input) != (what, text):
                 return "the host was not asked that, then", True
             return said.answer, said.failed
-        answer = self._waited(call, what, arguments)
-        call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
+        if call.at_once is not None and what in AT_ONCE:
+            try:
+                answer = (call.at_once(what, arguments), False)
+            except AegisError as error:
+                answer = _refused(call, error)
+        else:
+            answer = self._waited(call, what, arguments)
+        call.kept += len(text) + len(answer[0])
+        if call.kept <= KEPT:
+            call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer
 
     def _waited(self, call: Call, what: str, arguments: tuple[Any, ...]) -> tuple[str, bool]:
-        if self._inline:
+        lane = call.lane
+        if lane is None:
             return "a component that runs inline can ask nothing that takes time", True
-        store: Any = self._now.instance.store
-        self._now.left -= time.monotonic() - self._now.since
+        left = call.due - time.monotonic()
+        if not self._end(call):
+            raise StoppedError(_OVER)  # and nobody is there to hear it
         with self._lock:
-            self._waiting += 1
-            self._staff()
+            if self._closed:
+                call.given_up = call.given_up or "its component was unloaded"
+            self._waits.add(call)
+            lane.waiting += 1
+            with suppress(RuntimeError):
+                self._staff(lane)
         self._turn.release()
-        try:
+        if not call.given_up:
             call.question = (what, arguments)
-            call.tell(call)
-            answer = call.answer.get()
-        finally:
-            self._turn.acquire()
-            with self._lock:
-                self._waiting -= 1
-            self._now.since = time.monotonic()
-            # One whose caller has gone is stopped at the next step it takes.
-            store.set_epoch_deadline(0 if call.given_up else ticks(max(0.0, self._now.left)))
+            call.tell()
+        answer = ("", True) if call.given_up else call.answer.get()
+        self._turn.acquire()
+        with self._lock:
+            self._waits.discard(call)
+            lane.waiting -= 1
+        self._begin(call, left)
+        if call.given_up:
+            raise StoppedError(call.given_up)
+        self._now.instance.arm(left)
         return answer
 
 
-def _outcome(call: Call) -> tuple[str, bool]:
-    if call.error is not None:
-        raise call.error
-    if call.result is None:
-        raise GuestError("a call ended without a result")
-    return call.result
+def _nobody() -> None:
+    """Whom to tell where the caller waits for it."""
 
 
-def _nothing(what: str) -> Any:
-    """What is answered where nobody has granted anything: while a guest describes itself."""
-    return {"host.log": None, "clock.now": 0, "random.bytes": b""}.get(
-        what, ("nothing is granted here", True)
-    )
+def _refused(call: Call, error: AegisError) -> tuple[str, bool]:
+    """What a guest is told of an error of the host."""
+    if isinstance(error, GrantError):
+        call.denied = error
+    return error.detail, True
+
+
+def denial(denied: GrantError, text: str) -> GrantError:
+    """What to raise of a call that failed after it was denied something: nobody tries it again."""
+    said = text if denied.detail in text else f"{denied.detail}; then {text}"
+    return GrantError(said, hint=denied.hint, **denied.fields)

@@ -3,56 +3,74 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import wasmtime
 from wasmtime import component as wc
 
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
+from aegis.adapters.components.wasm.native import (
+    ANSWER,
+    BYTES,
+    COUNT,
+    LEVEL,
+    MAYBE,
+    NUMBER,
+    TEXT,
+    Asker,
+    ComponentFunction,
+    Import,
+    PlainFunction,
+    PlainMemory,
+    StoppedError,
+    define,
+    define_plain,
+    unpacked,
+)
 from aegis.core.component import Source
 from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WASI
 from aegis.core.errors import ComponentError
 
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
+# Memories of a component: that of its code, and of what was put in to stand for WASI, which needs
+# a page or so. A component is linked of several modules, so the limit is that of each.
+MEMORIES = 3
 PREVIEW_1 = "wasi_snapshot_preview1"
-FAILED = 1 << 31  # the bit of a packed text that says it is an error
+SHOWN = 20  # problems of one module that are told
+LONG = 400  # characters of one of them
 
 # What interfaces offer: parameters and result, as the Component Model and as a plain module has
 # them. A plain module gets and gives texts as address and length; what it gets is packed into one
 # i64, the address above the length, in memory from its own `aegis_alloc`.
-_TEXT, _MAYBE, _ANSWER = "string", "option<string>", "result<string, string>"
-_LEVEL = "enum"
 OFFERED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str]]] = {
     "host": {
-        "log": ((_LEVEL, _TEXT), ""),
-        "config": ((_TEXT,), _ANSWER),
-        "emit": ((_TEXT, _MAYBE, _TEXT), _ANSWER),
-        "call": ((_TEXT, _TEXT), _ANSWER),
+        "log": ((LEVEL, TEXT), ""),
+        "config": ((TEXT,), ANSWER),
+        "emit": ((TEXT, MAYBE, TEXT), ANSWER),
+        "call": ((TEXT, TEXT), ANSWER),
     },
-    "clock": {"now": ((), "u64")},
-    "random": {"bytes": (("u32",), "list<u8>")},
+    "clock": {"now": ((), NUMBER)},
+    "random": {"bytes": ((COUNT,), BYTES)},
     "keys": {
-        "get": ((_TEXT,), _ANSWER),
-        "set": ((_TEXT, _MAYBE), _ANSWER),
-        "list": ((_TEXT, "u32"), _ANSWER),
+        "get": ((TEXT,), ANSWER),
+        "set": ((TEXT, MAYBE), ANSWER),
+        "list": ((TEXT, COUNT), ANSWER),
     },
-    "http": {"fetch": ((_TEXT,), _ANSWER)},
+    "http": {"fetch": ((TEXT,), ANSWER)},
 }
 EXPORTED: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "describe": ((), _TEXT),
-    "invoke": ((_TEXT, _TEXT), _ANSWER),
-    "migrate": ((_TEXT, _TEXT), _ANSWER),
+    "describe": ((), TEXT),
+    "invoke": ((TEXT, TEXT), ANSWER),
+    "migrate": ((TEXT, TEXT), ANSWER),
 }
-LEVELS = ("debug", "info", "warning", "error")
 
 # Answers what a guest imports: interface, function, arguments. A result is (text, failed).
 Answers = Callable[[str, str, tuple[Any, ...]], Any]
-
-
-class StoppedError(Exception):
-    """A guest broke off; what wasmtime said of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +88,23 @@ class World:
 
 
 def world_of(machine: Machine, compiled: Compiled, source: Source) -> World:
-    """The world of a compiled module. Raises ComponentError with all that is not ours."""
+    """The world of a compiled module. Raises ComponentError with what is not ours."""
+    try:
+        world, problems = _looked(machine, compiled)
+    except Exception as error:  # noqa: BLE001 -- a type that wasmtime-py has no class for
+        said = f"it cannot be read: {type(error).__name__}: {error}"
+        raise ComponentError(source.name, [said]) from None
+    if problems:
+        more = len(problems) - SHOWN
+        shown = [one if len(one) < LONG else f"{one[:LONG]}..." for one in problems[:SHOWN]]
+        raise ComponentError(
+            source.name, [*shown, f"and {more} more of that kind"] if more > 0 else shown
+        )
+    return world
+
+
+def _looked(machine: Machine, compiled: Compiled) -> tuple[World, list[str]]:
+    """The world of a module, and what of it is not ours."""
     problems: list[str] = []
     if isinstance(compiled, wc.Component):
         engine = machine.engine()
@@ -87,13 +121,12 @@ def world_of(machine: Machine, compiled: Compiled, source: Source) -> World:
         plain = {one.name: one.type for one in compiled.exports}
         problems += _missing_of_module(plain)
         exports = dict.fromkeys(plain)
-    if problems:
-        raise ComponentError(source.name, problems)
-    return World(
+    world = World(
         imports=frozenset(found),
         versions={name: said for name, said in found.items() if said},
         exports=frozenset(name.removeprefix("aegis_") for name in exports),
     )
+    return world, problems
 
 
 def _imports(
@@ -194,7 +227,7 @@ def _core(type: Any) -> str:
 def _spelled_core(parameters: tuple[str, ...], result: str) -> str:
     flat: list[str] = []
     for one in parameters:
-        flat += ["i32", "i32"] if one in {_TEXT, _MAYBE} else ["i32"]
+        flat += ["i32", "i32"] if one in {TEXT, MAYBE} else ["i32"]
     return f"({', '.join(flat)}) -> {'i64' if result else '()'}"
 
 
@@ -217,7 +250,11 @@ def _missing_of_module(exports: Mapping[str, Any]) -> Iterator[str]:
         "aegis_describe": "() -> i64",
         "aegis_invoke": "(i32, i32, i32, i32) -> i64",
     }
-    optional = {"aegis_migrate": "(i32, i32, i32, i32) -> i64", "aegis_free": "(i32, i32) -> ()"}
+    optional = {
+        "aegis_migrate": "(i32, i32, i32, i32) -> i64",
+        "aegis_free": "(i32, i32) -> ()",
+        "_initialize": "() -> ()",
+    }
     for name, spelled in (wanted | optional).items():
         found = exports.get(name)
         if found is None:
@@ -227,18 +264,8 @@ def _missing_of_module(exports: Mapping[str, Any]) -> Iterator[str]:
             yield f"it exports {name!r} as {_core(found)}; it is {spelled}"
 
 
-class Instance(Protocol):
-    """A guest that runs. All is called on one thread; StoppedError ends it for good."""
-
-    store: wasmtime.Store
-
-    def call(self, export: str, *texts: str) -> tuple[str, bool]:
-        """What an export gives, and whether that is an error."""
-        ...
-
-
-class Template:
-    """Makes instances of one module, all with the same limits and imports."""
+class Template(Asker):
+    """Makes instances of one module, all with the same limits, whose imports `answers` answers."""
 
     def __init__(
         self,
@@ -248,204 +275,155 @@ class Template:
         limits: Limits,
         answers: Answers,
     ) -> None:
+        self.has_wasi = WASI in world.imports
         self._engine = machine.engine(fuel=limits.fuel is not None)
         self._limits = limits
-        self._has_wasi = WASI in world.imports
+        self._answers = answers
+        self._here = threading.local()
+        self._memories = MEMORIES if isinstance(compiled, wc.Component) else 1
         self._begin = (
-            self._components(compiled, world, answers)
+            self._components(compiled, world)
             if isinstance(compiled, wc.Component)
-            else self._modules(compiled, answers)
+            else self._modules(compiled)
         )
 
+    def _import(self, interface: str, name: str) -> Import:
+        parameters, result = OFFERED[interface][name]
+        return Import(weakref.ref(self), interface, name, parameters, result)
+
     def _components(
-        self, component: wc.Component, world: World, answers: Answers
+        self, component: wc.Component, world: World
     ) -> Callable[[wasmtime.Store], Instance]:
         linker = wc.Linker(self._engine)
-        if self._has_wasi:
+        if self.has_wasi:
             linker.add_wasip2()
         with linker.root() as root:
             for interface, said in world.versions.items():
                 with root.add_instance(f"{CONTRACT}/{interface}@{said}") as instance:
-                    for name, (_, result) in OFFERED[interface].items():
-                        instance.add_func(name, _function(answers, interface, name, result))
-        output = self._limits.output
-        return lambda store: _ComponentInstance(store, linker.instantiate(store, component), output)
+                    for name in OFFERED[interface]:
+                        define(instance, self._import(interface, name))
+        return lambda store: _ComponentInstance(store, linker.instantiate(store, component))
 
-    def _modules(
-        self, module: wasmtime.Module, answers: Answers
-    ) -> Callable[[wasmtime.Store], Instance]:
+    def _modules(self, module: wasmtime.Module) -> Callable[[wasmtime.Store], Instance]:
         linker = wasmtime.Linker(self._engine)
-        if self._has_wasi:
+        if self.has_wasi:
             linker.define_wasi()
+        defined: set[tuple[str, str]] = set()
         for one in module.imports:
-            match, kind = _IMPORT.match(one.module), one.type
-            if match is not None and one.name is not None and isinstance(kind, wasmtime.FuncType):
-                parameters, result = OFFERED[match[1]][one.name]
-                function = _plain_function(answers, match[1], one.name, parameters, result)
-                linker.define_func(one.module, one.name, kind, function, access_caller=True)
-        output = self._limits.output
-        return lambda store: _ModuleInstance(store, linker.instantiate(store, module), output)
+            match, kind, name = _IMPORT.match(one.module), one.type, one.name or ""
+            if match is None or not isinstance(kind, wasmtime.FuncType):
+                continue
+            if (one.module, name) not in defined:  # a module may import it twice
+                define_plain(linker, one.module, kind, self._import(match[1], name))
+                defined.add((one.module, name))
+        here = self._here
+        return lambda store: _ModuleInstance(store, linker.instantiate(store, module), here)
 
-    def instance(self) -> Instance:
-        """A new one. Raises StoppedError when it cannot begin."""
+    def instance(self, seconds: float) -> Instance:
+        """A new one, which has so many seconds to begin. Raises StoppedError when it cannot."""
         store = wasmtime.Store(self._engine)
         limits = self._limits
         store.set_limits(
             memory_size=limits.memory,
             table_elements=limits.elements,
             instances=limits.instances,
-            tables=limits.instances,
-            memories=limits.instances,
+            tables=limits.tables,
+            memories=self._memories,
         )
-        store.set_epoch_deadline(ticks(limits.seconds))
+        store.set_epoch_deadline(ticks(seconds))
         if limits.fuel is not None:
             store.set_fuel(limits.fuel)
-        if self._has_wasi:
+        if self.has_wasi:
             store.set_wasi(wasmtime.WasiConfig())
         try:
             return self._begin(store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise StoppedError(str(error)) from None
 
+    # What guests ask, on their threads
 
-class _ComponentInstance:
+    def ask(self, interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
+        """See native.Asker."""
+        return self._answers(interface, name, arguments)
+
+    def running(self) -> PlainMemory | None:
+        """See native.Asker."""
+        found: PlainMemory | None = getattr(self._here, "memory", None)
+        return found
+
+    @property
+    def most(self) -> int:
+        """See native.Asker."""
+        return self._limits.output
+
+
+class Instance(ABC):
+    """A guest that runs. All is called on one thread; StoppedError ends it for good."""
+
+    def __init__(self, store: wasmtime.Store) -> None:
+        self._store = store
+        self._context = store._context()  # noqa: SLF001 -- see native.py
+
+    def arm(self, seconds: float, fuel: int | None = None) -> None:
+        """Let it compute for so many seconds from now on, and use so much fuel."""
+        self._store.set_epoch_deadline(ticks(seconds))
+        if fuel is not None:
+            self._store.set_fuel(fuel)
+
+    @abstractmethod
+    def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
+        """What an export gives, at most so many bytes, and whether that is an error."""
+
+
+class _ComponentInstance(Instance):
     """An instance of a component."""
 
-    def __init__(self, store: wasmtime.Store, instance: wc.Instance, output: int) -> None:
-        self.store = store
-        self._output = output
+    def __init__(self, store: wasmtime.Store, instance: wc.Instance) -> None:
+        super().__init__(store)
         self._functions = {
-            name: found
-            for name in EXPORTED
+            name: ComponentFunction(found, len(parameters))
+            for name, (parameters, _) in EXPORTED.items()
             if (found := instance.get_func(store, name)) is not None
         }
 
-    def call(self, export: str, *texts: str) -> tuple[str, bool]:
-        function = self._functions[export]
-        try:
-            found = function(self.store, *texts)
-            function.post_return(self.store)
-        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
-            raise StoppedError(str(error)) from None
-        text, failed = (
-            (found, False) if isinstance(found, str) else (found.payload, found.tag == "err")
-        )
-        return bounded(text, self._output), failed
+    def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
+        return self._functions[export](self._context, [text.encode() for text in texts], most)
 
 
-class _ModuleInstance:
+class _ModuleInstance(Instance):
     """An instance of a plain module, which passes texts through its memory."""
 
-    def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance, output: int) -> None:
-        self.store = store
-        self._output = output
-        self._exports = instance.exports(store)
-        initialize = self._exports.get("_initialize")  # of a WASI reactor
+    def __init__(
+        self, store: wasmtime.Store, instance: wasmtime.Instance, here: threading.local
+    ) -> None:
+        super().__init__(store)
+        exports: Any = instance.exports(store)  # world_of has looked at what we call
+        self._here = here
+        memory = self._memory = PlainMemory(
+            self._context, exports["memory"], exports["aegis_alloc"], exports.get("aegis_free")
+        )
+        self._functions = {
+            name: PlainFunction(found, 2 * len(parameters))
+            for name, (parameters, _) in EXPORTED.items()
+            if (found := exports.get(f"aegis_{name}")) is not None
+        }
+        initialize = exports.get("_initialize")  # of a WASI reactor
         if initialize is not None:
-            initialize(store)  # type: ignore[operator]  # world_of looked at what we call
-        self._memory: wasmtime.Memory = self._exports["memory"]  # type: ignore[assignment]
+            here.memory = memory
+            try:
+                PlainFunction(initialize, 0, gives=False)(self._context)
+            finally:
+                here.memory = None
 
-    def call(self, export: str, *texts: str) -> tuple[str, bool]:
+    def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
+        memory = self._here.memory = self._memory
         try:
             places: list[int] = []
             for text in texts:
-                places += put(self.store, self._memory, self._exports["aegis_alloc"], text.encode())
-            packed = self._exports[f"aegis_{export}"](self.store, *places)  # type: ignore[operator]
-            address, length, failed = unpacked(packed)
-            if length > self._output:
-                raise StoppedError(_too_long(length, self._output))
-            text = taken(self.store, self._memory, address, length)
-            free = self._exports.get("aegis_free")
-            if free is not None:
-                free(self.store, address, length)  # type: ignore[operator]
-        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
-            raise StoppedError(str(error)) from None
+                places += memory.put(text.encode())
+            address, length, failed = unpacked(self._functions[export](self._context, *places))
+            text = memory.text(address, length, most)
+            memory.free(address, length)
+        finally:
+            self._here.memory = None
         return text, failed
-
-
-def bounded(text: str, most: int) -> str:
-    """A text that is not too long. Raises StoppedError."""
-    if len(text) > most or len(text.encode()) > most:
-        raise StoppedError(_too_long(len(text), most))
-    return text
-
-
-def _too_long(length: int, most: int) -> str:
-    return f"it gave a text of {length} bytes, and {most} are allowed"
-
-
-def put(store: Any, memory: wasmtime.Memory, alloc: Any, data: bytes) -> tuple[int, int]:
-    """Address and length of bytes, in memory that the guest gave for them."""
-    address = alloc(store, len(data)) & 0xFFFF_FFFF
-    if address + len(data) > memory.data_len(store):
-        raise StoppedError(
-            f"its aegis_alloc gave {len(data)} bytes at {address}, outside of its memory"
-        )
-    memory.write(store, data, address)
-    return address, len(data)
-
-
-def taken(store: Any, memory: wasmtime.Memory, address: int, length: int) -> str:
-    """The text at an address. Raises StoppedError for what is none."""
-    if address + length > memory.data_len(store):
-        raise StoppedError(f"it gave {length} bytes at {address}, outside of its memory")
-    try:
-        return bytes(memory.read(store, address, address + length)).decode()
-    except UnicodeDecodeError as error:
-        raise StoppedError(f"it gave a text that is not UTF-8: {error}") from None
-
-
-def unpacked(packed: int) -> tuple[int, int, bool]:
-    """Address, length and whether it is an error, of what a plain module gives."""
-    length = packed & 0xFFFF_FFFF
-    return (packed >> 32) & 0xFFFF_FFFF, length & ~FAILED, bool(length & FAILED)
-
-
-def _function(answers: Answers, interface: str, name: str, result: str) -> Callable[..., Any]:
-    """What a component calls."""
-
-    def function(_: Any, *arguments: Any) -> Any:
-        found = answers(interface, name, arguments)
-        if result != _ANSWER:
-            return found
-        text, failed = found
-        return wc.Variant("err" if failed else "ok", text)
-
-    return function
-
-
-def _plain_function(
-    answers: Answers, interface: str, name: str, parameters: tuple[str, ...], result: str
-) -> Callable[..., Any]:
-    """What a plain module calls."""
-
-    def function(caller: wasmtime.Caller, *places: int) -> Any:
-        memory, alloc = caller["memory"], caller["aegis_alloc"]
-        if not isinstance(memory, wasmtime.Memory):  # world_of has looked
-            raise StoppedError("it has no memory")
-        if name == "bytes":
-            address, count = places[0] & 0xFFFF_FFFF, places[1] & 0xFFFF_FFFF
-            memory.write(caller, answers(interface, name, (count,)), address)
-            return None
-        rest = list(places)
-        arguments: list[Any] = []
-        for kind in parameters:
-            if kind == _LEVEL:
-                arguments.append(LEVELS[min(rest.pop(0) & 0xFF, 3)])
-            elif kind == "u32":
-                arguments.append(rest.pop(0) & 0xFFFF_FFFF)
-            else:
-                address, length = rest.pop(0) & 0xFFFF_FFFF, rest.pop(0) & 0xFFFF_FFFF
-                is_none = kind == _MAYBE and not address
-                arguments.append(None if is_none else taken(caller, memory, address, length))
-        found = answers(interface, name, tuple(arguments))
-        if not result:
-            return None
-        if result == "u64":
-            return found
-        text, failed = found
-        address, length = put(caller, memory, alloc, text.encode())
-        packed = (address << 32) | length | (FAILED if failed else 0)
-        return packed - (1 << 64) if packed >= 1 << 63 else packed
-
-    return function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import typing
 from dataclasses import replace
@@ -13,7 +14,7 @@ import wasmtime
 from aegis.adapters.components.survey import Survey, module_name
 from aegis.adapters.components.wasm.classes import Classes
 from aegis.adapters.components.wasm.guest import WasmGuest
-from aegis.adapters.components.wasm.instance import StoppedError, Template, World, world_of
+from aegis.adapters.components.wasm.instance import World, world_of
 from aegis.adapters.components.wasm.machine import (
     COMPONENT,
     MODULE,
@@ -22,13 +23,18 @@ from aegis.adapters.components.wasm.machine import (
     Limits,
     Machine,
 )
-from aegis.adapters.components.wasm.stopped import read
+from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description, needs_of, read_description
-from aegis.core.errors import ComponentError
+from aegis.core.errors import ComponentError, GuestError
 
 # What a guest may use while it describes itself.
-DESCRIBING = Limits(seconds=1.0, output=1 << 20)
+DESCRIBING = Limits(seconds=1.0, output=1 << 18)
+# Seconds of one that runs on the host's own thread, unless it asks for more, and at most then.
+INLINE, INLINE_MOST = 0.01, 0.05
+
+# Where in a text wasmtime says that a mistake is: line and column.
+_PLACE = re.compile(r"-->.*?:(\d+):\d+$", re.MULTILINE)
 
 
 class WasmLoader:
@@ -43,16 +49,32 @@ class WasmLoader:
         unique = module_name(source)
         said, compiled, world = self.describe(source)
         if (said.name, said.version) != (source.name, source.version):
+            taken = f"{source.name} {source.version}"
             raise ComponentError(
                 source.name,
-                [f"it describes itself as {said.name} {said.version}, not {source.version}"],
+                [f"it describes itself as {said.name} {said.version}, and was taken for {taken}"],
+                hint="what is said beside it has to be what its describe() says",
+            )
+        moving = [name for name, model in said.models.items() if model.migrate]
+        if moving and "migrate" not in world.exports:
+            raise ComponentError(
+                source.name, [f"{moving[0]} says that it migrates, and it exports no 'migrate'"]
             )
         limits = self._limits(said)
         if limits.fuel is not None:
             compiled = self._machine.compiled(source.binary, fuel=True)
-        is_inline = self._inline(said, source, world)
+        is_inline = self._inline(said, source, world, limits)
+        if is_inline and said.limits.seconds is None:
+            limits = replace(limits, seconds=min(limits.seconds, INLINE))
         guest = WasmGuest(
-            self._machine, compiled, world, limits, source, inline=is_inline, fresh=said.fresh
+            self._machine,
+            compiled,
+            world,
+            limits,
+            source,
+            inline=is_inline,
+            fresh=said.fresh,
+            outbound=Outbound(said.http) if "http" in world.imports else None,
         )
         classes = Classes(said, guest, unique)
         try:
@@ -75,25 +97,43 @@ class WasmLoader:
         """What a module says of itself, in a sandbox without any rights. Raises ComponentError."""
         compiled = self.compiled(source)
         world = world_of(self._machine, compiled, source)
-        template = Template(self._machine, compiled, world, DESCRIBING, _nothing)
-        with self._machine.ticking():
-            try:
-                text, _ = template.instance().call("describe")
-            except Exception as error:  # noqa: BLE001 -- whatever stopped it is told
-                reason, hint, frames = read(str(error), DESCRIBING.seconds)
-                where = (
-                    f", in {frames[0]}" if frames and not isinstance(error, StoppedError) else ""
-                )
-                raise ComponentError(
-                    source.name, [f"its describe() was stopped: {reason}{where}"], hint=hint
-                ) from None
+        guest = WasmGuest(self._machine, compiled, world, DESCRIBING, source)
+        try:
+            text, _ = guest.call_now("describe")
+        except GuestError as error:
+            trap = error.trap
+            reason = error.detail if trap is None else trap.reason
+            where = f", in {trap.frames[0]}" if trap is not None and trap.frames else ""
+            hint = error.hint
+            if hint is not None and "limits" in hint:  # which nobody knows yet
+                hint = "it gives a text, and needs next to nothing for it"
+            raise ComponentError(
+                source.name, [f"its describe() was stopped: {reason}{where}"], hint=hint
+            ) from None
+        finally:
+            guest.close()
         return read_description(text, source.name), compiled, world
+
+    def assemble(self, text: str, name: str) -> bytes:
+        """The module that a text (WAT) is. Raises ComponentError with the line at fault."""
+        try:
+            return bytes(wasmtime.wat2wasm(text))
+        except wasmtime.WasmtimeError as error:
+            said = str(error)
+            found = _PLACE.search(said)
+            if found is None:
+                raise ComponentError(name, [f"it cannot be assembled: {said}"]) from None
+            line = int(found[1])
+            problem = f"line {line}: {said.partition(chr(10))[0]}: {_line(text, line)}"
+            raise ComponentError(name, [problem], line=line) from None
 
     def compiled(self, source: Source) -> Compiled:
         """The compiled module. Raises ComponentError for what is none."""
         binary = source.binary
         if len(binary) > MOST:
             raise ComponentError(source.name, [f"it is larger than {MOST >> 20} MiB"])
+        if not binary:
+            raise ComponentError(source.name, ["it is empty"])
         if not binary.startswith((COMPONENT, MODULE)):
             raise ComponentError(
                 source.name,
@@ -132,7 +172,7 @@ class WasmLoader:
         }
         return replace(most, **chosen)
 
-    def _inline(self, said: Description, source: Source, world: World) -> bool:
+    def _inline(self, said: Description, source: Source, world: World, limits: Limits) -> bool:
         """Whether it runs on the host's own thread. Raises ComponentError where it may not."""
         if not said.inline:
             return False
@@ -142,11 +182,17 @@ class WasmLoader:
                 ["it asks to run inline, on the host's own thread, and nobody signed it"],
                 hint="leave out inline, or sign it with `aegis sign` and pin the key",
             )
-        if said.calls or world.needs:
+        if said.calls or world.needs - {"clock", "random"}:
             raise ComponentError(
                 said.name,
                 ["it asks to run inline, and may ask the host for what takes time"],
                 hint="leave out inline, or what it uses",
+            )
+        if said.limits.seconds is not None and limits.seconds > INLINE_MOST:
+            raise ComponentError(
+                said.name,
+                [f"it asks to run inline for {limits.seconds:g} s: {INLINE_MOST:g} is the most"],
+                hint="nobody else is served meanwhile: leave out inline, or do less in one call",
             )
         return True
 
@@ -162,12 +208,7 @@ class WasmLoader:
             gc.collect(1)
 
 
-def _nothing(interface: str, name: str, arguments: tuple[Any, ...]) -> Any:
-    """What a guest is answered that only describes itself: nothing is granted yet."""
-    if (interface, name) == ("host", "log"):
-        return None
-    if interface == "clock":
-        return 0
-    if interface == "random":
-        return bytes(min(int(arguments[0]), 1 << 16))
-    return "nothing is granted while a component describes itself", True
+def _line(text: str, number: int) -> str:
+    """A line of a text, as far as people want to read it."""
+    lines = text.splitlines()
+    return lines[number - 1].strip()[:80] if number <= len(lines) else ""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import os
 import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import wasmtime
 from wasmtime.component import Component
@@ -21,9 +23,14 @@ from wasmtime.component import Component
 TICK = 0.01  # seconds of an epoch: how exactly a guest is stopped
 STACK = 512 * 1024  # bytes of a guest's stack
 MOST = 64 << 20  # bytes of a module: what is larger is no component
+ON_DISK = 1 << 30  # bytes of compiled code
 KEPT = 8  # compiled modules in memory that nobody may be using
+GRACE = 0.25  # seconds over its time after which one that no epoch stops is given up
+ASLEEP = 1.0  # seconds without a guest after which nobody counts time
 COMPONENT = b"\x00asm\x0d\x00\x01\x00"
 MODULE = b"\x00asm\x01\x00\x00\x00"
+
+_log = logging.getLogger("aegis.wasm")
 
 Compiled = Component | wasmtime.Module
 
@@ -32,22 +39,38 @@ Compiled = Component | wasmtime.Module
 class Limits:
     """What one guest may use: seconds of computing, bytes of memory and of an answer, and fuel.
 
-    Fuel is counted only where it is said. `elements` are those of all its tables.
+    Fuel is counted only where it is said. `output` is also what it may give the host in one text
+    that it asks or emits. `elements` are those of one table, of which there are `tables` at most.
     """
 
     seconds: float = 1.0
     memory: int = 64 << 20
     output: int = 1 << 20
     fuel: int | None = None
-    elements: int = 20_000
-    instances: int = 32
+    elements: int = 50_000
+    tables: int = 16
+    instances: int = 64
+
+
+class Run(Protocol):
+    """A guest that computes now."""
+
+    @property
+    def due(self) -> float:
+        """When its time is over, as time.monotonic() counts."""
+        ...
+
+    def lose(self) -> None:
+        """It is over its time, in a call of WASI that no epoch ends perhaps: go on without it."""
+        ...
 
 
 class Machine:
     """Compiles for this process. `folder` keeps what is compiled, None keeps nothing on disk.
 
-    What is on disk is machine code, so it is as trusted as the host's own files: it is kept by the
-    digest of the module and the version and settings of wasmtime, and checked against its own.
+    What is on disk is machine code, so it is as trusted as the host's own files: only in a folder
+    that nobody else can write to. It is kept by the digest of the module and the version and
+    settings of wasmtime, checked against its own, and goes when it was not used for longest.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -55,9 +78,10 @@ class Machine:
         self._engines: dict[bool, wasmtime.Engine] = {}
         self._known: OrderedDict[tuple[str, bool], Compiled] = OrderedDict()
         self._lock = threading.Lock()
-        self._running = 0
-        self._ticking = threading.Condition()
+        self._runs: set[Run] = set()
+        self._watch = threading.Condition()
         self._ticker: threading.Thread | None = None
+        self._is_resting = False
 
     def engine(self, *, fuel: bool = False) -> wasmtime.Engine:
         """The engine, or the one that counts fuel."""
@@ -70,6 +94,9 @@ class Machine:
                 # Threads of a guest could outlive its call, and share what the limits count.
                 config.wasm_threads = False
                 config.shared_memory = False
+                # What its collector allocates, the limits of a store do not count.
+                config.wasm_gc = False
+                config.wasm_memory64 = False
                 self._engines[fuel] = wasmtime.Engine(config)
             return self._engines[fuel]
 
@@ -96,13 +123,27 @@ class Machine:
         return found
 
     @cached_property
+    def _is_private(self) -> bool:
+        """Whether the folder is there, and nobody else can put code into it."""
+        assert self._folder is not None  # noqa: S101 -- nobody asks then
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            about = self._folder.stat()
+        except OSError:
+            return False
+        is_own = about.st_uid == os.getuid() and not about.st_mode & 0o022
+        if not is_own:
+            _log.warning("%s is not used: others can write to it; chmod 700 it", self._folder)
+        return is_own
+
+    @cached_property
     def _settings(self) -> str:
         """What compiled code depends on besides the module."""
         said = (version("wasmtime"), os.uname().machine, STACK, "1")
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
     def _path(self, digest: str, *, fuel: bool) -> Path | None:
-        if self._folder is None:
+        if self._folder is None or not self._is_private:
             return None
         return self._folder / f"{digest}-{self._settings}{'-fuel' if fuel else ''}.cwasm"
 
@@ -113,54 +154,94 @@ class Machine:
         except OSError:
             return None
         digest, code = content[:32], content[32:]
-        if hashlib.sha256(code).digest() == digest:
+        if _digest(path, code) == digest:
             with suppress(wasmtime.WasmtimeError):  # another processor's, say
-                return kind.deserialize(engine, code)
+                found = kind.deserialize(engine, code)
+                with suppress(OSError):
+                    os.utime(path)
+                return found
         return None
 
     def _keep(self, path: Path, code: bytes) -> None:
         """Write what was compiled, whole or not at all; without a disk it is compiled again."""
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(code).digest() + code)
+                    file.write(_digest(path, code) + code)
                 Path(name).replace(path)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
+            _forget(path.parent)
 
-    @contextmanager
-    def ticking(self) -> Generator[None]:
-        """Let epochs go by meanwhile: `TICK` seconds each, while any guest runs."""
-        with self._ticking:
-            self._running += 1
+    def begin(self, run: Run) -> None:
+        """Let epochs go by from now on, `TICK` seconds each, for as long as any guest runs."""
+        with self._watch:
+            self._runs.add(run)
             if self._ticker is None:
                 self._ticker = threading.Thread(
                     target=self._tick, name="aegis-wasm-clock", daemon=True
                 )
                 self._ticker.start()
-            elif self._running == 1:
-                self._ticking.notify()
-        try:
-            yield
-        finally:
-            with self._ticking:
-                self._running -= 1
+            elif self._is_resting:
+                self._watch.notify()
+
+    def end(self, run: Run) -> None:
+        """It runs no more."""
+        with self._watch:
+            self._runs.discard(run)
 
     def _tick(self) -> None:
+        """Count epochs by the clock: when this thread gets no turn, several at once afterwards."""
+        last = time.monotonic()
+        idle = 0.0
         while True:
-            with self._ticking:
-                while not self._running:
-                    self._ticking.wait()
+            with self._watch:
+                if not self._runs:
+                    # Guests that are called one after the other should not wake it each time.
+                    idle = idle or last
+                    if last - idle > 10 * TICK:
+                        self._is_resting = True
+                        is_called = self._watch.wait(ASLEEP)
+                        self._is_resting = False
+                        if not is_called and not self._runs:
+                            self._ticker = None
+                            return
+                        idle, last = 0.0, time.monotonic()
+                else:
+                    idle = 0.0
             time.sleep(TICK)
+            now = time.monotonic()
             with self._lock:
                 engines = list(self._engines.values())
-            for engine in engines:
-                engine.increment_epoch()
+            while last + TICK <= now:
+                last += TICK
+                for engine in engines:
+                    engine.increment_epoch()
+            with self._watch:
+                lost = [run for run in self._runs if now > run.due + GRACE]
+                self._runs.difference_update(lost)
+            for run in lost:
+                run.lose()
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    """What is in a file of compiled code before the code: of that, and of what it is kept as."""
+    return hashlib.sha256(path.name.encode() + b"\0" + code).digest()
+
+
+def _forget(folder: Path) -> None:
+    """Leave in a folder no more than may be, of what was used last. Raises OSError."""
+    files = [(path, path.stat()) for path in folder.glob("*.cwasm")]
+    files.sort(key=lambda file: -file[1].st_mtime_ns)
+    size = 0
+    for path, about in files:
+        size += about.st_size
+        if size > ON_DISK:
+            path.unlink(missing_ok=True)
 
 
 def ticks(seconds: float) -> int:
     """So many epochs, of which the first one has begun already."""
-    return max(1, round(seconds / TICK)) + 1
+    return max(1, math.ceil(seconds / TICK)) + 1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 _FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+\s+-\s+)?(.+?)\s*$", re.MULTILINE)
 _NUMBERED = re.compile(r"^\d+:\s*")
 SHOWN = 32  # frames that are kept: a recursion has thousands
+SAID = 1000  # characters of a cause that has no name here
+LONG = 200  # characters of a name, which is the guest's to choose
 
 # What wasmtime calls them, and what they are called here, with the likely fix.
 _REASONS = (
@@ -28,11 +31,15 @@ _REASONS = (
 
 def read(message: str, seconds: float) -> tuple[str, str | None, tuple[str, ...]]:
     """Why a guest was stopped, the likely fix, and its functions from the innermost one."""
-    head, _, cause = message.partition("Caused by:")
-    frames = tuple(found[1].removeprefix("<unknown>!") for found in _FRAME.finditer(head))
-    said = " ".join(_NUMBERED.sub("", line.strip()) for line in (cause or head).split("\n"))
-    said = said.strip().removeprefix("wasm trap: ")
+    # Names come before the cause, so none of them can pretend to be one.
+    head, _, cause = message.rpartition("Caused by:")
+    if not head:
+        head, cause = message, message
+    frames = tuple(
+        found[1].removeprefix("<unknown>!")[:LONG] for found in islice(_FRAME.finditer(head), SHOWN)
+    )
     for words, reason, hint in _REASONS:
-        if words in message:
-            return reason.format(seconds=seconds), hint, frames[:SHOWN]
-    return said or "it was stopped", None, frames[:SHOWN]
+        if words in cause:
+            return reason.format(seconds=seconds), hint, frames
+    said = " ".join(_NUMBERED.sub("", line.strip()) for line in cause.split("\n"))
+    return said.strip().removeprefix("wasm trap: ")[:SAID] or "it was stopped", None, frames
