@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
+
+# What stopped a call, in a word: `other` is what has none.
+Stop = Literal[
+    "time",
+    "fuel",
+    "memory",
+    "stack",
+    "output",
+    "unreachable",
+    "index",
+    "division",
+    "type",
+    "unheard",
+    "other",
+]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +39,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
     """One call that the sandbox stopped: all that it needs to happen again.
 
-    `label` is the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
+    `n` is its number among those that are kept in this process, 0 where it is not kept. `label` is
+    the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
     `asked` what the host had answered it so far, `reason` why it was stopped, `frames` the guest's
     functions from the innermost one.
     """
@@ -36,10 +52,80 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     time: str = ""
     frames: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
+    n: int = 0
 
     def __repr__(self) -> str:
         """Without what it was called with: it may be private."""
         return f"Trap({self.label!r}, {self.function!r}, {self.reason!r})"
+
+
+class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a stopped call that was made again.
+
+    It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
+    and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
+    """
+
+    n: int
+    revision: str
+    function: str
+    outcome: Literal["passed", "stopped", "error"]
+    reason: str = ""
+    hint: str | None = None
+    frames: tuple[str, ...] = ()
+
+
+class GuestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call may use: seconds of computing, and fuel where it is counted; and one instance,
+    in bytes of memory and of one answer.
+    """
+
+    seconds: float
+    memory: int
+    output: int
+    fuel: int | None = None
+
+
+class GuestStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox is. `size` is bytes of its module, `digest` their SHA-256.
+
+    `kind` is which of both ways its code has to the host, `contract` the version that it was built
+    for, `imports` what it imports of that; `needs` of these is what a host grants, and `granted` is
+    what this one did, which the engine knows. `inline` runs on the host's own thread, `fresh` has a
+    new instance for every call.
+    """
+
+    kind: Literal["component", "module"]
+    size: int
+    digest: str
+    contract: str
+    imports: tuple[str, ...]
+    limits: GuestLimits
+    inline: bool = False
+    fresh: bool = False
+    needs: tuple[str, ...] = ()
+    granted: tuple[str, ...] = ()
+
+
+class GuestCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox cost since it was loaded, and costs now.
+
+    `seconds` are those that its `calls` computed, `stopped` counts those that were, by what stopped
+    them, a `Stop`. `queued` wait for their turn; `wait_p50` and `wait_p99` are how long the last
+    ones did, in milliseconds, None before there was one. `memory` is bytes of all its `instances`
+    after the last call of each, None where the sandbox does not tell: a component keeps that to
+    itself.
+    """
+
+    calls: int = 0
+    seconds: float = 0.0
+    stopped: Mapping[str, int] = {}
+    queued: int = 0
+    wait_p50: float | None = None
+    wait_p99: float | None = None
+    threads: int = 0
+    instances: int = 0
+    memory: int | None = None
 
 
 class Guest(Protocol):
@@ -48,6 +134,16 @@ class Guest(Protocol):
     @property
     def traps(self) -> Sequence[Trap]:
         """The last calls that it stopped, the newest last."""
+        ...
+
+    @property
+    def status(self) -> GuestStatus:
+        """What it is; it does not change while it lives."""
+        ...
+
+    @property
+    def cost(self) -> GuestCost:
+        """What it cost so far, and costs now. Any thread may ask."""
         ...
 
     def open(self, settings: Mapping[str, Any]) -> None:

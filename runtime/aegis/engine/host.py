@@ -16,7 +16,7 @@ import msgspec
 from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.clause import Clause
-from aegis.core.component import ModelSpec, Source
+from aegis.core.component import Language, ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.difference import Difference
 from aegis.core.errors import (
@@ -34,6 +34,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
+from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapReplay
 from aegis.core.keep import Keep
 from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
@@ -62,6 +63,7 @@ from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
 from aegis.engine.following import Guard
+from aegis.engine.guests import Guests, guest_status
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -112,7 +114,7 @@ def repeated(verb: Verb) -> Verb:
 
 
 class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One live component, as a status shows it."""
+    """One live component, as a status shows it; `guest` and `cost` are those of its sandbox."""
 
     name: str
     version: str
@@ -121,6 +123,9 @@ class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
     models: tuple[str, ...]
     previous: str | None
+    language: Language = "python"
+    guest: GuestStatus | None = None
+    cost: GuestCost | None = None
 
 
 class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +205,7 @@ class Host:
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._planning = Planning(self._deploys)
+        self._guests = Guests(self._deploys)
         self._replays = Replays(
             deploys=self._deploys,
             store=store,
@@ -1182,6 +1188,24 @@ class Host:
                 if not engine.outdated or engine is self.engine:
                     raise
 
+    # What was stopped in a sandbox
+
+    def traps(self, component: str) -> Sequence[Trap]:
+        """The last calls of a component that its sandbox stopped, the newest last.
+
+        They are those of all its code that is loaded; there are none of Python. Raises
+        NotFoundError when there is no such component.
+        """
+        return self._guests.traps(component)
+
+    async def replay_trap(self, component: str, n: int) -> TrapReplay:
+        """Make a stopped call again, by its number, and tell what becomes of it.
+
+        It has an instance of its own, a thread beside the loop and the answers of then, so nothing
+        real is touched. Raises NotFoundError when there is no such call.
+        """
+        return await self._guests.replay(component, n)
+
     # What it looks like
 
     def graph(self) -> Graph:
@@ -1203,6 +1227,9 @@ class Host:
                     previous=(
                         p.label if (p := self._deploys.previous.get(name)) is not None else None
                     ),
+                    language=revision.source.language,
+                    guest=guest_status(registry, revision),
+                    cost=None if revision.guest is None else revision.guest.cost,
                 )
                 for name, revision in sorted(registry.live.items())
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import queue
@@ -14,14 +15,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from wasmtime.component import Component
+
 from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
+from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, Template, World
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
-from aegis.adapters.components.wasm.stopped import read
+from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import ENCODER, Source
 from aegis.core.errors import (
     AegisError,
@@ -30,7 +35,7 @@ from aegis.core.errors import (
     PortTimeoutError,
     RecordingError,
 )
-from aegis.core.guest import Asked, Trap
+from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 from aegis.core.port import Secret
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
@@ -88,6 +93,8 @@ class Call:
         "asked",
         "asks",
         "at_once",
+        "began",
+        "computed",
         "denied",
         "due",
         "emitted",
@@ -99,6 +106,7 @@ class Call:
         "kept",
         "lane",
         "lost",
+        "made",
         "question",
         "result",
         "script",
@@ -132,6 +140,8 @@ class Call:
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
         self.due = 0.0
+        self.made = self.began = time.monotonic()
+        self.computed = 0.0  # seconds
         self.is_running = self.is_lost = False
         self.lane: Lane | None = None
         self.lost: Callable[[Call], None] | None = None
@@ -197,6 +207,8 @@ class WasmGuest:
         self.outbound = outbound
         self.is_inline = inline
         self._machine = machine
+        self._compiled, self._world, self._binary = compiled, world, source.binary
+        self._cost = Cost()
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
@@ -219,6 +231,34 @@ class WasmGuest:
         """See core.guest.Guest."""
         with self._lock:
             return tuple(self._traps)
+
+    @cached_property
+    def status(self) -> GuestStatus:
+        """See core.guest.Guest."""
+        limits = self.limits
+        return GuestStatus(
+            kind="component" if isinstance(self._compiled, Component) else "module",
+            size=len(self._binary),
+            digest=hashlib.sha256(self._binary).hexdigest(),
+            contract=max(self._world.versions.values(), default=""),
+            imports=tuple(sorted(self._world.imports)),
+            limits=GuestLimits(
+                seconds=limits.seconds,
+                memory=limits.memory,
+                output=limits.output,
+                fuel=limits.fuel,
+            ),
+            inline=self.is_inline,
+            fresh=self._fresh,
+        )
+
+    @property
+    def cost(self) -> GuestCost:
+        """See core.guest.Guest."""
+        return self._cost.told(
+            queued=sum(lane.queued for lane in self._lanes),
+            threads=sum(lane.threads for lane in self._lanes),
+        )
 
     def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
@@ -411,8 +451,10 @@ class WasmGuest:
         limits, now = self.limits, self._now
         now.call, now.has_begun = call, instance is not None
         result = error = None
+        waited = 0.0
         try:
             self._begin(call, limits.seconds)
+            waited = call.began - call.made
             if instance is None:
                 instance = self._template.instance(limits.seconds)
                 now.has_begun = True
@@ -427,19 +469,24 @@ class WasmGuest:
             error, instance = self._stopped(call, stopped), None
         finally:
             now.call = now.instance = None
+        kept = None if self._fresh else instance
         if self._end(call):
             call.result, call.error = result, error
-        return None if self._fresh else instance
+            if call.script is None:
+                self._cost.ended(call.computed, waited, kept)
+        return kept
 
     def _begin(self, call: Call, seconds: float) -> None:
         """It computes from now on, for so long at most."""
-        call.due = time.monotonic() + seconds
+        call.began = time.monotonic()
+        call.due = call.began + seconds
         call.is_running = True
         self._machine.begin(call)
 
     def _end(self, call: Call) -> bool:
         """It does not compute any more. Whether anybody still counts on it: see `_lose`."""
         self._machine.end(call)
+        call.computed += time.monotonic() - call.began
         with self._lock:
             call.is_running = False
             return not call.is_lost
@@ -457,6 +504,8 @@ class WasmGuest:
                 hint="it may not sleep or wait there",
             )
             self._lost += 1
+            self._cost.stopped("time")
+            self._cost.ended(self.limits.seconds, 0.0, None)
             lane.threads -= 1
             lane.busy -= 1
             self._turn.release()
@@ -471,7 +520,9 @@ class WasmGuest:
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
+        is_kept = not call.given_up and call.script is None
         trap = Trap(
+            n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
@@ -480,9 +531,11 @@ class WasmGuest:
             frames=frames,
             asked=tuple(call.asked),
         )
-        if not call.given_up and call.script is None:
+        if is_kept:
             with self._lock:
                 self._traps.append(trap)
+        if call.script is None:
+            self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
 

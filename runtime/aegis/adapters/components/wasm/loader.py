@@ -79,9 +79,10 @@ class WasmLoader:
         classes = Classes(said, guest, unique)
         try:
             module = classes.make()
+            if classes.problems:
+                raise ComponentError(source.name, classes.problems)
             vars(module)["__aegis_guest__"] = guest
             survey = Survey(source, module)
-            survey.problems += classes.problems
             revision = survey.revision(frozenset(said.emits))
         except BaseException:
             guest.close()
