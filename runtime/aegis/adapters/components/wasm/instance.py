@@ -37,6 +37,7 @@ from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WAS
 from aegis.core.errors import ComponentError
 
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
+# A component may be of several modules; one in JavaScript has two memories.
 PREVIEW_1 = "wasi_snapshot_preview1"
 SHOWN = 20  # problems of one module that are told
 LONG = 400  # characters of one of them
