@@ -66,22 +66,6 @@ export interface GuestStatus {
 }
 
 /**
- * What became of a stopped call that was made again.
- *
- * It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
- * and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
- */
-export interface TrapReplay {
-  readonly n: number;
-  readonly revision: string;
-  readonly function: string;
-  readonly outcome: "error" | "passed" | "stopped";
-  readonly reason: string;
-  readonly hint: string | null;
-  readonly frames: readonly string[];
-}
-
-/**
  * What one call may use: seconds of computing, and fuel where it is counted; and one instance,
  * in bytes of memory and of one answer.
  */
@@ -156,7 +140,8 @@ export interface Component {
 /**
  * A call that a sandbox stopped: when, in which code and function, why, and where it was.
  *
- * `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+ * `n` counts from the host's start; `frames` are the functions from the innermost one, `places`
+ * where each begins in a text (`cell 4, line 17`), empty where that is not known. What it was
  * called with stays behind.
  */
 export interface TrapLine {
@@ -166,6 +151,7 @@ export interface TrapLine {
   readonly time: string;
   readonly reason: string;
   readonly frames: readonly string[];
+  readonly places: readonly string[];
 }
 
 /**
@@ -576,6 +562,24 @@ export interface Plan {
 }
 
 /**
+ * What became of a stopped call that was made again on the code `revision`.
+ *
+ * It `passed`, it was `stopped`, in the `same` way or otherwise, or the guest itself gave an
+ * `error`: then `reason`, `frames` and `places` tell more, as in a TrapLine. What it gave stays
+ * behind.
+ */
+export interface TrapOutcome {
+  readonly n: number;
+  readonly revision: string;
+  readonly function: string;
+  readonly outcome: "error" | "passed" | "stopped";
+  readonly same: boolean;
+  readonly reason: string;
+  readonly frames: readonly string[];
+  readonly places: readonly string[];
+}
+
+/**
  * The traceback of a line of the log: of an error of component code its own lines only.
  */
 export interface LogDetail {
@@ -692,7 +696,9 @@ export interface ReplayAsk {
 }
 
 /**
- * Make a call again that a sandbox stopped, by its number, in an instance of its own.
+ * Make a call again that a sandbox stopped, by its number, on the live code.
+ *
+ * It has an instance of its own and the answers of then: nothing real is touched.
  */
 export interface ReplayTrapAsk {
   readonly verb: "replay_trap";
@@ -926,7 +932,7 @@ export interface Answers {
   readonly groups: Groups;
   readonly why: Why;
   readonly replay: Replay;
-  readonly replay_trap: TrapReplay;
+  readonly replay_trap: TrapOutcome;
   readonly continue: Done;
   readonly skip: Done;
   readonly retry: Done;

@@ -13,6 +13,7 @@ import msgspec
 from aegis.api.body import decode_text
 from aegis.api.openapi import openapi
 from aegis.api.rehearsals import Rehearsals
+from aegis.api.traps import replayed
 from aegis.core import why as causes
 from aegis.core.component import ENCODER, Call, Source
 from aegis.core.difference import Difference
@@ -20,7 +21,6 @@ from aegis.core.errors import ConflictError, InvalidError, NotFoundError, closes
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
-from aegis.core.guest import TrapReplay
 from aegis.core.record import Record
 from aegis.core.replay import Pair
 from aegis.core.rule import ruled_before
@@ -65,6 +65,7 @@ from aegis.core.wire import (
     RollbackAsk,
     SkipAsk,
     SplitAsk,
+    TrapOutcome,
     UndeployAsk,
     Verb,
     WeighAsk,
@@ -340,8 +341,8 @@ def _side(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapReplay:
-    return await host.replay_trap(ask.component, ask.n)
+async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapOutcome:
+    return await replayed(host, ask.component, ask.n)
 
 
 async def _continue(host: Host, ask: ContinueAsk) -> Done:

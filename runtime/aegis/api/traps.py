@@ -9,10 +9,9 @@ import msgspec
 from aegis.api.request import Request
 from aegis.api.response import Response, json_response
 from aegis.core.errors import NotFoundError
-from aegis.core.guest import TrapReplay
-from aegis.core.wire import TrapLine
+from aegis.core.wire import TrapLine, TrapOutcome
 from aegis.engine.host import Host
-from aegis.engine.lines import trap_line
+from aegis.engine.lines import trap_line, trap_outcome
 
 Json = dict[str, Any]
 
@@ -31,15 +30,28 @@ class TrapRoutes:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def list(self, request: Request, name: str) -> Response:
+    async def list(self, request: Request, name: str) -> Response:
         """The last stopped calls of a component."""
-        return json_response(Traps(tuple(map(trap_line, self._host.traps(name)))))
+        return json_response(Traps(tuple(map(trap_line, await self._host.traps(name)))))
 
     async def replay(self, request: Request, name: str, number: str) -> Response:
-        """A stopped call made again, on a thread beside the loop."""
+        """A stopped call made again on the live code, on a thread beside the loop."""
         if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST):
             raise NotFoundError(f"{number[:80]!r} is no number of a call")
-        return json_response(await self._host.replay_trap(name, int(number)))
+        return json_response(await replayed(self._host, name, int(number)))
+
+
+async def replayed(host: Host, component: str, n: int) -> TrapOutcome:
+    """A stopped call, by its number, made again on the live code, and what becomes of it.
+
+    Raises NotFoundError when there is no such call, and what Host.replay does.
+    """
+    for trap in await host.traps(component):
+        if trap.n == n:
+            return trap_outcome(await host.replay(trap))
+    raise NotFoundError(
+        f"{component} has no stopped call {n}", hint="only the last ones of each code are kept"
+    )
 
 
 # --- as OpenAPI says it --------------------------------------------------------------------------
@@ -91,16 +103,16 @@ def paths(prefix: str) -> Json:
             "parameters": [name, number],
             "post": _operation(
                 "replay",
-                "Make a stopped call again, with the answers that it had then; nothing real is "
-                "touched.",
+                "Make a stopped call again on the live code, with the answers of then; nothing "
+                "real is touched.",
                 "What became of it.",
-                {"$ref": "#/components/schemas/TrapReplay"},
+                {"$ref": "#/components/schemas/TrapOutcome"},
             ),
         },
     }
 
 
 _, _DESCRIBED = msgspec.json.schema_components(
-    [Traps, TrapReplay], ref_template="#/components/schemas/{name}"
+    [Traps, TrapOutcome], ref_template="#/components/schemas/{name}"
 )
 SCHEMAS: Json = dict(_DESCRIBED)

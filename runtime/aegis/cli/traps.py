@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from aegis.cli.terminal import add_host, ask, say, verb
-from aegis.core.guest import TrapReplay
+from aegis.core.wire import TrapLine, TrapOutcome
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 
-class _Trap(msgspec.Struct):
-    n: int
-    revision: str
-    function: str
-    time: str
-    reason: str
-    frames: tuple[str, ...]
-
-
 class _Traps(msgspec.Struct):
-    items: list[_Trap]
+    items: list[TrapLine]
 
 
 def add_traps(words: _SubParsersAction[ArgumentParser]) -> None:
@@ -42,22 +34,23 @@ def _traps(options: Namespace) -> None:
     path = f"/aegis/api/components/{quote(options.name, safe='')}/traps"
     if options.replay is not None:
         answer = ask(options, "POST", f"{path}/{options.replay}/replay", b"")
-        _tell(msgspec.json.decode(answer, type=TrapReplay))
+        _tell(msgspec.json.decode(answer, type=TrapOutcome))
         return
     found = msgspec.json.decode(ask(options, "GET", path), type=_Traps).items
     for trap in found:
         head = f"{trap.n}  {trap.time}  {trap.revision}  {trap.function}: {trap.reason}"
-        _write(head, trap.frames)
+        _write(head, trap)
     if not found:
         say(f"no call of {options.name} was stopped")
 
 
-def _tell(again: TrapReplay) -> None:
-    reason = again.reason if again.hint is None else f"{again.reason} ({again.hint})"
-    what = {"passed": "passed now", "stopped": f"stopped again: {reason}", "error": reason}
-    head = f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}"
-    _write(head, again.frames)
+def _tell(again: TrapOutcome) -> None:
+    how = "stopped as then" if again.same else "stopped otherwise"
+    what = {"passed": "it passes now", "stopped": f"{how}: {again.reason}", "error": again.reason}
+    _write(f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}", again)
 
 
-def _write(head: str, frames: tuple[str, ...]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in (head, *(f"    {one}" for one in frames))))
+def _write(head: str, trap: TrapLine | TrapOutcome) -> None:
+    sys.stdout.write(f"{head}\n")
+    for frame, place in zip_longest(trap.frames, trap.places, fillvalue=""):
+        sys.stdout.write(f"    {frame} ({place})\n" if place else f"    {frame}\n")

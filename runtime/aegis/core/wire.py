@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from aegis.core.guest import GuestCost, GuestStatus, TrapReplay
+from aegis.core.guest import GuestCost, GuestStatus
 from aegis.core.guest import GuestLimits as GuestLimits  # noqa: PLC0414 -- it becomes TypeScript, too
 
 PROTOCOL = 1
@@ -97,7 +97,8 @@ class Component(_Value, frozen=True):
 class TrapLine(_Value, frozen=True):
     """A call that a sandbox stopped: when, in which code and function, why, and where it was.
 
-    `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+    `n` counts from the host's start; `frames` are the functions from the innermost one, `places`
+    where each begins in a text (`cell 4, line 17`), empty where that is not known. What it was
     called with stays behind.
     """
 
@@ -107,6 +108,7 @@ class TrapLine(_Value, frozen=True):
     time: str
     reason: str
     frames: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class GuestLine(_Value, frozen=True):
@@ -507,6 +509,24 @@ class Plan(_Value, frozen=True):
     data: str | None
 
 
+class TrapOutcome(_Value, frozen=True):
+    """What became of a stopped call that was made again on the code `revision`.
+
+    It `passed`, it was `stopped`, in the `same` way or otherwise, or the guest itself gave an
+    `error`: then `reason`, `frames` and `places` tell more, as in a TrapLine. What it gave stays
+    behind.
+    """
+
+    n: int
+    revision: str
+    function: str
+    outcome: Literal["passed", "stopped", "error"]
+    same: bool = False
+    reason: str = ""
+    frames: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+
 class LogDetail(_Value, frozen=True):
     """The traceback of a line of the log: of an error of component code its own lines only."""
 
@@ -630,10 +650,13 @@ class ReplayAsk(_Value, frozen=True, tag_field="verb", tag="replay"):
 
 
 class ReplayTrapAsk(_Value, frozen=True, tag_field="verb", tag="replay_trap"):
-    """Make a call again that a sandbox stopped, by its number, in an instance of its own."""
+    """Make a call again that a sandbox stopped, by its number, on the live code.
+
+    It has an instance of its own and the answers of then: nothing real is touched.
+    """
 
     right: ClassVar[Right] = "steer"
-    answer: ClassVar[type] = TrapReplay
+    answer: ClassVar[type] = TrapOutcome
     component: str
     n: int
 

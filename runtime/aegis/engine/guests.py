@@ -1,23 +1,17 @@
-"""The sandboxes of one host as operators see them: what was stopped in them, and one call again."""
+"""The sandboxes of a host as operators see them: what each may, what it costs, what it stopped."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from aegis.core.component import Revision
-from aegis.core.errors import GuestError, NotFoundError, clipped, closest
 from aegis.core.grant import HOST
-from aegis.core.guest import Guest, GuestStatus, Trap, TrapReplay
+from aegis.core.guest import GuestStatus, Trap
 from aegis.core.registry import Registry
 from aegis.core.wire import GuestLine
 from aegis.engine.lines import trap_line
-
-if TYPE_CHECKING:
-    from aegis.engine.deploys import Deploys
 
 
 def guest_status(registry: Registry, revision: Revision) -> GuestStatus | None:
@@ -34,49 +28,10 @@ def guest_status(registry: Registry, revision: Revision) -> GuestStatus | None:
     )
 
 
-def traps_of(registry: Registry, component: str) -> Sequence[Trap]:
-    """The last stopped calls of all code of a component that is loaded, the newest last."""
-    found = (trap for guest in _guests(registry, component) for trap in tuple(guest.traps))
-    return sorted(found, key=lambda trap: trap.n)
-
-
-def _guests(registry: Registry, component: str) -> Iterator[Guest]:
-    for revision in dict.fromkeys((*registry.serving(), *registry.retained)):
-        if revision.name == component and revision.guest is not None:
-            yield revision.guest
-
-
-class Guests:
-    """What the sandboxes of one host stopped. Calls that are made again go one at a time."""
-
-    def __init__(self, deploys: Deploys) -> None:
-        self._deploys = deploys
-        self._replaying = asyncio.Lock()
-
-    def traps(self, component: str) -> Sequence[Trap]:
-        """The last calls that were stopped, the newest last; see Host.traps."""
-        return traps_of(self._known(component), component)
-
-    async def replay(self, component: str, n: int) -> TrapReplay:
-        """Make a stopped call again; see Host.replay_trap."""
-        for guest in _guests(self._known(component), component):
-            for trap in tuple(guest.traps):
-                if trap.n == n:
-                    async with self._replaying:
-                        return await asyncio.to_thread(_again, guest, trap)
-        raise NotFoundError(
-            f"{component} has no stopped call {n}", hint="only the last ones of each code are kept"
-        )
-
-    def _known(self, component: str) -> Registry:
-        """The registry that has code of a component. Raises NotFoundError."""
-        registry = self._deploys.engine.registry
-        names = [one.name for one in (*registry.serving(), *registry.retained)]
-        if component not in names:
-            raise NotFoundError(
-                f"there is no component {component!r}", hint=closest(component, names)
-            )
-        return registry
+def traps_of(revisions: Iterable[Revision]) -> Sequence[Trap]:
+    """The last stopped calls of some code, the newest last."""
+    guests = (one.guest for one in revisions if one.guest is not None)
+    return sorted((trap for guest in guests for trap in guest.traps), key=lambda trap: trap.n)
 
 
 class GuestLines:
@@ -92,7 +47,8 @@ class GuestLines:
         for gone in self._known.keys() - live.keys():
             del self._known[gone]
         for name, guest in live.items():
-            cost, traps = guest.cost, traps_of(registry, name)
+            cost = guest.cost
+            traps = traps_of(one for one in registry.revisions() if one.name == name)
             _, trapped, line = self._known.get(name, (0, 0, None))
             was = () if line is None or line.traps is None else line.traps
             is_other = line is None or [one.n for one in was] != [one.n for one in traps]
@@ -113,20 +69,3 @@ class GuestLines:
                 yield line
             elif weighed > cursor:
                 yield msgspec.structs.replace(line, traps=None)
-
-
-def _again(guest: Guest, trap: Trap) -> TrapReplay:
-    """Make a call again, on this thread."""
-    told = TrapReplay(n=trap.n, revision=trap.label, function=trap.function, outcome="passed")
-    try:
-        guest.replay(trap)
-    except GuestError as error:
-        again: Trap | None = error.trap
-        return msgspec.structs.replace(
-            told,
-            outcome="error" if again is None else "stopped",
-            reason=clipped(error.detail if again is None else again.reason),
-            hint=error.hint,
-            frames=() if again is None else again.frames,
-        )
-    return told

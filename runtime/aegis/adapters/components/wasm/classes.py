@@ -25,7 +25,7 @@ from aegis.core.description import (
     Description,
     Schema,
 )
-from aegis.core.errors import GuestError, InvalidError, NotFoundError, Refused, closest
+from aegis.core.errors import AegisError, GuestError, InvalidError, NotFoundError, Refused, closest
 from aegis.core.event import Event, event
 from aegis.core.model import Model
 from aegis.core.port import REQUIRED, Secret, adapter, command, config, on, port, service, waiting
@@ -126,8 +126,9 @@ class Classes:
 
             async def asked(_self: Any, *_args: Any, **_kwargs: Any) -> Any: ...
 
+            # A guest calls by name: who does this may take them in an order of his own.
             parameters = self._parameters(where, said.takes)
-            body[method] = self._signed(asked, f"{name}.{method}", parameters, gives)
+            body[method] = self._signed(asked, where, parameters, gives, by_name=True)
         return self._class(name, (Protocol,), body)
 
     def _part(self, name: str, said: DescribedPart) -> Any:
@@ -160,6 +161,8 @@ class Classes:
         function = f"{name}.{method}"
         asked = getattr(self._protocols[protocol], method)
         signature = inspect.signature(asked)
+        named = [one.replace(kind=_PUBLIC) for one in signature.parameters.values()]
+        signature = signature.replace(parameters=named)  # whoever calls it may do so by place
         _, gives = self._methods[protocol][method]
 
         async def call(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -419,10 +422,11 @@ class Classes:
         gives: Any,
         *,
         is_method: bool = True,
+        by_name: bool = False,
     ) -> Any:
         """`fn` as if it had been written with these parameters."""
         mine = [inspect.Parameter("self", _PUBLIC)] if is_method else []
-        kind = inspect.Parameter.KEYWORD_ONLY if not is_method else _PUBLIC
+        kind = inspect.Parameter.KEYWORD_ONLY if by_name or not is_method else _PUBLIC
         mine += [
             inspect.Parameter(n, kind, default=default, annotation=made)
             for n, made, default in parameters
@@ -459,7 +463,10 @@ class Classes:
 
         async def serve(what: str, arguments: tuple[Any, ...]) -> str:
             if what == "host.call":
-                return await self._reached(function, record, adapters, protocols, *arguments)
+                try:
+                    return await self._reached(function, record, adapters, protocols, *arguments)
+                except Refused as no:  # as the guest says it, so that it may pass it on
+                    raise AegisError(_refused(no)) from no
             return await self._capabilities.answer(what, arguments, step=is_step)
 
         is_step = settings is None  # and no adapter, which a replay does not run
@@ -544,6 +551,12 @@ def _fields(cls: Any) -> Sequence[msgspec.structs.FieldInfo]:
 
 def _shown(value: Any) -> Any:
     return value.reveal() if isinstance(value, Secret) else value
+
+
+def _refused(no: Refused) -> str:
+    """What ends a step for good, as a guest says it."""
+    kept = None if no.emit is None else _Emit(no.emit.type, no.emit.subject, no.emit.data)
+    return ENCODER.encode(_Refusal(no.detail, kept)).decode()
 
 
 def _decoded(target: str, text: str, decoder: msgspec.json.Decoder[Any]) -> Any:

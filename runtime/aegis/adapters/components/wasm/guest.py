@@ -23,7 +23,7 @@ from wasmtime.component import Component
 from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
 from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
+from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.stopped import kind_of, read
@@ -37,6 +37,7 @@ from aegis.core.errors import (
 )
 from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 from aegis.core.port import Secret
+from aegis.core.wat import functions
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
 # something and wait.
@@ -45,6 +46,7 @@ MOST = 16
 # else those that wait could be all there are, and none be left for what they wait for.
 DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
+MIB = 1 << 20
 TRAPS = 20  # stopped calls that are kept, to be made again
 LOST = 16  # calls that never came back, after which it is called no more
 
@@ -222,6 +224,7 @@ class WasmGuest:
         self._inlined: Instance | None = None
         self._aside: Instance | None = None
         self._alone = threading.Lock()
+        self._source = source
         # One for all revisions: the process keeps every logger that it was ever asked for.
         self._log = logging.getLogger(f"aegis.guest.{source.name}")
         self._lines, self._filled, self._unsaid = float(LINES), time.monotonic(), 0
@@ -265,6 +268,23 @@ class WasmGuest:
         self.settings = settings
         if self.outbound is not None:
             self.outbound.enter()
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """See core.guest.Guest."""
+        limits = self.limits
+        may = [f"{limits.seconds:g} s of computing", f"{limits.memory / MIB:,.4g} MiB of memory"]
+        may.append(f"answers of {limits.output / MIB:,.4g} MiB")
+        may += [f"{limits.fuel:,} units of fuel"] if limits.fuel is not None else []
+        may += ["on the host's own thread"] if self.is_inline else []
+        may += ["a new instance for every call"] if self._fresh else []
+        source = self._source
+        kind = "component" if source.binary.startswith(COMPONENT) else "module"
+        text = ", from text" if source.text else ""
+        return {
+            "Kind": f"a {kind} in WebAssembly, {len(source.binary):,} bytes{text}",
+            "Limits": ", ".join(may),
+        }
 
     async def leave(self) -> None:
         """See core.guest.Guest."""
@@ -345,7 +365,8 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, _nobody, trap.asked)
+        settings = {**self.settings, **trap.settings}
+        call = Call(trap.export, (trap.function, trap.input), settings, _nobody, trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -527,8 +548,12 @@ class WasmGuest:
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            export=call.export,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             frames=frames,
+            lines=self._places(frames),
+            origin=self._source.origin,
+            settings=call.settings,
             asked=tuple(call.asked),
         )
         if is_kept:
@@ -538,6 +563,13 @@ class WasmGuest:
             self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
+
+    def _places(self, frames: Sequence[str]) -> tuple[int, ...]:
+        """The lines where functions begin, of a module that was written as text."""
+        if not self._source.text:
+            return ()
+        known = functions(self._source.text)
+        return tuple(known.get(name, 0) for name in frames)
 
     # What it asks, on its threads; what is raised here stops it
 

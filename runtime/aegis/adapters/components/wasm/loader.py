@@ -27,6 +27,7 @@ from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description, needs_of, read_description
 from aegis.core.errors import ComponentError, GuestError
+from aegis.core.wat import functions
 
 # What a guest may use while it describes itself.
 DESCRIBING = Limits(seconds=1.0, output=1 << 18)
@@ -34,7 +35,9 @@ DESCRIBING = Limits(seconds=1.0, output=1 << 18)
 INLINE, INLINE_MOST = 0.01, 0.05
 
 # Where in a text wasmtime says that a mistake is: line and column.
-_PLACE = re.compile(r"-->.*?:(\d+):\d+$", re.MULTILINE)
+_PLACE = re.compile(r"-->.*?:(\d+):(\d+)$", re.MULTILINE)
+# How it names a function that is not sound, and what it says of it.
+_UNSOUND = re.compile(r"function\[\d+\](?:::(\S+))?.*at offset \d+: (.*)", re.DOTALL)
 
 
 class WasmLoader:
@@ -123,9 +126,9 @@ class WasmLoader:
             found = _PLACE.search(said)
             if found is None:
                 raise ComponentError(name, [f"it cannot be assembled: {said}"]) from None
-            line = int(found[1])
+            line, column = map(int, found.groups())
             problem = f"line {line}: {said.partition(chr(10))[0]}: {_line(text, line)}"
-            raise ComponentError(name, [problem], line=line) from None
+            raise ComponentError(name, [problem], line=line, column=column) from None
 
     def compiled(self, source: Source) -> Compiled:
         """The compiled module. Raises ComponentError for what is none."""
@@ -143,8 +146,7 @@ class WasmLoader:
         try:
             return self._machine.compiled(binary)
         except wasmtime.WasmtimeError as error:
-            said = " ".join(str(error).replace("Caused by:", "").split())
-            raise ComponentError(source.name, [f"it cannot be compiled: {said}"]) from None
+            raise _uncompiled(source, str(error)) from None
 
     def _limits(self, said: Description) -> Limits:
         """What the guest asks for, which is at most what it may have."""
@@ -206,6 +208,17 @@ class WasmLoader:
                 clean()
             # Its classes and functions name each other in circles.
             gc.collect(1)
+
+
+def _uncompiled(source: Source, said: str) -> ComponentError:
+    """What to raise of a module that is not sound; of a text with the line of its function."""
+    found = _UNSOUND.search(said)
+    line = None if found is None else functions(source.text).get(found[1] or "")
+    if found is None or line is None:
+        said = " ".join(said.replace("Caused by:", "").split())
+        return ComponentError(source.name, [f"it cannot be compiled: {said}"])
+    problem = f"line {line}: in ${found[1]}: {' '.join(found[2].split())}"
+    return ComponentError(source.name, [problem], line=line)
 
 
 def _line(text: str, number: int) -> str:
