@@ -66,6 +66,25 @@ export interface GuestStatus {
 }
 
 /**
+ * What became of a stopped call that was made again on the code `revision`.
+ *
+ * It `passed`, it was `stopped` again, in the `same` way or otherwise, or the guest itself gave an
+ * `error`: then `reason`, `hint` and `frames` say why and where, as in a Trap, and `places` where
+ * each of these begins. What the guest gave is left out: that may be private.
+ */
+export interface TrapOutcome {
+  readonly n: number;
+  readonly revision: string;
+  readonly function: string;
+  readonly outcome: "error" | "passed" | "stopped";
+  readonly same: boolean;
+  readonly reason: string;
+  readonly hint: string | null;
+  readonly frames: readonly string[];
+  readonly places: readonly string[];
+}
+
+/**
  * What one call may use: seconds of computing, and fuel where it is counted; and one instance,
  * in bytes of memory and of one answer.
  */
@@ -559,24 +578,6 @@ export interface Plan {
   readonly nothing: boolean;
   readonly lines: readonly PlanLine[];
   readonly data: string | null;
-}
-
-/**
- * What became of a stopped call that was made again on the code `revision`.
- *
- * It `passed`, it was `stopped`, in the `same` way or otherwise, or the guest itself gave an
- * `error`: then `reason`, `frames` and `places` tell more, as in a TrapLine. What it gave stays
- * behind.
- */
-export interface TrapOutcome {
-  readonly n: number;
-  readonly revision: string;
-  readonly function: string;
-  readonly outcome: "error" | "passed" | "stopped";
-  readonly same: boolean;
-  readonly reason: string;
-  readonly frames: readonly string[];
-  readonly places: readonly string[];
 }
 
 /**

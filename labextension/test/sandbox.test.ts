@@ -64,6 +64,7 @@ function again(change: Partial<TrapOutcome> = {}): TrapOutcome {
     outcome: 'passed',
     same: false,
     reason: '',
+    hint: null,
     frames: [],
     places: [],
     ...change,
@@ -133,8 +134,14 @@ test('the newest stopped call comes first, with its backtrace as text', () => {
 test.each([
   [again(), 'it passes now', []],
   [
-    again({ outcome: 'stopped', same: true, reason: 'its fuel', frames: ['spin'] }),
-    'stopped as then its fuel',
+    again({
+      outcome: 'stopped',
+      same: true,
+      reason: 'its fuel',
+      hint: 'raise it',
+      frames: ['spin'],
+    }),
+    'stopped as then its fuel (raise it)',
     ['spin'],
   ],
   [again({ outcome: 'stopped', reason: 'its stack' }), 'stopped otherwise its stack', []],

@@ -133,8 +133,9 @@ export class Sandbox {
       stopped: badge(again.same ? say('stopped as then') : say('stopped otherwise'), 'bad'),
       error: badge(say('it gives an error now'), 'busy'),
     };
+    const said = again.hint === null ? again.reason : `${again.reason} (${again.hint})`;
     return [
-      make('p', {}, verdicts[again.outcome], again.reason === '' ? null : ` ${again.reason}`),
+      make('p', {}, verdicts[again.outcome], said === '' ? null : ` ${said}`),
       make('p', { class: 'aegis-Quiet' }, say('on %1', again.revision)),
       ...(again.frames.length === 0 ? [] : [backtrace(again, say('Backtrace of the replay'), '')]),
     ];

@@ -13,7 +13,6 @@ import msgspec
 from aegis.api.body import decode_text
 from aegis.api.openapi import openapi
 from aegis.api.rehearsals import Rehearsals
-from aegis.api.traps import replayed
 from aegis.core import why as causes
 from aegis.core.component import ENCODER, Call, Source
 from aegis.core.difference import Difference
@@ -21,6 +20,7 @@ from aegis.core.errors import ConflictError, InvalidError, NotFoundError, closes
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
+from aegis.core.guest import TrapOutcome
 from aegis.core.record import Record
 from aegis.core.replay import Pair
 from aegis.core.rule import ruled_before
@@ -65,7 +65,6 @@ from aegis.core.wire import (
     RollbackAsk,
     SkipAsk,
     SplitAsk,
-    TrapOutcome,
     UndeployAsk,
     Verb,
     WeighAsk,
@@ -342,7 +341,7 @@ def _side(value: Any) -> str | None:
 
 
 async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapOutcome:
-    return await replayed(host, ask.component, ask.n)
+    return await host.replay_trap(ask.component, ask.n)
 
 
 async def _continue(host: Host, ask: ContinueAsk) -> Done:

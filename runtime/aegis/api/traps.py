@@ -9,9 +9,10 @@ import msgspec
 from aegis.api.request import Request
 from aegis.api.response import Response, json_response
 from aegis.core.errors import NotFoundError
-from aegis.core.wire import TrapLine, TrapOutcome
+from aegis.core.guest import TrapOutcome
+from aegis.core.wire import TrapLine
 from aegis.engine.host import Host
-from aegis.engine.lines import trap_line, trap_outcome
+from aegis.engine.lines import trap_line
 
 Json = dict[str, Any]
 
@@ -38,20 +39,7 @@ class TrapRoutes:
         """A stopped call made again on the live code, on a thread beside the loop."""
         if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST):
             raise NotFoundError(f"{number[:80]!r} is no number of a call")
-        return json_response(await replayed(self._host, name, int(number)))
-
-
-async def replayed(host: Host, component: str, n: int) -> TrapOutcome:
-    """A stopped call, by its number, made again on the live code, and what becomes of it.
-
-    Raises NotFoundError when there is no such call, and what Host.replay does.
-    """
-    for trap in await host.traps(component):
-        if trap.n == n:
-            return trap_outcome(await host.replay(trap))
-    raise NotFoundError(
-        f"{component} has no stopped call {n}", hint="only the last ones of each code are kept"
-    )
+        return json_response(await self._host.replay_trap(name, int(number)))
 
 
 # --- as OpenAPI says it --------------------------------------------------------------------------

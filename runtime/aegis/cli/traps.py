@@ -11,7 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from aegis.cli.terminal import add_host, ask, say, verb
-from aegis.core.wire import TrapLine, TrapOutcome
+from aegis.core.guest import TrapOutcome
+from aegis.core.wire import TrapLine
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -46,7 +47,8 @@ def _traps(options: Namespace) -> None:
 
 def _tell(again: TrapOutcome) -> None:
     how = "stopped as then" if again.same else "stopped otherwise"
-    what = {"passed": "it passes now", "stopped": f"{how}: {again.reason}", "error": again.reason}
+    reason = again.reason if again.hint is None else f"{again.reason} ({again.hint})"
+    what = {"passed": "it passes now", "stopped": f"{how}: {reason}", "error": reason}
     _write(f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}", again)
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from aegis.core.errors import clipped
+
 # What stopped a call, in a word: `other` is what has none.
 Stop = Literal[
     "time",
@@ -41,10 +43,10 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 
     `n` is its number among those that are kept in this process, 0 where it is not kept. `label` is
     the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with through
-    `export`, `asked` what the host had answered it so far, `reason` why it was stopped,
-    `frames` the guest's functions from the innermost one, `lines` where each begins in a text that
-    is from `origin`, 0 where that is not known, `settings` the configuration that it could read.
-    Input and answers may hold what is private, so a trap does not show them by itself.
+    `export`, `asked` what the host had answered it so far, `reason` why it was stopped, `frames`
+    the guest's functions from the innermost one, `lines` where each begins in a text that is from
+    `origin`, 0 where that is not known, `settings` the configuration that it could read. Input and
+    answers may hold what is private, so a trap does not show them by itself.
     """
 
     label: str
@@ -81,7 +83,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
 class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a stopped call that was made again, on the code `label`.
 
-    It was stopped `again`, or the guest gave an `error`, or an `answer`.
+    It was stopped `again`, or the guest gave an `error`, or an `answer`; `hint` is the likely fix.
     """
 
     trap: Trap
@@ -89,6 +91,7 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
     again: Trap | None = None
     error: str | None = None
     answer: str | None = None
+    hint: str | None = None
 
     @property
     def same(self) -> bool:
@@ -110,8 +113,52 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
             return f"it gives an error now: {self.error}"
         return f"it gives an answer now, of {len(self.answer or '')} characters (.answer)"
 
+    @property
+    def outcome(self) -> TrapOutcome:
+        """It without what the guest gave, which may be private."""
+        told = TrapOutcome(
+            n=self.trap.n,
+            revision=self.label,
+            function=self.trap.function,
+            outcome="passed",
+            same=self.same,
+        )
+        if self.again is not None:
+            return msgspec.structs.replace(
+                told,
+                outcome="stopped",
+                reason=clipped(self.again.reason),
+                hint=self.hint,
+                frames=self.again.frames,
+                places=tuple(place for _, place in self.again.backtrace),
+            )
+        if self.error is not None:
+            return msgspec.structs.replace(
+                told, outcome="error", reason=clipped(self.error), hint=self.hint
+            )
+        return told
+
     def __repr__(self) -> str:
         return f"{self.trap.function} on {self.label}: {self.verdict}"
+
+
+class TrapOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a stopped call that was made again on the code `revision`.
+
+    It `passed`, it was `stopped` again, in the `same` way or otherwise, or the guest itself gave an
+    `error`: then `reason`, `hint` and `frames` say why and where, as in a Trap, and `places` where
+    each of these begins. What the guest gave is left out: that may be private.
+    """
+
+    n: int
+    revision: str
+    function: str
+    outcome: Literal["passed", "stopped", "error"]
+    same: bool = False
+    reason: str = ""
+    hint: str | None = None
+    frames: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class GuestLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from aegis.core.guest import GuestCost, GuestStatus
+from aegis.core.guest import GuestCost, GuestStatus, TrapOutcome
 from aegis.core.guest import GuestLimits as GuestLimits  # noqa: PLC0414 -- it becomes TypeScript, too
 
 PROTOCOL = 1
@@ -507,24 +507,6 @@ class Plan(_Value, frozen=True):
     nothing: bool
     lines: tuple[PlanLine, ...]
     data: str | None
-
-
-class TrapOutcome(_Value, frozen=True):
-    """What became of a stopped call that was made again on the code `revision`.
-
-    It `passed`, it was `stopped`, in the `same` way or otherwise, or the guest itself gave an
-    `error`: then `reason`, `frames` and `places` tell more, as in a TrapLine. What it gave stays
-    behind.
-    """
-
-    n: int
-    revision: str
-    function: str
-    outcome: Literal["passed", "stopped", "error"]
-    same: bool = False
-    reason: str = ""
-    frames: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
 
 
 class LogDetail(_Value, frozen=True):

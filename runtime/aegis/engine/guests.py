@@ -1,14 +1,14 @@
-"""The sandboxes of a host as operators see them: what each may, what it costs, what it stopped."""
+"""The sandboxes of one host as operators see them: what they are, cost, and stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from aegis.core.component import Revision
 from aegis.core.grant import HOST
-from aegis.core.guest import GuestStatus, Trap
+from aegis.core.guest import Guest, GuestStatus, Trap
 from aegis.core.registry import Registry
 from aegis.core.wire import GuestLine
 from aegis.engine.lines import trap_line
@@ -28,10 +28,16 @@ def guest_status(registry: Registry, revision: Revision) -> GuestStatus | None:
     )
 
 
-def traps_of(revisions: Iterable[Revision]) -> Sequence[Trap]:
-    """The last stopped calls of some code, the newest last."""
-    guests = (one.guest for one in revisions if one.guest is not None)
-    return sorted((trap for guest in guests for trap in guest.traps), key=lambda trap: trap.n)
+def traps_of(registry: Registry, component: str) -> Sequence[Trap]:
+    """The last stopped calls of all code of a component that is loaded, the newest last."""
+    found = (trap for guest in _guests(registry, component) for trap in tuple(guest.traps))
+    return sorted(found, key=lambda trap: trap.n)
+
+
+def _guests(registry: Registry, component: str) -> Iterator[Guest]:
+    for revision in dict.fromkeys((*registry.serving(), *registry.retained)):
+        if revision.name == component and revision.guest is not None:
+            yield revision.guest
 
 
 class GuestLines:
@@ -47,8 +53,7 @@ class GuestLines:
         for gone in self._known.keys() - live.keys():
             del self._known[gone]
         for name, guest in live.items():
-            cost = guest.cost
-            traps = traps_of(one for one in registry.revisions() if one.name == name)
+            cost, traps = guest.cost, traps_of(registry, name)
             _, trapped, line = self._known.get(name, (0, 0, None))
             was = () if line is None or line.traps is None else line.traps
             is_other = line is None or [one.n for one in was] != [one.n for one in traps]

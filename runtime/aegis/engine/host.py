@@ -34,7 +34,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
-from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapReplay
+from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapOutcome, TrapReplay
 from aegis.core.keep import Keep
 from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
@@ -1157,6 +1157,13 @@ class Host:
         """
         self._deploys.check_open()
         return self._traps.last(component)
+
+    async def replay_trap(self, component: str, n: int) -> TrapOutcome:
+        """Make a stopped call again, by its number and on the live code; what became of it.
+
+        What the guest gives is not told. Raises NotFoundError when there is no such call.
+        """
+        return (await self.replay(self._traps.numbered(component, n))).outcome
 
     # What is in it
 

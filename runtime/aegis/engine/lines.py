@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from aegis.core.errors import clipped
 from aegis.core.flow import Flow, Step, StepState
-from aegis.core.guest import Trap, TrapReplay
+from aegis.core.guest import Trap
 from aegis.core.split import ArmStatus, SplitStatus
 from aegis.core.versions import Followed
 from aegis.core.wire import (
@@ -19,7 +18,6 @@ from aegis.core.wire import (
     Split,
     StepLine,
     TrapLine,
-    TrapOutcome,
 )
 from aegis.core.wire import Followed as FollowedLine
 from aegis.engine.run import Locate
@@ -177,22 +175,3 @@ def trap_line(trap: Trap) -> TrapLine:
         frames=trap.frames,
         places=tuple(place for _, place in trap.backtrace),
     )
-
-
-def trap_outcome(replay: TrapReplay) -> TrapOutcome:
-    """What became of a call that was made again as it is shown: what it gave is not."""
-    again, trap = replay.again, replay.trap
-    told = TrapOutcome(
-        n=trap.n, revision=replay.label, function=trap.function, outcome="passed", same=replay.same
-    )
-    if again is not None:
-        return msgspec.structs.replace(
-            told,
-            outcome="stopped",
-            reason=again.reason,
-            frames=again.frames,
-            places=tuple(place for _, place in again.backtrace),
-        )
-    if replay.error is not None:
-        return msgspec.structs.replace(told, outcome="error", reason=clipped(replay.error))
-    return told

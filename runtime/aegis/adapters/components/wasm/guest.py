@@ -48,7 +48,7 @@ DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
 MIB = 1 << 20
 TRAPS = 20  # stopped calls that are kept, to be made again
-LOST = 16  # calls that never came back, after which it is called no more
+LOST = 16  # calls that have not come back, with which it is called no more
 
 # What one call may do beside computing.
 ASKS = 10_000
@@ -85,9 +85,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
-    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
-    has no right to (any more).
+    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
+    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
+    right to (any more), and was told so.
     """
 
     __slots__ = (
@@ -123,16 +123,15 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        script: Sequence[Asked] | None = None,
         at_once: AtOnce | None = None,
+        script: Sequence[Asked] | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.script = None if script is None else deque(script)
         self.at_once = at_once
-        self.denied: GrantError | None = None
+        self.script = None if script is None else deque(script)
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -141,6 +140,7 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
+        self.denied: GrantError | None = None
         self.due = 0.0
         self.made = self.began = time.monotonic()
         self.computed = 0.0  # seconds
@@ -160,9 +160,10 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
+        """What it gave, and whether that is an error.
 
-        GrantError when it was after it asked for what it may not use.
+        Raises GuestError when it was stopped, GrantError when that was after it was denied
+        something.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -307,9 +308,8 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
-        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", texts, known, _nobody, at_once=at_once)
+            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -325,7 +325,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", texts, known, tell, at_once=at_once)
+        call = Call("invoke", (function, text), settings or {}, tell, at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -336,7 +336,7 @@ class WasmGuest:
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
-                deeper = _DEPTH.set(depth + 1)
+                _DEPTH.set(depth + 1)
                 try:
                     answer = (await serve(what, asked), False)
                 except (PortTimeoutError, RecordingError):
@@ -346,17 +346,17 @@ class WasmGuest:
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
                 finally:
-                    _DEPTH.reset(deeper)
+                    _DEPTH.set(depth)
                 call.answer.put(answer)
         finally:
             call.give_up(_UNHEARD)
 
-    def call_now(self, export: str, *texts: str) -> tuple[str, bool]:
-        """What an export gives, for callers off the loop who wait for it; it may ask nothing.
+    def call_now(self, export: str, *texts: str, at_once: AtOnce | None = None) -> tuple[str, bool]:
+        """What an export gives, for callers off the loop who wait for it; it may ask nothing else.
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, ())
+        call = Call(export, texts, {}, _nobody, at_once, ())
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -366,7 +366,8 @@ class WasmGuest:
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
         settings = {**self.settings, **trap.settings}
-        call = Call(trap.export, (trap.function, trap.input), settings, _nobody, trap.asked)
+        given = (trap.export, (trap.function, trap.input), settings)
+        call = Call(*given, _nobody, script=trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -398,13 +399,14 @@ class WasmGuest:
 
     def _submit(self, call: Call, depth: int) -> None:
         lane = call.lane = self._lanes[min(depth, DEEPEST - 1)]
-        call.lost = self._lose
+        if self._template.has_wasi:  # nothing else keeps a thread for long
+            call.lost = self._lose
         with self._lock:
             if self._closed:
                 raise self._gone()
             if self._lost >= LOST:
                 raise GuestError(
-                    f"{self.label} did not come back from WASI {LOST} times: it is called no more",
+                    f"{LOST} calls of {self.label} have not come back from WASI: no more is begun",
                     hint="it may not sleep or wait there; deploy code that does not",
                 )
             lane.queued += 1
@@ -446,8 +448,10 @@ class WasmGuest:
             if not call.given_up:
                 self._turn.acquire()
                 instance = self._run(call, instance)
-                if call.is_lost:
-                    return  # this thread counts no more, and its turn is another's
+                if call.is_lost:  # this thread counts no more, and its turn is another's
+                    with self._lock:
+                        self._lost -= 1
+                    return
                 self._turn.release()
             with self._lock:
                 lane.busy -= 1
@@ -541,7 +545,7 @@ class WasmGuest:
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
-        is_kept = not call.given_up and call.script is None
+        is_kept = not call.given_up and call.script is None and call.denied is None
         trap = Trap(
             n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
@@ -626,16 +630,16 @@ class WasmGuest:
         if call.asks > ASKS:
             raise StoppedError(f"it asks the host more than {ASKS:,} times in one call")
         text = json.dumps(arguments)
-        if call.script is not None:
-            said = call.script.popleft() if call.script else None
-            if said is None or (said.what, said.input) != (what, text):
-                return "the host was not asked that, then", True
-            return said.answer, said.failed
         if call.at_once is not None and what in AT_ONCE:
             try:
                 answer = (call.at_once(what, arguments), False)
             except AegisError as error:
                 answer = _refused(call, error)
+        elif call.script is not None:
+            said = call.script.popleft() if call.script else None
+            if said is None or (said.what, said.input) != (what, text):
+                return "the host was not asked that, then", True
+            return said.answer, said.failed
         else:
             answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])

@@ -273,6 +273,7 @@ class Template(Asker):
         answers: Answers,
     ) -> None:
         self.has_wasi = WASI in world.imports
+        self._is_component = isinstance(compiled, wc.Component)
         self._engine = machine.engine(fuel=limits.fuel is not None)
         self._limits = limits
         self._answers = answers
@@ -324,7 +325,7 @@ class Template(Asker):
             table_elements=limits.elements,
             instances=limits.instances,
             tables=limits.tables,
-            memories=1,
+            memories=limits.memories if self._is_component else 1,
         )
         store.set_epoch_deadline(ticks(seconds))
         if limits.fuel is not None:
