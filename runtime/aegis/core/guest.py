@@ -45,8 +45,9 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with through
     `export`, `asked` what the host had answered it so far, `reason` why it was stopped, `frames`
     the guest's functions from the innermost one, `lines` where each begins in a text that is from
-    `origin`, 0 where that is not known, `settings` the configuration that it could read. Input and
-    answers may hold what is private, so a trap does not show them by itself.
+    `origin`, 0 where that is not known, `settings` the configuration that it could read, `printed`
+    what it had printed. Input and answers may hold what is private, so a trap does not show them by
+    itself.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     settings: Mapping[str, Any] = {}
     asked: tuple[Asked, ...] = ()
+    printed: str = ""
     n: int = 0
 
     @property
