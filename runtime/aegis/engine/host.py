@@ -16,7 +16,7 @@ import msgspec
 from aegis.core.audit import Action, Audit
 from aegis.core.caching import Caching
 from aegis.core.clause import Clause
-from aegis.core.component import ModelSpec, Source
+from aegis.core.component import Language, ModelSpec, Source
 from aegis.core.deployment import Deployment
 from aegis.core.difference import Difference
 from aegis.core.errors import (
@@ -34,7 +34,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
-from aegis.core.guest import Trap, TrapReplay
+from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapOutcome, TrapReplay
 from aegis.core.keep import Keep
 from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
@@ -63,6 +63,7 @@ from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
 from aegis.engine.following import Guard
+from aegis.engine.guests import guest_status
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -114,7 +115,7 @@ def repeated(verb: Verb) -> Verb:
 
 
 class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One live component, as a status shows it."""
+    """One live component, as a status shows it; `guest` and `cost` are those of its sandbox."""
 
     name: str
     version: str
@@ -123,6 +124,9 @@ class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
     models: tuple[str, ...]
     previous: str | None
+    language: Language = "python"
+    guest: GuestStatus | None = None
+    cost: GuestCost | None = None
 
 
 class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -1154,6 +1158,14 @@ class Host:
         self._deploys.check_open()
         return self._traps.last(component)
 
+    async def replay_trap(self, component: str, n: int) -> TrapOutcome:
+        """Make a stopped call again, by its number and on its own code; what became of it.
+
+        What the guest gives is not told. Raises NotFoundError when there is no such call.
+        """
+        trap = self._traps.numbered(component, n)
+        return (await self.replay(trap, trap.label)).outcome
+
     # What is in it
 
     async def sql(
@@ -1224,6 +1236,9 @@ class Host:
                     previous=(
                         p.label if (p := self._deploys.previous.get(name)) is not None else None
                     ),
+                    language=revision.source.language,
+                    guest=guest_status(registry, revision),
+                    cost=None if revision.guest is None else revision.guest.cost,
                 )
                 for name, revision in sorted(registry.live.items())
             ),

@@ -19,6 +19,7 @@ class Traps:
         self._deploys = deploys
         self._store = store
         self._loader = loader
+        self._replaying = asyncio.Lock()  # they go one at a time: each may compute to its limit
 
     def last(self, component: str | None) -> Sequence[Trap]:
         """Those of a component, or of all, the newest last. Raises NotFoundError."""
@@ -29,10 +30,23 @@ class Traps:
                 f"component {component!r} is not loaded", hint=closest(component, registry.live)
             )
         traps = (trap for one in found if one.guest is not None for trap in tuple(one.guest.traps))
-        return sorted(traps, key=lambda trap: trap.time)
+        return sorted(traps, key=lambda trap: trap.n)
+
+    def numbered(self, component: str, n: int) -> Trap:
+        """The one of a number. Raises NotFoundError."""
+        for trap in self.last(component):
+            if trap.n == n:
+                return trap
+        raise NotFoundError(
+            f"{component} has no stopped call {n}", hint="only the last ones of each code are kept"
+        )
 
     async def replay(self, trap: Trap, revision: str | None) -> TrapReplay:
         """Make a stopped call again; see Host.replay."""
+        async with self._replaying:
+            return await self._replayed(trap, revision)
+
+    async def _replayed(self, trap: Trap, revision: str | None) -> TrapReplay:
         found = self._found(trap.component, revision)
         if found is not None:
             return await _made(trap, found)
@@ -76,7 +90,9 @@ async def _made(trap: Trap, revision: Revision) -> TrapReplay:
         answer = await asyncio.to_thread(revision.guest.replay, trap)
     except GuestError as error:
         said = error.detail if error.trap is None else None
-        return TrapReplay(trap=trap, label=revision.label, again=error.trap, error=said)
+        return TrapReplay(
+            trap=trap, label=revision.label, again=error.trap, error=said, hint=error.hint
+        )
     return TrapReplay(trap=trap, label=revision.label, answer=answer)
 
 
