@@ -29,7 +29,7 @@ from aegis.core.record import Record
 from aegis.core.signature import Signed
 from aegis.core.trust import Trusted
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Trust, Write
+from aegis.protocols import Analyst, Datasource, Held, Loader, Sighted, Store, Trust, Write
 
 
 class EagerClock(SystemClock):
@@ -88,6 +88,7 @@ async def memory_host(
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
     trust: Trust | None = TRUSTING,
+    loader: Loader | None = None,
     **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
@@ -96,13 +97,14 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted.
+    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. A `loader` may
+    keep what it compiled of WebAssembly: `PolyglotLoader(folder=...)`.
     """
     known = values or {}
     host = Host(
         store=store or MemoryStore(),
         clock=clock or EagerClock(),
-        loader=PolyglotLoader(),
+        loader=loader or PolyglotLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
         grants=grants,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import keyword
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from aegis.core.errors import ComponentError, InvalidError, closest
+from aegis.core.event import NAME as EVENT_NAME
 from aegis.core.grant import HOST, Grant, read_asks
 from aegis.core.manifest import NAME, TAKEN, VERSION, Exports
-from aegis.core.policy import Policies
+from aegis.core.policy import Attempts
 from aegis.core.port import Order
 from aegis.core.relation import OnDelete
 
@@ -24,17 +26,23 @@ CONTRACT_VERSION = "0.1.0"
 CAPABILITIES = ("clock", "random", "keys", "http")
 WASI = "wasi"
 
-_WORD = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}\Z")
+# What the host passes to a function by these names.
+_GIVEN = ("self", "event", "record")
+# What a model has by these names, whatever its author writes.
+_OWN = ("id", "update", "migrate", "unmigrate")
 
 # A type, in the words of JSON Schema; adapters/components/wasm/types.py has those that are known.
 Schema = dict[str, Any]
+# What must be so: each field has its value, or one of those in a list.
+Condition = Mapping[str, Any]
 
 
 class _Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of a description; what nobody knows in it is refused."""
 
 
-class _Attempted(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Tried(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How something is attempted, as `port` says in Python; what is left out the host decides."""
 
     timeout: float | None = None
@@ -43,23 +51,27 @@ class _Attempted(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
     factor: float | None = None
     backoff_most: float | None = None
     jitter: float | None = None
-    breaker: bool | Mapping[str, float] | None = None
 
     @property
-    def policies(self) -> Policies:
-        """What was said of attempts. Raises InvalidError."""
-        return Policies(
-            timeout=self.timeout,
-            retries=self.retries,
-            backoff=self.backoff,
-            factor=self.factor,
-            backoff_most=self.backoff_most,
-            jitter=self.jitter,
-            breaker=self.breaker,
-        )
+    def attempts(self) -> Attempts:
+        """What was said of attempts, as `port` takes it."""
+        return {
+            "timeout": self.timeout,
+            "retries": self.retries,
+            "backoff": self.backoff,
+            "factor": self.factor,
+            "backoff_most": self.backoff_most,
+            "jitter": self.jitter,
+        }
 
 
-class DescribedUndo(_Attempted, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Attempted(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same of what has circuit breakers of its own, one for each adapter that it uses."""
+
+    breaker: bool | Mapping[str, float] | None = None
+
+
+class DescribedUndo(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What takes a port back: the guest is called as `Model.port.undo`."""
 
     uses: Mapping[str, str] = {}
@@ -83,14 +95,14 @@ class DescribedAnswer(_Said, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class DescribedPort(_Attempted, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A port: the guest is called as `Model.port`. `when` has the values that fields must have.
+    """A port: the guest is called as `Model.port`. `when` is a condition on the record.
 
     `uses` names the protocols of the adapters that it calls, by the name that it calls them by.
     """
 
     consumes: tuple[str, ...] = ()
     produces: str | None = None
-    when: Mapping[str, Any] = {}
+    when: Condition = {}
     by: str | None = None
     join: bool = False
     undoes: bool = False
@@ -117,13 +129,19 @@ class DescribedCommand(_Said, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DescribedRelation(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A relation, by a field here (`via`) or there (`by`); see `relation` in Python."""
+    """A relation, by a field here (`via`) or there (`by`); see `relation` in Python.
+
+    `fields` are what the guest gets to see of those records. Without them it is all of one of its
+    own component, and of another's all that is not private.
+    """
 
     to: str
     via: str | None = None
     by: str | None = None
     many: bool | None = None
     on_delete: OnDelete | None = None
+    fields: tuple[str, ...] = ()
+    doc: str = ""
 
 
 class DescribedModel(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,9 +185,13 @@ class DescribedPart(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class DescribedListener(_Attempted, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A listener of events (`on`) or of times: the guest is called by its name."""
+    """A listener of events (`on`) or of times: the guest is called by its name.
+
+    `when` is a condition on the data of an event.
+    """
 
     on: tuple[str, ...] = ()
+    when: Condition = {}
     order: Order = "subject"
     once: bool = False
     every: float | None = None
@@ -262,27 +284,36 @@ def read_description(text: str, name: str) -> Description:
 
 
 def _problems(said: Description) -> Iterator[str]:
-    if not NAME.match(said.name):
+    if not NAME.fullmatch(said.name):
         yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
     elif said.name in TAKEN:
         yield f"the host itself calls things {said.name!r}: choose another name"
-    if not VERSION.match(said.version):
+    if not VERSION.fullmatch(said.version):
         yield f"{said.version!r} is no version: write it as 1.2.0"
     yield from _named(said)
     for name, methods in said.protocols.items():
         for method, signature in methods.items():
-            yield from _words(f"{name}.{method}", (method, *signature.takes))
+            yield from _words(f"{name}.{method}", (method, *signature.takes), _GIVEN[:1])
     for name, part in said.parts.items():
         yield from _uses(said, name, part.uses)
+        if not part.does:
+            yield f"{name} does nothing: name its protocols in does"
         for protocol in part.does:
             yield from _protocol(said, f"{name} does", protocol)
     for name, listener in said.listeners.items():
         yield from _uses(said, name, listener.uses)
     for name, model in said.models.items():
         yield from _of_model(said, name, model)
+    yield from _events("emits", said.emits)
+    yield from _asks(said)
+
+
+def _asks(said: Description) -> Iterator[str]:
     for origin in said.http:
         if not is_origin(origin):
             yield f"http: {origin!r} is no origin: write it as https://api.example.org"
+    if HOST in said.grants:
+        yield f"grants names {HOST!r}: what it needs of the host is what it imports"
     try:
         read_asks(said.grants)
     except InvalidError as error:
@@ -295,8 +326,8 @@ def _named(said: Description) -> Iterator[str]:
     seen: dict[str, str] = {}
     for kind, things in named.items():
         for name in things:
-            if not _WORD.match(name):
-                yield f"{kind} {name!r}: a name is letters, digits and _, a letter first"
+            if not _is_word(name):
+                yield f"{kind} {name!r}: {_NO_WORD}"
             elif name in seen:
                 yield f"{kind} {name!r} is called like a {seen[name]}: rename one of them"
             seen[name] = kind
@@ -314,9 +345,30 @@ def is_origin(text: str) -> bool:
 
 
 def _of_model(said: Description, name: str, model: DescribedModel) -> Iterator[str]:
-    yield from _words(name, (*model.fields, *model.relations, *model.ports, *model.commands))
-    if "id" in model.fields:
-        yield f"{name}.id: the host gives a record its id: leave it out"
+    names = (*model.fields, *model.relations, *model.ports, *model.commands)
+    yield from _words(name, [one for one in names if one not in _OWN])
+    for one in names:
+        if one == "id":
+            yield f"{name}.id: the host gives a record its id: leave it out"
+        elif one in _OWN:
+            yield f"{name}.{one}: the name is taken by every model: choose another"
+    yield from _twice(name, model)
+    for link_name, link in model.relations.items():
+        if (link.via is None) is (link.by is None):
+            yield (
+                f"{name}.{link_name}: a relation goes via a field here, or by a field there: "
+                "say one of both"
+            )
+        yield from _words(f"{name}.{link_name} fields", link.fields)
+    for port_name, port in model.ports.items():
+        yield from _of_port(said, f"{name}.{port_name}", port, model)
+    for command_name, command in model.commands.items():
+        where = f"{name}.{command_name}"
+        yield from _words(where, command.arguments, (*_GIVEN, *command.uses))
+        yield from _uses(said, where, command.uses, model)
+
+
+def _twice(name: str, model: DescribedModel) -> Iterator[str]:
     taken: dict[str, str] = {}
     kinds = {"field": model.fields, "relation": model.relations, "port": model.ports}
     for kind, things in (kinds | {"command": model.commands}).items():
@@ -324,32 +376,46 @@ def _of_model(said: Description, name: str, model: DescribedModel) -> Iterator[s
             if one in taken:
                 yield f"{name}.{one} is a {taken[one]} and a {kind}: rename one of them"
             taken[one] = kind
-    for port_name, port in model.ports.items():
-        where = f"{name}.{port_name}"
-        yield from _words(where, port.arguments)
-        for field in port.when:
-            if field not in model.fields:
-                hint = closest(field, model.fields) or "name a field of the model"
-                yield f"{where}: when names {field!r}, which is no field: {hint}"
-        for marked in (port, port.undo, port.fallback, port.answer):
-            if marked is not None:
-                yield from _uses(said, where, marked.uses, model)
-    for command_name, command in model.commands.items():
-        where = f"{name}.{command_name}"
-        yield from _words(where, command.arguments)
-        yield from _uses(said, where, command.uses, model)
 
 
-def _words(where: str, names: Any) -> Iterator[str]:
+def _of_port(
+    said: Description, where: str, port: DescribedPort, model: DescribedModel
+) -> Iterator[str]:
+    yield from _words(where, port.arguments, (*_GIVEN, *port.uses))
+    if port.answer is not None:
+        if not port.answer.events:
+            yield f"{where}.answer: name the events that it may wait for"
+        yield from _events(f"{where}.answer", port.answer.events)
+    for marked in (port, port.undo, port.fallback, port.answer):
+        if marked is not None:
+            yield from _uses(said, where, marked.uses, model)
+
+
+_NO_WORD = "a name is letters, digits and _, a letter first, and no word of Python"
+
+
+def _is_word(name: str) -> bool:
+    return _WORD.match(name) is not None and not keyword.iskeyword(name)
+
+
+def _words(where: str, names: Iterable[str], taken: Iterable[str] = ()) -> Iterator[str]:
     for name in names:
-        if not _WORD.match(name):
-            yield f"{where}: {name!r} is no name: letters, digits and _, a letter first"
+        if not _is_word(name):
+            yield f"{where}: {name!r}: {_NO_WORD}"
+        elif name in taken:
+            yield f"{where}: the host itself passes it {name!r}: rename yours"
+
+
+def _events(where: str, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if not EVENT_NAME.fullmatch(name):
+            yield f"{where}: {name!r} is no event name: use the form 'noun.verbed'"
 
 
 def _uses(
     said: Description, where: str, uses: Mapping[str, str], model: DescribedModel | None = None
 ) -> Iterator[str]:
-    yield from _words(where, uses)
+    yield from _words(where, uses, _GIVEN)
     for name, protocol in uses.items():
         yield from _protocol(said, f"{where} uses {name!r} as", protocol)
         if model is not None and name in model.relations:

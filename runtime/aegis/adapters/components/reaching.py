@@ -69,6 +69,8 @@ class Reaching:
     def _sorted(self, known: Mapping[str, Sequence[str]]) -> Exports | None:
         """What `__exports__` lists, each as what it is."""
         said = self._names[EXPORTS]
+        if isinstance(said, Exports):  # of a component that says it as data
+            return said
         if isinstance(said, str) or not isinstance(said, Iterable):
             self._problems.append(f'{EXPORTS} is a list, as in ["Order", "order.*"]')
             return None

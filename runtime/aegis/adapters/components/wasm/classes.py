@@ -5,34 +5,53 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
+from aegis.adapters.components.reaching import EXPORTS, GRANTS
 from aegis.adapters.components.wasm.capabilities import Capabilities
+from aegis.adapters.components.wasm.condition import Conditions
 from aegis.adapters.components.wasm.guest import Given, WasmGuest, denial
-from aegis.adapters.components.wasm.types import Types
+from aegis.adapters.components.wasm.types import CONDITIONS, Types
 from aegis.core.component import ENCODER
 from aegis.core.description import (
+    DescribedCommand,
     DescribedListener,
     DescribedMethod,
     DescribedModel,
     DescribedPart,
     DescribedPort,
+    DescribedRelation,
     Description,
     Schema,
 )
-from aegis.core.errors import GuestError, InvalidError, NotFoundError, Refused, closest
-from aegis.core.event import Event, event
+from aegis.core.errors import (
+    AegisError,
+    GrantError,
+    GuestError,
+    InvalidError,
+    NotFoundError,
+    PortTimeoutError,
+    RecordingError,
+    Refused,
+    clipped,
+    closest,
+)
+from aegis.core.event import NAME, Emission, Event, event
 from aegis.core.model import Model
 from aegis.core.port import REQUIRED, Secret, adapter, command, config, on, port, service, waiting
+from aegis.core.rule import Rules, frozen_when, required_when, rules_of
 from aegis.engine.context import WORK, emit
-from aegis.engine.relation import relation
+from aegis.engine.relation import Relation, relation
 
 _PUBLIC = inspect.Parameter.POSITIONAL_OR_KEYWORD
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+# The marks of a field whose condition is said as data.
+_MARKS = dict(zip(CONDITIONS, (frozen_when, required_when), strict=True))
 
 
 class _Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +90,41 @@ class _Relating(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 100
 
 
+class _Patch:
+    """Reads the fields that a call of a guest changes, of one model."""
+
+    def __init__(self, model: type[msgspec.Struct], module: str) -> None:
+        fields: list[Any] = [
+            (item.name, item.type | msgspec.UnsetType, msgspec.UNSET)
+            for item in msgspec.structs.fields(model)
+        ]
+        change = msgspec.defstruct(
+            f"{model.__name__}Change",
+            fields,
+            kw_only=True,
+            forbid_unknown_fields=True,
+            module=module,
+        )
+        self._decoder = msgspec.json.Decoder(change)
+        self._rules: Rules | None = rules_of(model)
+
+    def of(self, record: Any, text: msgspec.Raw) -> dict[str, Any]:
+        """What changes of a record. Raises ValueError, without a value of a sealed field."""
+        try:
+            found = self._decoder.decode(text)
+        except msgspec.ValidationError as error:
+            said = str(error) if self._rules is None else self._rules.unsaid(str(error))
+            raise ValueError(said) from None
+        changes = {
+            name: value
+            for name, value in msgspec.structs.asdict(found).items()
+            if value is not msgspec.UNSET
+        }
+        if changes.pop("id", record.id) != record.id:
+            raise ValueError("a record keeps its id")
+        return changes
+
+
 class Classes:
     """The module of one revision: models, protocols, parts and listeners, made of a description.
 
@@ -85,17 +139,23 @@ class Classes:
         self._capabilities = Capabilities(said.name, guest.outbound)
         self._types = Types(name, self.problems)
         self._protocols: dict[str, Any] = {}
-        # Protocol and method, what each takes and gives.
-        self._methods: dict[str, dict[str, tuple[msgspec.json.Decoder[Any], Any]]] = {}
+        # Protocol and method: what each takes and gives.
+        self._methods: dict[
+            str, dict[str, tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any] | None]]
+        ] = {}
+        self._patches: dict[str, _Patch] = {}
 
     def make(self) -> ModuleType:
         """The module, which others find under its name."""
         names = vars(self.module)
+        if self._said.exports is not None:
+            names[EXPORTS] = self._said.exports
+        if self._said.grants:
+            names[GRANTS] = self._said.grants
         for name, methods in self._said.protocols.items():
             self._protocols[name] = names[name] = self._protocol(name, methods)
         for name, part in self._said.parts.items():
-            if all(one in self._protocols for one in part.does):
-                names[name] = self._part(name, part)
+            names[name] = self._part(name, part)
         for name, model in self._said.models.items():
             names[name] = self._attempt(name, partial(self._model, name, model))
         for name, listener in self._said.listeners.items():
@@ -107,9 +167,7 @@ class Classes:
         """What `make` makes, None (and a problem) where an author could not write it either."""
         try:
             return make()
-        except InvalidError as error:
-            self.problems.append(f"{where}: {error}")
-        except (TypeError, ValueError) as error:
+        except (InvalidError, TypeError, ValueError) as error:
             self.problems.append(f"{where}: {error}")
         return None
 
@@ -121,13 +179,17 @@ class Classes:
         for method, said in methods.items():
             where = f"{name}.{method}"
             takes = self._types.struct(where, said.takes)
-            gives = None if said.gives is None else self._types.of(f"{where} gives", said.gives)
-            self._methods[name][method] = (msgspec.json.Decoder(takes), gives)
+            gives, decoder = None, None
+            if said.gives is not None:
+                gives = self._types.of(f"{where} gives", said.gives)
+                decoder = msgspec.json.Decoder(gives)
+            self._methods[name][method] = (msgspec.json.Decoder(takes), decoder)
 
             async def asked(_self: Any, *_args: Any, **_kwargs: Any) -> Any: ...
 
+            # A guest calls by name: who does this may take them in an order of his own.
             parameters = self._parameters(where, said.takes)
-            body[method] = self._signed(asked, f"{name}.{method}", parameters, gives)
+            body[method] = self._signed(asked, where, parameters, gives, by_name=True)
         return self._class(name, (Protocol,), body)
 
     def _part(self, name: str, said: DescribedPart) -> Any:
@@ -153,26 +215,37 @@ class Classes:
 
     def _setting(self, where: str, schema: Schema) -> tuple[Any, Any]:
         """Type and default of a configuration value; what is private is a Secret."""
-        made = self._types.of(where, {key: v for key, v in schema.items() if key != "private"})
-        return (Secret if schema.get("private") else made), schema.get("default", REQUIRED)
+        is_secret = schema.get("private") is True
+        if is_secret:
+            schema = {key: value for key, value in schema.items() if key != "private"}
+            if schema.get("type") != "string":
+                self.problems.append(f"{where}: what is private is a string")
+        made, _ = self._types.field(where, schema)
+        # A default is converted as any value of the configuration is.
+        return Secret if is_secret else made, schema.get("default", REQUIRED)
 
     def _part_method(self, name: str, protocol: str, method: str) -> Callable[..., Any]:
         function = f"{name}.{method}"
         asked = getattr(self._protocols[protocol], method)
         signature = inspect.signature(asked)
+        named = [one.replace(kind=_PUBLIC) for one in signature.parameters.values()]
+        signature = signature.replace(parameters=named)  # whoever calls it may do so by place
+        parameters = list(signature.parameters.items())[1:]
         _, gives = self._methods[protocol][method]
 
         async def call(self_: Any, /, *args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(self_, *args, **kwargs)
-            bound.apply_defaults()
-            arguments = dict(list(bound.arguments.items())[1:])
+            given = signature.bind(self_, *args, **kwargs).arguments
+            arguments = {
+                name: given[name] if name in given else _filled(parameter.default)
+                for name, parameter in parameters
+            }
             text = await self._call(
                 function, {"arguments": arguments}, self_.aegis_uses, settings=self_.aegis_settings
             )
             if gives is None:
                 return None
             try:
-                return msgspec.json.decode(text or "null", type=gives)
+                return gives.decode(text or "null")
             except msgspec.DecodeError as error:
                 raise GuestError(
                     f"{self._guest.label} {function} gave what does not fit: {error}"
@@ -186,28 +259,25 @@ class Classes:
 
     def _model(self, name: str, said: DescribedModel) -> Any:
         body: dict[str, Any] = {"__annotations__": {}, "__doc__": said.doc or None}
-        for field, made, default in self._types.fields(name, said.fields):
+        conditions = Conditions(said.fields, self.problems)
+        for field, schema in said.fields.items():
+            where = f"{name}.{field}"
+            made, default = self._types.field(where, schema, ruled=True)
+            for word, mark in _MARKS.items():
+                if word in schema:
+                    test = conditions.holds(f"{where} {word}", schema[word])
+                    made = Annotated[made, mark(test)]
             body["__annotations__"][field] = made
             if default is not msgspec.NODEFAULT:
                 body[field] = default
         for one, link in said.relations.items():
-            options: dict[str, Any] = {"via": link.via, "by": link.by, "many": link.many}
-            options = {key: value for key, value in options.items() if value is not None}
-            if not options.keys() & {"via", "by"}:
-                raise InvalidError(f"relation {one!r} goes via a field here, or by a field there")
-            body[one] = relation(link.to, on_delete=link.on_delete, **options)
-        patch: list[msgspec.json.Decoder[Any]] = []
+            body[one] = self._attempt(f"{name}.{one}", partial(self._relation, name, one, link))
         for one, step in said.ports.items():
-            body[one] = self._port(name, one, step, said, patch)
-            for mark, method in self._marked(name, one, step, patch):
-                body[method.__name__] = mark(body[one])(method)
+            body[one] = self._attempt(
+                f"{name}.{one}", partial(self._port, name, one, step, conditions)
+            )
         for one, verb in said.commands.items():
-            function = f"{name}.{one}"
-            method = self._method(function, patch, verb.uses, verb.arguments, has_event=False)
-            method.__doc__ = verb.doc
-            body[one] = command(
-                produces=verb.produces, undo=verb.undo, timeout=verb.timeout, breaker=verb.breaker
-            )(method)
+            body[one] = self._attempt(f"{name}.{one}", partial(self._command, name, one, verb))
         if said.migrate:
             body["migrate"] = self._migration(name)
         if said.unmigrate:
@@ -220,94 +290,75 @@ class Classes:
             "cache": said.cache,
         }
         made = self._class(name, (Model,), body, options)
-        fields = [(f.name, f.type | msgspec.UnsetType, msgspec.UNSET) for f in _fields(made)]
-        change = msgspec.defstruct(
-            f"{name}Change",
-            fields,
-            kw_only=True,
-            forbid_unknown_fields=True,
-            module=self.module.__name__,
-        )
-        patch.append(msgspec.json.Decoder(change))
+        self._patches[name] = _Patch(made, self.module.__name__)
         return made
 
-    def _port(
-        self,
-        model: str,
-        name: str,
-        said: DescribedPort,
-        of: DescribedModel,
-        patch: Sequence[msgspec.json.Decoder[Any]],
-    ) -> Any:
-        function = f"{model}.{name}"
-        method = self._method(function, patch, said.uses, said.arguments)
+    def _relation(self, model: str, name: str, said: DescribedRelation) -> Any:
+        options: dict[str, Any] = {"via": said.via, "by": said.by, "many": said.many}
+        options = {key: value for key, value in options.items() if value is not None}
+        view: tuple[Any, ...] = ()
+        if said.fields:
+            fields: list[Any] = [(field, Any) for field in ("id", *said.fields) if field != "id"]
+            items: list[Any] = [("id", str), *fields]
+            view = (msgspec.defstruct(f"{model}_{name}", items, module=self.module.__name__),)
+        link: Any = relation
+        made = link(said.to, *view, on_delete=said.on_delete, **options)
+        made.__doc__ = said.doc
+        return made
+
+    def _command(self, model: str, name: str, said: DescribedCommand) -> Any:
+        method = self._method(model, name, said.uses, said.arguments, has_event=False)
         method.__doc__ = said.doc
-        method.__aegis_awaits__ = frozenset()
-        if said.answer is not None:
-            method.__aegis_awaits__ = frozenset(said.answer.events)
-        policies = said.policies
-        return port(
+        return command(
+            produces=said.produces, undo=said.undo, timeout=said.timeout, breaker=said.breaker
+        )(method)
+
+    def _port(self, model: str, name: str, said: DescribedPort, conditions: Conditions) -> Any:
+        where = f"{model}.{name}"
+        awaits = frozenset[str]() if said.answer is None else frozenset(said.answer.events)
+        method = self._method(model, name, said.uses, said.arguments, awaits=awaits)
+        method.__doc__ = said.doc
+        made: Any = port(
             consumes=said.consumes,
             produces=said.produces,
-            when=self._condition(function, said.when, of) if said.when else None,
+            when=conditions.holds(f"{where} when", said.when) if said.when else None,
             by=said.by,
             join=said.join,
             undo=said.undoes,
             was=said.was,
             effect=said.effect,
-            **msgspec.structs.asdict(policies),
+            breaker=said.breaker,
+            **said.attempts,
         )(method)
-
-    def _condition(
-        self, where: str, said: Mapping[str, Any], of: DescribedModel
-    ) -> Callable[[Any], bool]:
-        """Whether all the fields have their values."""
-        wanted: dict[str, Any] = {}
-        for field, value in said.items():
-            if field in of.fields:
-                made = self._types.of(f"{where} when {field}", of.fields[field])
-                try:
-                    wanted[field] = msgspec.convert(value, made)
-                except msgspec.ValidationError as error:
-                    self.problems.append(f"{where}: when {field!r} cannot be so: {error}")
-
-        def holds(record: Any) -> bool:
-            return all(getattr(record, field) == value for field, value in wanted.items())
-
-        return holds
-
-    def _marked(
-        self, model: str, name: str, said: DescribedPort, patch: Sequence[msgspec.json.Decoder[Any]]
-    ) -> Any:
-        """The methods that a port has besides itself, each with what marks it."""
-        function = f"{model}.{name}"
+        # `__set_name__` comes when the class is made, and the marks want to name the port.
+        made.name = name
         if said.undo is not None:
-            policies = msgspec.structs.asdict(said.undo.policies)
-            del policies["breaker"]
-            method = self._method(f"{function}.undo", patch, said.undo.uses, {})
-            yield (lambda p, policies=policies: p.undo(**policies)), method
+            made.undo(**said.undo.attempts)(self._method(model, f"{name}.undo", said.undo.uses))
         if said.fallback is not None:
-            timeout = said.fallback.timeout
-            method = self._method(f"{function}.fallback", patch, said.fallback.uses, {})
-            yield (lambda p, timeout=timeout: p.fallback(timeout=timeout)), method
+            made.fallback(timeout=said.fallback.timeout)(
+                self._method(model, f"{name}.fallback", said.fallback.uses)
+            )
         if said.answer is not None:
-            method = self._method(f"{function}.answer", patch, said.answer.uses, {})
-            method.__aegis_awaits__ = frozenset(said.answer.events)
-            yield (lambda p: p.answer), method
+            made.answer(self._method(model, f"{name}.answer", said.answer.uses, awaits=awaits))
+        return made
 
     def _method(
         self,
-        function: str,
-        patch: Sequence[msgspec.json.Decoder[Any]],
+        model: str,
+        name: str,
         uses: Mapping[str, str],
-        arguments: Mapping[str, Schema],
+        arguments: Mapping[str, Schema] = NOTHING,
         *,
         has_event: bool = True,
+        awaits: frozenset[str] = frozenset(),
     ) -> Any:
-        """A method of a model: the record and what else is known go in, its change comes out."""
-        names = tuple(arguments)
+        """A method of a model: the record and what else is known go in, its change comes out.
 
-        async def method(record: Any, /, **given: Any) -> Any:
+        `awaits` are the events that it may wait for.
+        """
+        function, names = f"{model}.{name}", tuple(arguments)
+
+        async def called(record: Any, /, **given: Any) -> Any:
             said: dict[str, Any] = {"record": record}
             if given.get("event") is not None:
                 said["event"] = given["event"]
@@ -315,68 +366,90 @@ class Classes:
                 said["arguments"] = {name: given[name] for name in names}
             adapters = {use: given[use] for use in uses}
             text = await self._call(function, said, adapters, record=record, protocols=uses)
-            return self._changed(function, record, text, patch[0])
+            return self._changed(function, record, text, self._patches[model], awaits)
 
         parameters = [*self._parameters(function, arguments)]
         if has_event:
             parameters.append(("event", Event, None))
         for use, protocol in uses.items():
             parameters.append((use, self._protocols.get(protocol, Any), adapter()))
-        return self._signed(method, function.replace(".", "_"), parameters, None)
+        method = self._signed(called, function, parameters, None)
+        method.__name__ = name
+        method.__aegis_awaits__ = awaits
+        return method
 
     def _changed(
-        self, function: str, record: Any, text: str, patch: msgspec.json.Decoder[Any]
+        self, function: str, record: Any, text: str, patch: _Patch, awaits: Collection[str]
     ) -> Any:
         """What a port or command returns in Python. Raises GuestError for what is no change."""
         if not text or text in {"null", "{}"}:
             return None
         try:
             said = msgspec.json.decode(text, type=_Change)
-            changes: dict[str, Any] = {}
-            if bytes(said.record) not in {b"", b"null"}:
-                found = patch.decode(said.record)
-                changes = {
-                    name: value
-                    for name, value in msgspec.structs.asdict(found).items()
-                    if value is not msgspec.UNSET
-                }
-        except msgspec.DecodeError as error:
+            has_record = bytes(said.record) not in {b"", b"null"}
+            changes = patch.of(record, said.record) if has_record else {}
+            after = record.update(**changes) if changes else None
+            if said.wait is None:
+                return after
+            wait = said.wait
+            for name in wait.events:
+                if name not in awaits:
+                    hint = closest(name, awaits) or f"there are {', '.join(awaits) or 'none'}"
+                    raise ValueError(f"it waits for {name!r}, which no answer names: {hint}")
+            return waiting(*wait.events, by=wait.by, deadline=wait.deadline, record=after)
+        except (ValueError, InvalidError) as error:
             raise GuestError(
                 f"{self._guest.label} {function} gave what is no change: {error}",
                 hint='give {"record": {...}} with the fields that change',
             ) from None
-        after = record.update(**changes) if changes else None
-        if said.wait is None:
-            return after
-        wait = said.wait
-        return waiting(*wait.events, by=wait.by, deadline=wait.deadline, record=after)
 
     def _migration(self, model: str) -> Any:
-        def migrate(cls: type, old: dict[str, Any]) -> Any:
+        def migrate(cls: type[msgspec.Struct], old: dict[str, Any]) -> Any:
             text, failed = self._guest.call_now("migrate", model, msgspec.json.encode(old).decode())
-            if failed:
-                raise GuestError(f"{self._guest.label} migrate: {text}")
-            said = msgspec.json.decode(text)
-            if isinstance(said, dict):
-                said.setdefault("id", old.get("id", ""))
-            return msgspec.convert(said, cls)
+            said = self._form("migrate", text, failed=failed)
+            known = {item.name for item in msgspec.structs.fields(cls)}
+            for name in said:
+                if name not in known:
+                    hint = closest(name, known) or "leave it out"
+                    raise GuestError(f"migrate gave {name!r}, which is no field: {hint}")
+            said.setdefault("id", old.get("id", ""))
+            try:
+                return msgspec.convert(said, cls)
+            except msgspec.ValidationError as error:
+                rules = rules_of(cls)
+                what = str(error) if rules is None else rules.unsaid(str(error))
+                raise GuestError(f"migrate gave what is no {model}: {what}") from None
 
         return classmethod(migrate)
 
     def _unmigration(self, model: str) -> Any:
-        def unmigrate(_cls: type, new: dict[str, Any]) -> Any:
+        def unmigrate(_: type[Model], new: dict[str, Any]) -> Any:
             function, text = f"{model}.unmigrate", ENCODER.encode({"record": new}).decode()
             found, failed = self._guest.call_now("invoke", function, text)
-            if failed:
-                raise GuestError(f"{self._guest.label} {function}: {found}")
-            return msgspec.json.decode(found)
+            return self._form("unmigrate", found, failed=failed)
 
         return classmethod(unmigrate)
+
+    def _form(self, what: str, text: str, *, failed: bool) -> dict[str, Any]:
+        """The record that a guest made of another. Raises GuestError."""
+        if failed:
+            raise GuestError(clipped(f"{what}: {text or 'it failed, and says nothing'}"))
+        try:
+            return _OBJECT.decode(text)
+        except msgspec.DecodeError:
+            raise GuestError(f"{what} gave what is no record", hint="give a JSON object") from None
 
     def _listener(self, name: str, said: DescribedListener) -> Any:
         async def hear(**given: Any) -> None:
             adapters = {use: given[use] for use in said.uses}
             await self._call(name, {"event": given["event"]}, adapters, protocols=said.uses)
+
+        def meant(event: Event) -> bool:
+            return all(
+                name in event.data
+                and (event.data[name] == value or _is_among(event.data[name], value))
+                for name, value in said.when.items()
+            )
 
         parameters: list[tuple[str, Any, Any]] = [("event", Event, inspect.Parameter.empty)]
         for use, protocol in said.uses.items():
@@ -385,12 +458,14 @@ class Classes:
         method.__doc__ = said.doc
         return on(
             *said.on,
+            when=meant if said.when else None,
             order=said.order,
             once=said.once,
             every=said.every,
             cron=said.cron,
             tz=said.tz,
-            **msgspec.structs.asdict(said.policies),
+            breaker=said.breaker,
+            **said.attempts,
         )(method)
 
     # What they are made of
@@ -404,10 +479,8 @@ class Classes:
     def _parameters(self, where: str, schemas: Mapping[str, Schema]) -> list[tuple[str, Any, Any]]:
         parameters = []
         for name, made, default in self._types.fields(where, schemas):
-            if default is msgspec.NODEFAULT:
-                parameters.append((name, made, inspect.Parameter.empty))
-            else:  # what a Struct would make anew each time, no call changes
-                parameters.append((name, made, msgspec.convert(schemas[name]["default"], made)))
+            needed = default is msgspec.NODEFAULT
+            parameters.append((name, made, inspect.Parameter.empty if needed else default))
         # A signature wants those without a default first.
         return sorted(parameters, key=lambda one: one[2] is not inspect.Parameter.empty)
 
@@ -419,10 +492,11 @@ class Classes:
         gives: Any,
         *,
         is_method: bool = True,
+        by_name: bool = False,
     ) -> Any:
         """`fn` as if it had been written with these parameters."""
         mine = [inspect.Parameter("self", _PUBLIC)] if is_method else []
-        kind = inspect.Parameter.KEYWORD_ONLY if not is_method else _PUBLIC
+        kind = inspect.Parameter.KEYWORD_ONLY if by_name or not is_method else _PUBLIC
         mine += [
             inspect.Parameter(n, kind, default=default, annotation=made)
             for n, made, default in parameters
@@ -457,19 +531,43 @@ class Classes:
         if protocols is None:  # those of a part are by what it says itself
             protocols = self._said.parts[function.partition(".")[0]].uses
 
+        raised: dict[str, Exception] = {}
+
         async def serve(what: str, arguments: tuple[Any, ...]) -> str:
-            if what == "host.call":
+            if what != "host.call":
+                return await self._capabilities.answer(what, arguments, step=is_step)
+            try:
                 return await self._reached(function, record, adapters, protocols, *arguments)
-            return await self._capabilities.answer(what, arguments, step=is_step)
+            except (GrantError, PortTimeoutError, RecordingError):
+                raise
+            except Exception as error:
+                # The guest gets it as a text; when it passes that on, it is this error again.
+                told = _told(error)
+                raised[told] = error
+                raise AegisError(told) from error
 
         is_step = settings is None  # and no adapter, which a replay does not run
         at_once = self._capabilities.at_once(work, step=is_step, inline=self._guest.is_inline)
         given = await self._guest.call(function, text, serve, settings, at_once)
         if given.failed:
-            raise self._failure(function, given)
+            raise raised.get(given.text) or self._failure(function, given)
         for name, subject, data in given.emitted:
-            emit(name, subject, **_data(function, name, data))
+            if not NAME.fullmatch(name):
+                raise GuestError(
+                    f"{self._guest.label} {function} emits {name!r}, which is no event name",
+                    hint="use the form 'noun.verbed'",
+                )
+            emit(name, subject, **self._data(function, name, data))
         return given.text
+
+    def _data(self, function: str, name: str, text: str) -> dict[str, Any]:
+        try:
+            return _OBJECT.decode(text or "{}")
+        except msgspec.DecodeError as error:
+            raise GuestError(
+                f"{self._guest.label} {function} emits {name!r} with data that is no object: "
+                f"{error}"
+            ) from None
 
     def _failure(self, function: str, given: Given) -> Exception:
         """What to raise of what the guest called an error."""
@@ -477,13 +575,13 @@ class Classes:
         if text.startswith("{"):
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
-            except msgspec.DecodeError:
-                pass
-            else:
                 told = said.emit
                 kept = None if told is None else event(told.name, told.subject, **told.data)
-                return Refused(said.refused, emit=kept)
-        detail = f"{self._guest.label} {function}: {text or 'it failed, and says nothing'}"
+                return Refused(clipped(said.refused), emit=kept)
+            except (msgspec.DecodeError, InvalidError) as error:
+                text = f"{error}, in {text}"
+        said_of_it = clipped(text) or "it failed, and says nothing"
+        detail = f"{self._guest.label} {function}: {said_of_it}"
         return GuestError(detail) if given.denied is None else denial(given.denied, detail)
 
     async def _reached(
@@ -523,23 +621,32 @@ class Classes:
         """What a relation of the record under way gives."""
         link: Any = getattr(record, name)
         if verb == "create":
-            return _encoded(target, await link.create(**_decoded(target, text or "{}", _OBJECT)))
+            made = await link.create(**_decoded(target, text or "{}", _OBJECT))
+            return _encoded(target, self._seen(record, name, made))
         said = _decoded(target, text or "{}", _RELATING)
         if verb == "count":
             return _encoded(target, await link.count(**said.where))
         if verb:
             raise NotFoundError(f"{target!r} is not there", hint=f"{name}, {name}.create or .count")
-        if getattr(type(record), name).many:
-            return _encoded(target, await link(sort=said.sort, limit=said.limit, **said.where))
-        return _encoded(target, await link())
+        if not getattr(type(record), name).many:
+            return _encoded(target, self._seen(record, name, await link()))
+        found = await link(sort=said.sort, limit=said.limit, **said.where)
+        return _encoded(target, [self._seen(record, name, one) for one in found])
+
+    def _seen(self, record: Any, name: str, found: Any) -> Any:
+        """A related record as a guest gets it: what is private of others only where it says so."""
+        said: Relation[Any] = getattr(type(record), name)
+        if found is None or said.view is not None or said.spec is None or not said.spec.crosses:
+            return found
+        rules = rules_of(type(found))
+        if rules is None or not rules.private:
+            return found
+        fields = msgspec.structs.asdict(found)
+        return {field: value for field, value in fields.items() if field not in rules.private}
 
 
-_OBJECT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(dict[str, Any])
+_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _RELATING: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Relating)
-
-
-def _fields(cls: Any) -> Sequence[msgspec.structs.FieldInfo]:
-    return [item for item in msgspec.structs.fields(cls) if item.name != "id"]
 
 
 def _shown(value: Any) -> Any:
@@ -560,10 +667,22 @@ def _encoded(target: str, answer: Any) -> str:
         raise InvalidError(f"{target!r} answered what JSON cannot hold: {error}") from None
 
 
-def _data(function: str, name: str, text: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise GuestError(
-            f"{function} emits {name!r} with data that is no object: {error}"
-        ) from None
+def _told(error: Exception) -> str:
+    """An error as a guest gets it; a refusal so that passing it on refuses."""
+    if not isinstance(error, Refused):
+        return error.detail if isinstance(error, AegisError) else f"{type(error).__name__}: {error}"
+    said: dict[str, Any] = {"refused": error.detail}
+    if isinstance(error.emit, Emission):
+        data = error.emit.data
+        said["emit"] = {"name": error.emit.type, "subject": error.emit.subject, "data": data}
+    return ENCODER.encode(said).decode()
+
+
+def _is_among(value: Any, values: Any) -> bool:
+    return isinstance(values, list) and value in values
+
+
+def _filled(default: Any) -> Any:
+    """The default of a parameter; what a Struct makes anew each time is made anew here, too."""
+    factory = getattr(default, "default_factory", msgspec.NODEFAULT)
+    return default if factory is msgspec.NODEFAULT else factory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import queue
@@ -14,14 +15,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from wasmtime.component import Component
+
 from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
+from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
+from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
-from aegis.adapters.components.wasm.stopped import read
+from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import ENCODER, Source
 from aegis.core.errors import (
     AegisError,
@@ -30,8 +35,9 @@ from aegis.core.errors import (
     PortTimeoutError,
     RecordingError,
 )
-from aegis.core.guest import Asked, Trap
+from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 from aegis.core.port import Secret
+from aegis.core.wat import functions
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
 # something and wait.
@@ -40,6 +46,7 @@ MOST = 16
 # else those that wait could be all there are, and none be left for what they wait for.
 DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
+MIB = 1 << 20
 TRAPS = 20  # stopped calls that are kept, to be made again
 LOST = 16  # calls that have not come back, with which it is called no more
 
@@ -78,9 +85,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
-    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
-    right to (any more), and was told so.
+    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
+    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
+    has no right to (any more).
     """
 
     __slots__ = (
@@ -88,6 +95,8 @@ class Call:
         "asked",
         "asks",
         "at_once",
+        "began",
+        "computed",
         "denied",
         "due",
         "emitted",
@@ -99,6 +108,7 @@ class Call:
         "kept",
         "lane",
         "lost",
+        "made",
         "question",
         "result",
         "script",
@@ -113,15 +123,16 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        at_once: AtOnce | None = None,
         script: Sequence[Asked] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.at_once = at_once
         self.script = None if script is None else deque(script)
+        self.at_once = at_once
+        self.denied: GrantError | None = None
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -130,8 +141,9 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
-        self.denied: GrantError | None = None
         self.due = 0.0
+        self.made = self.began = time.monotonic()
+        self.computed = 0.0  # seconds
         self.is_running = self.is_lost = False
         self.lane: Lane | None = None
         self.lost: Callable[[Call], None] | None = None
@@ -148,10 +160,9 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error.
+        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
 
-        Raises GuestError when it was stopped, GrantError when that was after it was denied
-        something.
+        GrantError when it was after it asked for what it may not use.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -198,6 +209,8 @@ class WasmGuest:
         self.outbound = outbound
         self.is_inline = inline
         self._machine = machine
+        self._compiled, self._world, self._binary = compiled, world, source.binary
+        self._cost = Cost()
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
@@ -211,6 +224,7 @@ class WasmGuest:
         self._inlined: Instance | None = None
         self._aside: Instance | None = None
         self._alone = threading.Lock()
+        self._source = source
         # One for all revisions: the process keeps every logger that it was ever asked for.
         self._log = logging.getLogger(f"aegis.guest.{source.name}")
         self._lines, self._filled, self._unsaid = float(LINES), time.monotonic(), 0
@@ -221,11 +235,56 @@ class WasmGuest:
         with self._lock:
             return tuple(self._traps)
 
+    @cached_property
+    def status(self) -> GuestStatus:
+        """See core.guest.Guest."""
+        limits = self.limits
+        return GuestStatus(
+            kind="component" if isinstance(self._compiled, Component) else "module",
+            size=len(self._binary),
+            digest=hashlib.sha256(self._binary).hexdigest(),
+            contract=max(self._world.versions.values(), default=""),
+            imports=tuple(sorted(self._world.imports)),
+            limits=GuestLimits(
+                seconds=limits.seconds,
+                memory=limits.memory,
+                output=limits.output,
+                fuel=limits.fuel,
+            ),
+            inline=self.is_inline,
+            fresh=self._fresh,
+        )
+
+    @property
+    def cost(self) -> GuestCost:
+        """See core.guest.Guest."""
+        return self._cost.told(
+            queued=sum(lane.queued for lane in self._lanes),
+            threads=sum(lane.threads for lane in self._lanes),
+        )
+
     def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
         if self.outbound is not None:
             self.outbound.enter()
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """See core.guest.Guest."""
+        limits = self.limits
+        may = [f"{limits.seconds:g} s of computing", f"{limits.memory / MIB:,.4g} MiB of memory"]
+        may.append(f"answers of {limits.output / MIB:,.4g} MiB")
+        may += [f"{limits.fuel:,} units of fuel"] if limits.fuel is not None else []
+        may += ["on the host's own thread"] if self.is_inline else []
+        may += ["a new instance for every call"] if self._fresh else []
+        source = self._source
+        kind = "component" if source.binary.startswith(COMPONENT) else "module"
+        text = ", from text" if source.text else ""
+        return {
+            "Kind": f"a {kind} in WebAssembly, {len(source.binary):,} bytes{text}",
+            "Limits": ", ".join(may),
+        }
 
     async def leave(self) -> None:
         """See core.guest.Guest."""
@@ -248,8 +307,9 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
+        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
+            call = Call("invoke", texts, known, _nobody, at_once=at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -265,7 +325,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell, at_once)
+        call = Call("invoke", texts, known, tell, at_once=at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -296,7 +356,7 @@ class WasmGuest:
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, at_once, ())
+        call = Call(export, texts, {}, _nobody, (), at_once)
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -305,8 +365,8 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        given = ("invoke", (trap.function, trap.input), self.settings)
-        call = Call(*given, _nobody, script=trap.asked)
+        settings = {**self.settings, **trap.settings}
+        call = Call(trap.export, (trap.function, trap.input), settings, _nobody, trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -415,8 +475,10 @@ class WasmGuest:
         limits, now = self.limits, self._now
         now.call, now.has_begun = call, instance is not None
         result = error = None
+        waited = 0.0
         try:
             self._begin(call, limits.seconds)
+            waited = call.began - call.made
             if instance is None:
                 instance = self._template.instance(limits.seconds)
                 now.has_begun = True
@@ -431,19 +493,24 @@ class WasmGuest:
             error, instance = self._stopped(call, stopped), None
         finally:
             now.call = now.instance = None
+        kept = None if self._fresh else instance
         if self._end(call):
             call.result, call.error = result, error
-        return None if self._fresh else instance
+            if call.script is None:
+                self._cost.ended(call.computed, waited, kept)
+        return kept
 
     def _begin(self, call: Call, seconds: float) -> None:
         """It computes from now on, for so long at most."""
-        call.due = time.monotonic() + seconds
+        call.began = time.monotonic()
+        call.due = call.began + seconds
         call.is_running = True
         self._machine.begin(call)
 
     def _end(self, call: Call) -> bool:
         """It does not compute any more. Whether anybody still counts on it: see `_lose`."""
         self._machine.end(call)
+        call.computed += time.monotonic() - call.began
         with self._lock:
             call.is_running = False
             return not call.is_lost
@@ -461,6 +528,8 @@ class WasmGuest:
                 hint="it may not sleep or wait there",
             )
             self._lost += 1
+            self._cost.stopped("time")
+            self._cost.ended(self.limits.seconds, 0.0, None)
             lane.threads -= 1
             lane.busy -= 1
             self._turn.release()
@@ -475,20 +544,35 @@ class WasmGuest:
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
+        is_kept = not call.given_up and call.script is None
         trap = Trap(
+            n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            export=call.export,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             frames=frames,
+            lines=self._places(frames),
+            origin=self._source.origin,
+            settings=call.settings,
             asked=tuple(call.asked),
         )
-        if not call.given_up and call.script is None and call.denied is None:
+        if is_kept:
             with self._lock:
                 self._traps.append(trap)
+        if call.script is None:
+            self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
+
+    def _places(self, frames: Sequence[str]) -> tuple[int, ...]:
+        """The lines where functions begin, of a module that was written as text."""
+        if not self._source.text:
+            return ()
+        known = functions(self._source.text)
+        return tuple(known.get(name, 0) for name in frames)
 
     # What it asks, on its threads; what is raised here stops it
 
@@ -521,8 +605,7 @@ class WasmGuest:
         text, failed = self._asked(call, what, arguments)
         if what not in AT_ONCE:
             return text, failed
-        if failed:
-            # It cannot be told, and must not go on with a wrong time or chance.
+        if failed:  # it cannot be told, and must not go on with a wrong time or chance
             raise StoppedError(text)
         return int(text) if what == "clock.now" else bytes.fromhex(text)
 
@@ -593,10 +676,8 @@ class WasmGuest:
         return answer
 
 
-def denial(denied: GrantError, text: str) -> GrantError:
-    """What to raise of a call that failed after it was denied something: nobody tries it again."""
-    said = text if denied.detail in text else f"{denied.detail}; then {text}"
-    return GrantError(said, hint=denied.hint, **denied.fields)
+def _nobody() -> None:
+    """Whom to tell where the caller waits for it."""
 
 
 def _refused(call: Call, error: AegisError) -> tuple[str, bool]:
@@ -606,5 +687,7 @@ def _refused(call: Call, error: AegisError) -> tuple[str, bool]:
     return error.detail, True
 
 
-def _nobody() -> None:
-    """Whom to tell where the caller waits for it."""
+def denial(denied: GrantError, text: str) -> GrantError:
+    """What to raise of a call that failed after it was denied something: nobody tries it again."""
+    said = text if denied.detail in text else f"{denied.detail}; then {text}"
+    return GrantError(said, hint=denied.hint, **denied.fields)

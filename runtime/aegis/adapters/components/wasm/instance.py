@@ -273,6 +273,7 @@ class Template(Asker):
         answers: Answers,
     ) -> None:
         self.has_wasi = WASI in world.imports
+        self._is_component = isinstance(compiled, wc.Component)
         self._engine = machine.engine(fuel=limits.fuel is not None)
         self._limits = limits
         self._answers = answers
@@ -324,7 +325,7 @@ class Template(Asker):
             table_elements=limits.elements,
             instances=limits.instances,
             tables=limits.tables,
-            memories=1,
+            memories=limits.memories if self._is_component else 1,
         )
         store.set_epoch_deadline(ticks(seconds))
         if limits.fuel is not None:
@@ -365,6 +366,11 @@ class Instance(ABC):
         self._store.set_epoch_deadline(ticks(seconds))
         if fuel is not None:
             self._store.set_fuel(fuel)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of its memory, None where it does not show it."""
+        return None
 
     @abstractmethod
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
@@ -410,6 +416,10 @@ class _ModuleInstance(Instance):
                 PlainFunction(initialize, 0, gives=False)(self._context)
             finally:
                 here.memory = None
+
+    @property
+    def memory(self) -> int | None:
+        return self._memory.size()
 
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
         memory = self._here.memory = self._memory
