@@ -98,7 +98,7 @@ def missing(revision: Revision) -> Iterator[tuple[str, int]]:
     Only running them would tell otherwise, maybe days later in a flow.
     """
     module = revision.module
-    if module is None:
+    if module is None or revision.source.is_wasm:
         return
     known = vars(module).keys() | vars(builtins).keys()
     seen: set[str] = set()

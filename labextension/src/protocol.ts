@@ -24,6 +24,75 @@ export type Level = "debug" | "info" | "warning" | "error";
 export type Part = "steps" | "events" | "state";
 
 /**
+ * What a sandbox cost since it was loaded, and costs now.
+ *
+ * `seconds` are those that its `calls` computed, `stopped` counts those that were, by what stopped
+ * them, a `Stop`. `queued` wait for their turn; `wait_p50` and `wait_p99` are how long the last
+ * ones did, in milliseconds, None before there was one. `memory` is bytes of all its `instances`
+ * after the last call of each, None where the sandbox does not tell: a component keeps that to
+ * itself.
+ */
+export interface GuestCost {
+  readonly calls: number;
+  readonly seconds: number;
+  readonly stopped: Readonly<Record<string, number>>;
+  readonly queued: number;
+  readonly wait_p50: number | null;
+  readonly wait_p99: number | null;
+  readonly threads: number;
+  readonly instances: number;
+  readonly memory: number | null;
+}
+
+/**
+ * What a sandbox is. `size` is bytes of its module, `digest` their SHA-256.
+ *
+ * `kind` is which of both ways its code has to the host, `contract` the version that it was built
+ * for, `imports` what it imports of that; `needs` of these is what a host grants, and `granted` is
+ * what this one did, which the engine knows. `inline` runs on the host's own thread, `fresh` has a
+ * new instance for every call.
+ */
+export interface GuestStatus {
+  readonly kind: "component" | "module";
+  readonly size: number;
+  readonly digest: string;
+  readonly contract: string;
+  readonly imports: readonly string[];
+  readonly limits: GuestLimits;
+  readonly inline: boolean;
+  readonly fresh: boolean;
+  readonly needs: readonly string[];
+  readonly granted: readonly string[];
+}
+
+/**
+ * What became of a stopped call that was made again, as operators are told.
+ *
+ * It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
+ * and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
+ */
+export interface TrapOutcome {
+  readonly n: number;
+  readonly revision: string;
+  readonly function: string;
+  readonly outcome: "error" | "passed" | "stopped";
+  readonly reason: string;
+  readonly hint: string | null;
+  readonly frames: readonly string[];
+}
+
+/**
+ * What one call may use: seconds of computing, and fuel where it is counted; and one instance,
+ * in bytes of memory and of one answer.
+ */
+export interface GuestLimits {
+  readonly seconds: number;
+  readonly memory: number;
+  readonly output: number;
+  readonly fuel: number | null;
+}
+
+/**
  * Something is wrong. `source` names it stably (`watch:orders`, `lag`), `text` says it.
  */
 export interface Problem {
@@ -60,7 +129,8 @@ export interface Followed {
  *
  * It serves since `since` because `who` said so; both are empty where nobody knows any more.
  * `previous` is the revision that a rollback brings back. `resolved` is what its address was then
- * (a commit), `signed` the key that signed it; empty where there is none.
+ * (a commit), `signed` the key that signed it; empty where there is none. `guest` is its sandbox,
+ * None of one in Python.
  */
 export interface Component {
   readonly name: string;
@@ -79,6 +149,34 @@ export interface Component {
   readonly signed: string;
   readonly older: readonly Older[];
   readonly followed: Followed | null;
+  readonly language: "python" | "wasm";
+  readonly guest: GuestStatus | null;
+}
+
+/**
+ * A call that a sandbox stopped: when, in which code and function, why, and where it was.
+ *
+ * `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+ * called with stays behind.
+ */
+export interface TrapLine {
+  readonly n: number;
+  readonly revision: string;
+  readonly function: string;
+  readonly time: string;
+  readonly reason: string;
+  readonly frames: readonly string[];
+}
+
+/**
+ * What the sandbox of a component costs, and the last calls that were stopped, newest last.
+ *
+ * `traps` is the whole list, None where it is as it was.
+ */
+export interface GuestLine {
+  readonly component: string;
+  readonly cost: GuestCost;
+  readonly traps: readonly TrapLine[] | null;
 }
 
 /**
@@ -334,8 +432,8 @@ export interface Skew {
  *
  * With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
  * or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
- * them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
- * are whole lists. `rate` is events a second over the last seconds.
+ * them and the last frame that were left out. `flows`, `gates` and `guests` changed; `failed` and
+ * `splits` are whole lists. `rate` is events a second over the last seconds.
  */
 export interface Frame {
   readonly kind: "frame";
@@ -353,6 +451,7 @@ export interface Frame {
   readonly log: readonly LogLine[];
   readonly splits: readonly Split[] | null;
   readonly gates: readonly GateRun[];
+  readonly guests: readonly GuestLine[];
 }
 
 /**
@@ -593,6 +692,15 @@ export interface ReplayAsk {
 }
 
 /**
+ * Make a call again that a sandbox stopped, by its number, in an instance of its own.
+ */
+export interface ReplayTrapAsk {
+  readonly verb: "replay_trap";
+  readonly component: string;
+  readonly n: number;
+}
+
+/**
  * Go on with the undo of a flow where it stopped.
  */
 export interface ContinueAsk {
@@ -774,6 +882,7 @@ export type Verb =
   | GroupsAsk
   | WhyAsk
   | ReplayAsk
+  | ReplayTrapAsk
   | ContinueAsk
   | SkipAsk
   | RetryAsk
@@ -817,6 +926,7 @@ export interface Answers {
   readonly groups: Groups;
   readonly why: Why;
   readonly replay: Replay;
+  readonly replay_trap: TrapOutcome;
   readonly continue: Done;
   readonly skip: Done;
   readonly retry: Done;
@@ -850,6 +960,7 @@ export const RIGHTS: Readonly<Record<Verb["verb"], Right>> = {
   groups: "view",
   why: "view",
   replay: "steer",
+  replay_trap: "steer",
   continue: "steer",
   skip: "steer",
   retry: "steer",

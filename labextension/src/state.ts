@@ -7,12 +7,15 @@ import type {
   FlowLine,
   Frame,
   GateRun,
+  GuestCost,
+  GuestLine,
   Hello,
   LogLine,
   Right,
   Skew,
   Split,
   Status,
+  TrapLine,
 } from './protocol';
 
 export const EVENTS = 1000;
@@ -26,6 +29,12 @@ export const LOG = 500;
  * it was live, and what is shown is what was last known; `skewed`: the two speak different protocols.
  */
 export type Link = 'idle' | 'connecting' | 'live' | 'lost' | 'skewed';
+
+/** What the sandbox of a component costs, and the last calls that were stopped, the newest last. */
+export interface Guest {
+  readonly cost: GuestCost;
+  readonly traps: readonly TrapLine[];
+}
 
 /** A host as its view knows it. What did not change between two states is the same object. */
 export interface State {
@@ -53,6 +62,8 @@ export interface State {
   readonly splits: readonly Split[];
   /** The last gate of each component, by its name. */
   readonly gates: Readonly<Record<string, GateRun>>;
+  /** The sandboxes of components, by the component's name. */
+  readonly guests: Readonly<Record<string, Guest>>;
   /** The newest last. */
   readonly log: readonly LogLine[];
 }
@@ -74,6 +85,7 @@ export const EMPTY: State = Object.freeze({
   failed: [],
   splits: [],
   gates: {},
+  guests: {},
   log: [],
 });
 
@@ -153,6 +165,7 @@ function framed(state: State, frame: Frame): State {
     flows: changed(before.flows, frame.flows),
     failed: frame.failed ?? before.failed,
     gates: merged(before.gates, byComponent(frame.gates)),
+    guests: merged(before.guests, guestsOf(before.guests, frame.guests)),
     splits: frame.splits ? kept(before.splits, frame.splits) : before.splits,
     log: appended(before.log, lines, LOG),
   };
@@ -160,6 +173,19 @@ function framed(state: State, frame: Frame): State {
 
 function byComponent(gates: readonly GateRun[]): Readonly<Record<string, GateRun>> {
   return Object.fromEntries(gates.map((gate) => [gate.component, gate]));
+}
+
+/** Guests with their traps, which a line leaves out where they are as they were. */
+function guestsOf(
+  before: Readonly<Record<string, Guest>>,
+  lines: readonly GuestLine[],
+): Readonly<Record<string, Guest>> {
+  return Object.fromEntries(
+    lines.map(({ component, cost, traps }) => [
+      component,
+      { cost, traps: traps ?? before[component]?.traps ?? [] },
+    ]),
+  );
 }
 
 /** The status with the components that are as they were, so that nothing draws them anew. */

@@ -47,6 +47,7 @@ export function frame(change: Partial<Frame> = {}): Frame {
     log: [],
     splits: null,
     gates: [],
+    guests: [],
     ...change,
   };
 }
@@ -140,6 +141,8 @@ export function component(name: string, change: Partial<Component> = {}): Compon
     signed: '',
     older: [],
     followed: null,
+    language: 'python',
+    guest: null,
     ...change,
   };
 }

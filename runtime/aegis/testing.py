@@ -18,7 +18,6 @@ from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
-from aegis.core.allowance import Allowance
 from aegis.core.bundle import Bundle
 from aegis.core.caching import Caching
 from aegis.core.component import ENCODER, Revision, Source
@@ -30,7 +29,7 @@ from aegis.core.record import Record
 from aegis.core.signature import Signed
 from aegis.core.trust import Trusted
 from aegis.engine.host import Host
-from aegis.protocols import Analyst, Datasource, Held, Sighted, Store, Trust, Write
+from aegis.protocols import Analyst, Datasource, Held, Loader, Sighted, Store, Trust, Write
 
 
 class EagerClock(SystemClock):
@@ -89,7 +88,7 @@ async def memory_host(
     stores: Mapping[str, str] | None = None,
     caching: Caching | None = None,
     trust: Trust | None = TRUSTING,
-    most: Allowance | None = None,
+    loader: Loader | None = None,
     **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
@@ -98,14 +97,14 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. `most` is what
-    a component in WebAssembly gets.
+    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. A `loader` may
+    keep what it compiled of WebAssembly, or give that more: `PolyglotLoader(folder=..., most=...)`.
     """
     known = values or {}
     host = Host(
         store=store or MemoryStore(),
         clock=clock or EagerClock(),
-        loader=PolyglotLoader(most=most),
+        loader=loader or PolyglotLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
         grants=grants,

@@ -151,6 +151,33 @@ def test_kinds_of_later_versions_are_drawn_and_edges_to_nowhere_left_out():
     assert ids(svg) == ["x:a"]
 
 
+def test_what_runs_as_webassembly_is_told_apart_and_nothing_else_is_drawn_otherwise():
+    nodes, edges = flow("pick", component="depot")
+    there = [
+        msgspec.structs.replace(node, language="wasm" if node.kind != "event" else "")
+        for node in nodes
+    ]
+    plain, told = graph(flow("pay"), (nodes, edges)), graph(flow("pay"), (there, edges))
+    before, after = ET.fromstring(render(plain)), ET.fromstring(render(told))
+    marked = {node.id for node in told.nodes if node.language == "wasm"}
+    elements = {element.get("data-id"): element for element in after.iter(f"{SVG}g")}
+    for node in told.nodes:
+        element = elements[node.id]
+        assert (element.get("data-language") == "wasm") == (node.id in marked)
+        assert ("(WebAssembly)" in element.findtext(f"{SVG}title")) == (node.id in marked)
+    (mark,) = [text for text in after.iter(f"{SVG}text") if text.get("class") == "caption language"]
+    assert mark.text == "wasm"
+    names = {text.text: text for text in after.iter(f"{SVG}text") if text.get("class") == "name"}
+    assert names["depot"].findtext(f"{SVG}title") == "depot, in WebAssembly"
+    assert names["orders"].findtext(f"{SVG}title") == "orders"
+    # It takes no place: all else is where it was.
+    places = [
+        [(rect.get("x"), rect.get("y"), rect.get("width")) for rect in svg.iter(f"{SVG}rect")]
+        for svg in (before, after)
+    ]
+    assert places[0] == places[1]
+
+
 def test_a_circle_of_events_is_drawn():
     nodes, edges = flow("ping", "pong")
     edges.append(Edge("event:orders.pong", "port:orders.Order.ping", "consumes"))

@@ -91,6 +91,11 @@ class Order(Model, endpoint="orders"):
         return self.update(seen=len(found))
 
     @command
+    async def mark(self, ids: list[str]) -> None:
+        for id in ids:
+            await self.notes.create(id=id, text="mark")
+
+    @command
     async def price(self) -> "Order":
         prices = {thing.id: thing.price for thing in await self.things()}
         return self.update(total=sum(prices[i.item_id] * i.qty for i in self.items))
@@ -141,6 +146,20 @@ async def test_what_is_created_through_a_relation_is_one_commit_with_what_is_ret
     noted = await host.call(linked, "annotate", text="b")
     assert noted.seen == 1
     assert [note.text for note in await host.related(linked, "notes", sort="-text")] == ["b", "a"]
+
+
+async def test_what_is_created_through_a_relation_has_the_id_that_it_is_given_once(host):
+    order = await host.create("Order", customer_id=None)
+    await host.call(order, "mark", ids=[order.id])
+    assert (await host.get("Note", order.id)).order_id == order.id
+    for ids, refusal in (
+        ([order.id], "exists already"),
+        (["x", "x"], "exists already"),
+        (["a/b"], "is no id"),
+    ):
+        with pytest.raises((ConflictError, InvalidError), match=refusal):
+            await host.call(order, "mark", ids=ids)
+    assert await host.count("Note") == 1
 
 
 async def test_what_a_refused_call_created_is_not_there(host):

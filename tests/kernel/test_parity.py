@@ -5,8 +5,22 @@ import pytest
 
 from tests.kernel.process import ORDERS, Kernel
 from tests.serve.process import Serving, cell, write
+from tests.wasm.modules import module
 
-CELLS = ["import decimal", cell("raise SystemError", "aegis-skip"), ORDERS, "1 + 1"]
+WAT = module(
+    {
+        "name": "depot",
+        "version": "1.0.0",
+        "models": {"Crate": {"fields": {}, "ports": {"pack": {"consumes": ["crate.created"]}}}},
+    }
+)
+DEPOT = f"""\
+import wasmtime
+from aegis.core.component import Source
+wat = {WAT!r}
+host.deploy(Source.of("depot", "1.0.0", wat, binary=bytes(wasmtime.wat2wasm(wat))))
+"""
+CELLS = ["import decimal", cell("raise SystemError", "aegis-skip"), ORDERS, DEPOT, "1 + 1"]
 
 
 @pytest.fixture(scope="module")
@@ -42,4 +56,13 @@ def test_a_notebook_answers_the_same_in_the_kernel_and_headless(answers, path):
     in_kernel, headless = (found[f"/aegis/api/{path}"] for found in answers)
     assert in_kernel.status_code == headless.status_code == 200
     assert "authorize" in in_kernel.text
+    assert "depot" in in_kernel.text
     assert in_kernel.content == headless.content
+
+
+def test_both_tell_what_is_webassembly(answers):
+    for found in answers:
+        nodes = found["/aegis/api/graph.json"].json()["nodes"]
+        languages = {node["component"]: node["language"] for node in nodes if node["language"]}
+        assert languages == {"depot": "wasm", "orders": "python"}
+        assert found["/aegis/api/graph.svg"].text.count('data-language="wasm"') == 2

@@ -306,17 +306,6 @@ async def test_grants_of_the_host_are_in_the_audit_log_and_outlive_a_restart(
         assert set(status.granted) == {"host.clock", "host.random"}
 
 
-async def test_what_describes_itself_may_use_nothing() -> None:
-    wat = asking({"name": "probe", "version": "1.0.0"}, {"x": (ask("clock.now"),)})
-    early = wat.replace(
-        '(func (export "aegis_describe") (result i64)',
-        '(func (export "aegis_describe") (result i64) (drop (call $ask_clock_now))',
-    )
-    async with memory_host() as host:
-        with pytest.raises(ComponentError, match=r"describe may ask nothing of the host"):
-            await host.deploy(source("probe", early), grants=["host.clock"])
-
-
 async def test_a_denial_that_a_guest_gets_over_is_no_failure() -> None:
     asks = probe({"go": ('{"x":"', ask("keys.get", "k", caught=True), '"}')})
     async with memory_host() as host:
@@ -355,7 +344,7 @@ async def test_a_part_reads_its_configuration_and_what_is_private_is_in_no_error
         "Probe.boom": (ask("host.call", "it.trap", "{}"),),
         "Part.say": ("[", ask("host.config", "part.key"), ",", ask("host.config", "part.size"),
                      ',"', ask("host.config", "else", caught=True), '"]'),
-        "Part.trap": (ask("host.config", "part.key", quietly=True), ask("keys.get", "k")),
+        "Part.trap": (ask("host.config", "part.key", quietly=True), ask("keys.get", "")),
     }  # fmt: skip
     wat = asking({"name": "probe", "version": "1.0.0", **PART}, functions)
     # Where it has asked it ends itself.
@@ -366,8 +355,7 @@ async def test_a_part_reads_its_configuration_and_what_is_private_is_in_no_error
             answer = await told(host, "go")
             assert answer[:2] == ["hush-hush", 3]
             assert "no configuration value 'else'" in answer[2]
-            await host.revoke("probe", "host.keys")
-            with pytest.raises(GrantError) as caught:
+            with pytest.raises(GuestError, match="unreachable") as caught:
                 await told(host, "boom")
             guest = host.engine.registry.live["probe"].guest
             assert guest is not None

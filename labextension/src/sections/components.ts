@@ -2,14 +2,16 @@
 
 import { make, show, write } from '../element';
 import type { Component, Split } from '../protocol';
-import type { State } from '../state';
+import type { Guest, State } from '../state';
 import { share } from '../views/arms';
 import { timeOfDay } from '../views/graph-figures';
+import { language } from '../views/guest';
 import type { Target } from '../views/view';
 import { Arms } from './arms';
 import { type Detail, List, type Mood } from './list';
 import { badge, deed, facts, hinder, paragraph, room, sample } from './parts';
 import { PlanForm } from './plan';
+import { Sandbox } from './sandbox';
 import type { Desk, Section } from './section';
 
 export const SAMPLE = `%%component notes 1.0.0
@@ -24,10 +26,11 @@ const MOODS: Readonly<Record<Component['health'], Mood>> = {
   broken: 'bad',
 };
 
-/** A component with its split. */
+/** A component with its split, and what its sandbox did. */
 interface Seen {
   readonly component: Component;
   readonly split: Split | null;
+  readonly guest: Guest | null;
 }
 
 export class ComponentsSection implements Section {
@@ -73,9 +76,11 @@ export class ComponentsSection implements Section {
     const before = new Map(this._seen.map((one) => [one.component.name, one]));
     this._seen = components.map((component) => {
       const split = state.splits.find((one) => one.component === component.name) ?? null;
+      const guest = component.guest === null ? null : (state.guests[component.name] ?? null);
       const known = before.get(component.name);
       // What is as it was is the same object, and is not drawn anew.
-      return known?.component === component && known.split === split ? known : { component, split };
+      const same = known?.component === component && known.split === split && known.guest === guest;
+      return same ? known : { component, split, guest };
     });
     this._list.update(this._seen);
     this._plan.update(state);
@@ -119,6 +124,7 @@ export class ComponentsSection implements Section {
         { class: 'aegis-Line-row' },
         make('span', { class: 'aegis-Name', title: component.name }, component.name),
         make('span', { class: 'aegis-Quiet aegis-Cut' }, component.version),
+        language(component.language, say),
         make('span', { class: 'aegis-Space' }),
         badge(health[component.health], MOODS[component.health]),
       ),
@@ -137,11 +143,13 @@ export class ComponentsSection implements Section {
     const { desk } = this;
     const known = make('div');
     const beside = make('div');
+    const inside = make('div');
     const actions = this._actions(first.component.name);
     let component: Component | null = null;
     let arms: Arms | null = null;
+    let sandbox: Sandbox | null = null;
     // The forms stay as they are: a person may be typing while the figures move.
-    const fill = ({ component: now, split }: Seen): void => {
+    const fill = ({ component: now, split, guest }: Seen): void => {
       if (now !== component) known.replaceChildren(this._facts(now));
       component = now;
       if (split === null) arms = null;
@@ -150,10 +158,24 @@ export class ComponentsSection implements Section {
       if (beside.firstChild !== (arms?.node ?? null)) {
         beside.replaceChildren(...(arms === null ? [] : [arms.node]));
       }
-      actions.update({ component: now, split });
+      if (now.guest === null) {
+        sandbox?.dispose();
+        sandbox = null;
+      } else {
+        sandbox ??= new Sandbox(now.name, desk);
+        sandbox.update(now.guest, guest);
+      }
+      if (inside.firstChild !== (sandbox?.node ?? null)) {
+        inside.replaceChildren(...(sandbox === null ? [] : [sandbox.node]));
+      }
+      actions.update({ component: now, split, guest });
     };
     fill(first);
-    return { node: make('div', {}, known, beside, actions.node), update: fill };
+    return {
+      node: make('div', {}, known, beside, actions.node, inside),
+      update: fill,
+      dispose: () => sandbox?.dispose(),
+    };
   }
 
   private _facts(component: Component): HTMLElement {

@@ -5,6 +5,7 @@ import type { Arm, Component, Split } from '../protocol';
 import type { State } from '../state';
 import { figuresOf } from './arms';
 import { timeOfDay } from './graph-figures';
+import { language } from './guest';
 import type { Say, View, ViewOptions } from './view';
 
 type Column = (typeof NAMED)[number] | (typeof COUNTED)[number] | (typeof ORIGIN)[number];
@@ -19,11 +20,16 @@ interface Told {
   readonly text: Readonly<Record<Column, string>>;
   readonly titles: Partial<Readonly<Record<Column, string>>>;
   readonly bad: boolean;
+  /** Told where it is not the usual one. */
+  readonly language: Component['language'] | null;
 }
 
 interface Row {
   readonly element: HTMLTableRowElement;
   readonly cells: ReadonlyMap<Column, HTMLElement>;
+  /** Where the name stands, with the badge of its language behind. */
+  readonly badged: HTMLElement;
+  language: Told['language'];
 }
 
 export class ComponentsView implements View {
@@ -108,6 +114,13 @@ export class ComponentsView implements View {
       write(cell, told.text[column]);
       mark(cell, 'title', told.titles[column] ?? (told.text[column] || null));
     }
+    if (row.language !== told.language) {
+      row.language = told.language;
+      const { say } = this.options;
+      row.badged.replaceChildren(
+        ...(told.language === null ? [] : [' ', language(told.language, say)]),
+      );
+    }
     mark(row.element, 'data-state', told.bad ? 'failing' : null);
   }
 
@@ -138,6 +151,7 @@ export class ComponentsView implements View {
         since: [component.since, component.who].filter((part) => part !== '').join(' \u00b7 '),
       },
       bad,
+      language: component.language === 'wasm' ? 'wasm' : null,
     };
   }
 
@@ -155,20 +169,22 @@ export class ComponentsView implements View {
       },
       titles: { version: candidate.digest },
       bad: false,
+      language: null,
     };
   }
 }
 
 function rowOf(): Row {
-  const cells = new Map(
+  const cells = new Map<Column, HTMLElement>(
     COLUMNS.map((column) => [
       column,
-      column === 'name'
-        ? make('th', { scope: 'row', 'data-column': column })
-        : make('td', { 'data-column': column }),
+      column === 'name' ? make('span', {}) : make('td', { 'data-column': column }),
     ]),
   );
-  return { element: make('tr', {}, ...cells.values()), cells };
+  const badged = make('span', {});
+  const [name, ...rest] = cells.values();
+  const head = make('th', { scope: 'row', 'data-column': 'name' }, name ?? null, badged);
+  return { element: make('tr', {}, head, ...rest), cells, badged, language: null };
 }
 
 function counted(arm: Arm | null): Readonly<Record<(typeof COUNTED)[number], string>> {

@@ -20,6 +20,7 @@ from aegis.core.errors import ConflictError, InvalidError, NotFoundError, closes
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
+from aegis.core.guest import TrapOutcome
 from aegis.core.record import Record
 from aegis.core.replay import Pair
 from aegis.core.rule import ruled_before
@@ -57,6 +58,7 @@ from aegis.core.wire import (
     Replay,
     ReplayAsk,
     ReplayRow,
+    ReplayTrapAsk,
     ResumeAsk,
     RetryAsk,
     RetryGroupAsk,
@@ -338,6 +340,10 @@ def _side(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapOutcome:
+    return await host.replay_trap(ask.component, ask.n)
+
+
 async def _continue(host: Host, ask: ContinueAsk) -> Done:
     await host.continue_undo(ask.id)
     return Done(text="its undo goes on")
@@ -461,6 +467,7 @@ _ANSWERS: dict[type[Verb], Callable[[Host, Any], Coroutine[Any, Any, msgspec.Str
     FailedAsk: _failed,
     GroupsAsk: _groups,
     ReplayAsk: _replay,
+    ReplayTrapAsk: _replay_trap,
     ContinueAsk: _continue,
     SkipAsk: _skip,
     RetryAsk: _retry,

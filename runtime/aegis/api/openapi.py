@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from aegis.api import audit, deployments, failed, following, grants, intake, splits
+from aegis.api import audit, deployments, failed, following, grants, intake, splits, traps
 from aegis.api.listing import RESERVED
 from aegis.api.response import LINES
 from aegis.core.column import Column
@@ -20,6 +20,7 @@ from aegis.core.registry import Registry
 from aegis.core.relation import RelationSpec
 from aegis.core.rule import Rules
 from aegis.core.serializer import schema_of, shape_of
+from aegis.engine.host import HostStatus
 
 PREFIX = "/aegis/api"
 _SCHEMAS = "#/components/schemas/"
@@ -50,7 +51,7 @@ def _document(registry: Registry) -> Json:
     specs = [registry.endpoints[name] for name in sorted(registry.endpoints)]
     paths: Json = {**_host_paths(), **intake.paths(PREFIX)}
     schemas: Json = dict(_SHARED)
-    for routes in (audit, deployments, failed, following, grants, splits):
+    for routes in (audit, deployments, failed, following, grants, splits, traps):
         paths |= routes.paths(PREFIX)
         schemas |= routes.SCHEMAS
     for spec in specs:
@@ -533,7 +534,10 @@ def _host_paths() -> Json:
             responses=problem,
         ),
         f"{PREFIX}/components": get(
-            "components", "What is installed.", _json("It.", anything), responses=problem
+            "components",
+            "What is installed, and how it stands.",
+            _json("It.", _ref("HostStatus")),
+            responses=problem,
         ),
         f"{PREFIX}/openapi.json": get(
             "openapi", "This document.", _json("It.", anything), responses=problem
@@ -588,7 +592,11 @@ _TEXT: Json = {"type": "string"}
 _PROBLEM_REF = _ref("Problem", "responses")
 _WRITTEN = ("ETag", "Aegis-Flow", "Aegis-Flow-State", "Preference-Applied")
 
+_, _STATUS = msgspec.json.schema_components(
+    [HostStatus], ref_template="#/components/schemas/{name}"
+)
 _SHARED: Json = {
+    **_STATUS,
     "Meta": {
         "type": "object",
         "description": "The record's revision, which is its ETag, and its times.",

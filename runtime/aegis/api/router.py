@@ -22,6 +22,7 @@ from aegis.api.request import Request
 from aegis.api.response import Response, problem_response
 from aegis.api.splits import SplitRoutes
 from aegis.api.state import State
+from aegis.api.traps import TrapRoutes
 from aegis.core.errors import (
     AegisError,
     BadRequestError,
@@ -99,6 +100,7 @@ class Router:
             ),
             *_split_routes(SplitRoutes(host)),
             *_grant_routes(GrantRoutes(host)),
+            *_trap_routes(TrapRoutes(host)),
             *_deployment_routes(DeploymentRoutes(host)),
             *_following_routes(FollowingRoutes(host)),
             *routes,
@@ -242,7 +244,8 @@ class Router:
 def _shape(parts: list[str]) -> _Shape:
     """What tells the paths with variables apart: their length and their two fixed words.
 
-    `/aegis/api/models/orders/7/commands/cancel` is (8, "models", "commands"), and
+    `/aegis/api/models/orders/7/commands/cancel` is (8, "models", "commands"),
+    `/aegis/api/components/orders/traps/7/replay` (8, "components", "replay"), and
     `/aegis/api/failed/7/retry` (6, "failed", "retry").
     """
     count = len(parts)
@@ -250,6 +253,8 @@ def _shape(parts: list[str]) -> _Shape:
         return (0, "", "")
     if count == 6 and parts[3] != "models":
         return (count, parts[3], parts[5])
+    if count == 8 and parts[3] == "components":
+        return (count, parts[3], parts[7] if parts[5] == "traps" else "")
     return (count, parts[3], parts[6] if count > 6 else "")
 
 
@@ -290,6 +295,18 @@ def _grant_routes(grants: GrantRoutes) -> tuple[Route, ...]:
             path=f"{PREFIX}/components/{{name}}/grants",
             access=Access.TOKEN,
             methods={"POST": grants.change},
+        ),
+    )
+
+
+def _trap_routes(traps: TrapRoutes) -> tuple[Route, ...]:
+    stopped = f"{PREFIX}/components/{{name}}/traps"
+    return (
+        Route(path=stopped, access=Access.TOKEN, methods={"GET": traps.list}),
+        Route(
+            path=f"{stopped}/{{number}}/replay",
+            access=Access.TOKEN,
+            methods={"POST": traps.replay},
         ),
     )
 

@@ -419,6 +419,7 @@ def _says(frame: Frame) -> bool:
         or frame.log
         or frame.splits is not None
         or frame.gates
+        or frame.guests
     )
 
 

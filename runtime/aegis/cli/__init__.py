@@ -17,6 +17,7 @@ from aegis.cli.keys import add_keys
 from aegis.cli.sources import add_sources
 from aegis.cli.splits import add_splits
 from aegis.cli.terminal import say
+from aegis.cli.traps import add_traps
 from aegis.cli.versions import add_versions
 from aegis.core.errors import AegisError
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add_versions(words)
     add_splits(words)
     add_grants(words)
+    add_traps(words)
     add_keys(words)
     add_audit(words)
     add_contract(words)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -32,6 +32,9 @@ from aegis.core.signature import Signed
 
 # Every loaded component is a module of its own below this name.
 MODULES = "aegis_components."
+
+# What a component is written in, as far as the host tells it apart.
+Language = Literal["python", "wasm"]
 
 # One encoder for everything stored or sent: Decimal as text, so that no amount loses a digit.
 ENCODER = msgspec.json.Encoder(decimal_format="string")
@@ -125,6 +128,11 @@ class Source:
     def is_wasm(self) -> bool:
         """Whether it is code in WebAssembly, and not Python."""
         return bool(self.binary)
+
+    @property
+    def language(self) -> Language:
+        """What the host runs it as, whatever it was compiled from."""
+        return "wasm" if self.is_wasm else "python"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

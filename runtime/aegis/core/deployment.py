@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from aegis.core.component import Language
 from aegis.core.migration import Migrated
 from aegis.core.schema import bare, properties
 from aegis.core.signature import Signed
@@ -17,7 +18,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     `live` is false once it was undeployed or replaced; `number` counts up over all components.
     `migrated` is what became of stored records with it, None when they fitted. `signed` says who
     signed it, None where nobody had to, `resolved` what the address in `origin` was then: a commit,
-    an address.
+    an address. `language` is what the code is.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     migrated: Migrated | None = None
     signed: Signed | None = None
     resolved: str = ""
+    language: Language = "python"
 
 
 def schema_problems(model: str, stored: bytes, new: bytes, records: int) -> list[str]:

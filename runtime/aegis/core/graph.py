@@ -11,6 +11,7 @@ import msgspec
 from aegis.core.component import (
     Call,
     CommandSpec,
+    Language,
     ListenerSpec,
     ModelSpec,
     Part,
@@ -30,7 +31,7 @@ class Node(msgspec.Struct, frozen=True):
     `id` is stable and readable (`port:orders.Order.authorize`, `event:order.created`, `store`),
     `kind` one of model, port, command, event, adapter, service, store, listener. `component` is
     empty for the store and for an event that no live component produces; `detail` is one line
-    for people.
+    for people. `language` is what its code is (python or wasm), empty where there is none.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Node(msgspec.Struct, frozen=True):
     label: str
     component: str
     detail: str = ""
+    language: str = ""
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -86,21 +88,15 @@ def graph_of(registry: Registry) -> Graph:
 
 def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]:
     for revision in revisions:
+        home = (revision.name, revision.source.language)
         for model in revision.models:
-            yield Node(model_id(model), "model", model.name, revision.name, _model_detail(model))
+            yield _node(model_id(model), "model", model.name, home, _model_detail(model))
             for port in model.ports.values():
-                yield Node(
-                    port_id(model, port),
-                    "port",
-                    port.name,
-                    revision.name,
-                    _port_detail(port, registry.defaults),
-                )
+                detail = _port_detail(port, registry.defaults)
+                yield _node(port_id(model, port), "port", port.name, home, detail)
             for command in model.commands.values():
                 detail = _join(command.doc, "undoes the open flow" if command.undo else "")
-                yield Node(
-                    command_id(model, command), "command", command.name, revision.name, detail
-                )
+                yield _node(command_id(model, command), "command", command.name, home, detail)
         for listener in revision.listeners:
             detail = _join(
                 listener.doc,
@@ -108,12 +104,16 @@ def _things(registry: Registry, revisions: Iterable[Revision]) -> Iterator[Node]
                 "hears one event" if listener.once else "",
                 _pace(listener.policies.over(registry.defaults)),
             )
-            yield Node(
-                listener_id(revision, listener), "listener", listener.name, revision.name, detail
-            )
+            yield _node(listener_id(revision, listener), "listener", listener.name, home, detail)
         for part, kind in _bound(registry, revision).items():
             does = ", ".join(protocol.__name__ for protocol in part.protocols)
-            yield Node(part_id(revision, part), kind, part.name, revision.name, f"does {does}")
+            yield _node(part_id(revision, part), kind, part.name, home, f"does {does}")
+
+
+def _node(id: str, kind: str, label: str, home: tuple[str, Language], detail: str) -> Node:
+    """A node of code; `home` is its component and what that is."""
+    component, language = home
+    return Node(id, kind, label, component, detail, language)
 
 
 def _connections(registry: Registry, revision: Revision) -> Iterator[Edge]:

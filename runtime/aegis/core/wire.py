@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from aegis.core.guest import GuestCost, GuestStatus, TrapOutcome
+from aegis.core.guest import GuestLimits as GuestLimits  # noqa: PLC0414 -- it becomes TypeScript, too
+
 PROTOCOL = 1
 
 # What a session may do: `view` reads, `steer` changes what runs.
@@ -67,7 +70,8 @@ class Component(_Value, frozen=True):
 
     It serves since `since` because `who` said so; both are empty where nobody knows any more.
     `previous` is the revision that a rollback brings back. `resolved` is what its address was then
-    (a commit), `signed` the key that signed it; empty where there is none.
+    (a commit), `signed` the key that signed it; empty where there is none. `guest` is its sandbox,
+    None of one in Python.
     """
 
     name: str
@@ -86,6 +90,34 @@ class Component(_Value, frozen=True):
     signed: str = ""
     older: tuple[Older, ...] = ()
     followed: Followed | None = None
+    language: Literal["python", "wasm"] = "python"
+    guest: GuestStatus | None = None
+
+
+class TrapLine(_Value, frozen=True):
+    """A call that a sandbox stopped: when, in which code and function, why, and where it was.
+
+    `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+    called with stays behind.
+    """
+
+    n: int
+    revision: str
+    function: str
+    time: str
+    reason: str
+    frames: tuple[str, ...] = ()
+
+
+class GuestLine(_Value, frozen=True):
+    """What the sandbox of a component costs, and the last calls that were stopped, newest last.
+
+    `traps` is the whole list, None where it is as it was.
+    """
+
+    component: str
+    cost: GuestCost
+    traps: tuple[TrapLine, ...] | None = None
 
 
 class Arm(_Value, frozen=True):
@@ -338,8 +370,8 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
 
     With `reset` the view forgets what it had: the frame is whole. `figures` are by the id of a node
     or edge of the graph. `events` are the newest in journal order; `skipped` counts those between
-    them and the last frame that were left out. `flows` and `gates` changed; `failed` and `splits`
-    are whole lists. `rate` is events a second over the last seconds.
+    them and the last frame that were left out. `flows`, `gates` and `guests` changed; `failed` and
+    `splits` are whole lists. `rate` is events a second over the last seconds.
     """
 
     cursor: int
@@ -356,6 +388,7 @@ class Frame(_Value, frozen=True, tag_field="kind", tag="frame"):
     log: tuple[LogLine, ...] = ()
     splits: tuple[Split, ...] | None = None
     gates: tuple[GateRun, ...] = ()
+    guests: tuple[GuestLine, ...] = ()
 
 
 class Reply(_Value, frozen=True, tag_field="kind", tag="reply"):
@@ -596,6 +629,15 @@ class ReplayAsk(_Value, frozen=True, tag_field="verb", tag="replay"):
     id: str
 
 
+class ReplayTrapAsk(_Value, frozen=True, tag_field="verb", tag="replay_trap"):
+    """Make a call again that a sandbox stopped, by its number, in an instance of its own."""
+
+    right: ClassVar[Right] = "steer"
+    answer: ClassVar[type] = TrapOutcome
+    component: str
+    n: int
+
+
 class ContinueAsk(_Value, frozen=True, tag_field="verb", tag="continue"):
     """Go on with the undo of a flow where it stopped."""
 
@@ -772,6 +814,7 @@ Verb = (
     | GroupsAsk
     | WhyAsk
     | ReplayAsk
+    | ReplayTrapAsk
     | ContinueAsk
     | SkipAsk
     | RetryAsk

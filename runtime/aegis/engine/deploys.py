@@ -619,6 +619,7 @@ class Deploys:
             time=self._clock.stamp(),
             signed=revision.source.signed,
             resolved=revision.source.resolved,
+            language=revision.source.language,
         )
 
     def _again(

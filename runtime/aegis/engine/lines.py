@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from aegis.core.flow import Flow, Step, StepState
+from aegis.core.guest import Trap
 from aegis.core.split import ArmStatus, SplitStatus
 from aegis.core.versions import Followed
-from aegis.core.wire import Arm, EventLine, FailedLine, FlowLine, Split, StepLine
+from aegis.core.wire import Arm, EventLine, FailedLine, FlowLine, Split, StepLine, TrapLine
 from aegis.core.wire import Followed as FollowedLine
 from aegis.engine.run import Locate
 from aegis.protocols import Entry, Failed
@@ -152,4 +153,16 @@ def followed_line(followed: Followed) -> FollowedLine:
         held=followed.held,
         why=followed.why,
         problem=followed.problem,
+    )
+
+
+def trap_line(trap: Trap) -> TrapLine:
+    """A stopped call as it is shown: what it was called with, which may be private, is not."""
+    return TrapLine(
+        n=trap.n,
+        revision=trap.label,
+        function=trap.function,
+        time=trap.time,
+        reason=trap.reason,
+        frames=trap.frames,
     )

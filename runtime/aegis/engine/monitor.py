@@ -48,6 +48,7 @@ from aegis.core.wire import (
     Topic,
 )
 from aegis.engine.context import CALLER, SOURCE
+from aegis.engine.guests import GuestLines, guest_status
 from aegis.engine.lines import event_line, failed_line, flow_line, followed_line, split_line
 from aegis.engine.log import Log
 from aegis.engine.meter import TIMED, Meter, Span
@@ -156,6 +157,7 @@ class Monitor:
         self._log = Log(self)
         self._floor = 0
         self._scene = _Scene()
+        self._guests = GuestLines()
 
     # What changes, as the engine tells it
 
@@ -532,6 +534,7 @@ class Monitor:
         push each other out of the view, and so they do here.
         """
         self._read_notes()
+        self._guests.look(self._deploys.engine.registry, self.touch)
         lost = 0
         oldest = self._events[0] if len(self._events) == EVENTS else None
         if not reset and cursor and oldest is not None and oldest[0] > cursor:
@@ -574,6 +577,7 @@ class Monitor:
                 if "gates" in topics
                 else ()
             ),
+            guests=tuple(self._guests.since(since)) if "figures" in topics else (),
         )
         self._ends[self.cursor] = self._events[-1][1] if self._events else 0
         self._ends.move_to_end(self.cursor)
@@ -653,6 +657,8 @@ class Monitor:
                 signed="" if revision.source.signed is None else revision.source.signed.key,
                 older=tuple(older.get(name, ())),
                 followed=None if followed is None else followed_line(followed),
+                language=revision.source.language,
+                guest=guest_status(registry, revision),
             )
 
     def _older(self, registry: Registry) -> dict[str, list[Older]]:

@@ -13,6 +13,7 @@ from aegis.core.component import ENCODER, ModelSpec
 from aegis.core.errors import (
     BadRequestError,
     ClosedError,
+    ConflictError,
     GrantError,
     InvalidError,
     NotFoundError,
@@ -21,7 +22,7 @@ from aegis.core.grant import Right
 from aegis.core.matching import compare, data_of, holds, position
 from aegis.core.query import MAX_LIMIT, Condition, Every, Query, Some, Term, read_cursor
 from aegis.core.reading import Reading
-from aegis.core.record import Record
+from aegis.core.record import ID, Record
 from aegis.core.relation import Pointer, RelationSpec, ids, naming
 from aegis.engine.recorder import Answered, answered
 from aegis.engine.work import Change, Work, checked, encode
@@ -167,10 +168,18 @@ class Reach:
     def create(
         self, work: Work, relation: RelationSpec, record: Any, data: Mapping[str, Any]
     ) -> Any:
-        """A new related record, which is stored with what `work` comes to."""
+        """A new related record, which is stored with what `work` comes to.
+
+        `data` may say its id, which is then that of no other. Raises InvalidError.
+        """
         spec = self.target(relation, "write", work.label)
         given = self.filled(relation, spec, record.id, data)
-        change = self.made(spec, checked(spec, spec.create_decoder, given))
+        id = given.pop("id", None)
+        if id is not None and (not isinstance(id, str) or ID.fullmatch(id) is None):
+            raise InvalidError(f"{spec.name}: {str(id)[:80]!r} is no id", field="id")
+        change = self.made(spec, checked(spec, spec.create_decoder, given), id)
+        if change.key in work.changes:
+            raise ConflictError(f"{spec.name} {id!r} exists already")
         work.changes[change.key] = change
         return _viewed(spec, relation, _record(change))
 
@@ -199,11 +208,11 @@ class Reach:
             raise InvalidError(f"{spec.name}: {relation.by!r} is filled in", field=relation.by)
         return {**data, relation.by: id}
 
-    def made(self, spec: ModelSpec, fields: msgspec.Struct) -> Change:
-        """The creation of a record of `fields` (a `spec.create`)."""
+    def made(self, spec: ModelSpec, fields: msgspec.Struct, id: str | None = None) -> Change:
+        """The creation of a record of `fields` (a `spec.create`); without `id` with a new one."""
         script = self._engine.script
         known = None if script is None else script.id_of(spec.key)
-        id = self._engine.id() if known is None else known
+        id = id or known or self._engine.id()
         value = spec.cls(id=id, **{n: getattr(fields, n) for n in fields.__struct_fields__})
         if spec.rules is not None:
             value = spec.rules.settled(None, value)

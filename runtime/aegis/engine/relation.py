@@ -39,7 +39,8 @@ class _Link(Generic[M]):
     async def create(self, **data: Any) -> M:
         """Create one, stored with what the unit of work under way returns, or not at all.
 
-        Where the other side holds the id of this record it is filled in. Raises InvalidError.
+        Where the other side holds the id of this record it is filled in. It may be given an `id`,
+        such as that of this record. Raises InvalidError, and ConflictError for an id that there is.
         """
         reach, work, spec = self._reach()
         made: M = reach.create(work, spec, self._record, data)

@@ -31,6 +31,9 @@ def element_id(id: str) -> str:
     return quote(id, safe=":.>/@-_", errors="replace")
 
 
+# What is said of code that does not run in the host itself: in a title, and on its frame.
+LANGUAGES = {"wasm": ("WebAssembly", "wasm")}
+
 # What says of a node that it comes, goes or is another, where colours do not.
 SIGNS = {"added": "+", "changed": "~", "removed": "\u2212"}
 NOTHING: Mapping[str, str] = {}
@@ -74,6 +77,9 @@ class _Drawing:
         self.plan = plan
         self.nodes = plan.nodes
         self.figures = figures
+        self.languages = {
+            node.component: node.language for node in plan.graph.nodes if node.language in LANGUAGES
+        }
 
     def svg(self) -> str:
         """The whole document."""
@@ -116,10 +122,18 @@ class _Drawing:
             f' height="{num(frame.height - 16)}" rx="2"/>'
         )
         name = frame.name or "no component"
+        told = LANGUAGES.get(self.languages.get(frame.name, ""))
+        room = frame.width - (30 if told is None else 72)
+        title = name if told is None else f"{name}, in {told[0]}"
         yield (
             f'<text class="name" x="{num(frame.x + 16)}" y="{num(frame.y + 20)}">'
-            f"{xml(short(name, frame.width - 30, 13))}<title>{xml(name)}</title></text>"
+            f"{xml(short(name, room, 13))}<title>{xml(title)}</title></text>"
         )
+        if told is not None:
+            yield (
+                f'<text class="caption language" x="{num(frame.x + frame.width - 12)}"'
+                f' y="{num(frame.y + 20)}" text-anchor="end">{told[1]}</text>'
+            )
         for row in frame.rows:
             for line in row.lines:
                 yield self._line(line)
@@ -222,7 +236,8 @@ class _Drawing:
     def _node(self, box: Box) -> str:
         node = box.node
         x, y, w, h = box.x, box.y, box.width, box.height
-        title = f"{node.kind} {node.label}" + (f"\n{node.detail}" if node.detail else "")
+        told = f" ({LANGUAGES[node.language][0]})" if node.language in LANGUAGES else ""
+        title = f"{node.kind} {node.label}{told}" + (f"\n{node.detail}" if node.detail else "")
         marks, owners = self.plan.marks(node), self.plan.owners(node)
         tall = node.kind in {"model", "port"}
         size = 11.0 if node.kind in {"event", *HANGING} else 12.0
@@ -253,11 +268,12 @@ class _Drawing:
         if node.id in self.marks:
             sign = SIGNS[self.marks[node.id]]
             drawn += f'<text class="sign" x="{num(x + 1)}" y="{num(y - 3)}">{sign}</text>'
+        language = f' data-language="{node.language}"' if told else ""
         return (
             f'<g id="{xml(element_id(node.id))}"'
             f' class="node {xml(node.kind)}{state}{self._mark(node.id)}"'
             f' data-id="{xml(node.id)}" data-kind="{xml(node.kind)}"'
-            f' data-component="{xml(node.component)}"{place}><title>{xml(title)}'
+            f' data-component="{xml(node.component)}"{language}{place}><title>{xml(title)}'
             f"{self._marked(node.id)}{more}</title>{''.join(parts)}{drawn}</g>"
         )
 

@@ -31,6 +31,7 @@ from aegis.core.description import (
 )
 from aegis.core.errors import (
     AegisError,
+    FrozenError,
     GrantError,
     GuestError,
     InvalidError,
@@ -187,8 +188,9 @@ class Classes:
 
             async def asked(_self: Any, *_args: Any, **_kwargs: Any) -> Any: ...
 
+            # A guest calls by name: who does this may take them in an order of his own.
             parameters = self._parameters(where, said.takes)
-            body[method] = self._signed(asked, f"{name}.{method}", parameters, gives)
+            body[method] = self._signed(asked, where, parameters, gives, by_name=True)
         return self._class(name, (Protocol,), body)
 
     def _part(self, name: str, said: DescribedPart) -> Any:
@@ -227,6 +229,8 @@ class Classes:
         function = f"{name}.{method}"
         asked = getattr(self._protocols[protocol], method)
         signature = inspect.signature(asked)
+        named = [one.replace(kind=_PUBLIC) for one in signature.parameters.values()]
+        signature = signature.replace(parameters=named)  # whoever calls it may do so by place
         parameters = list(signature.parameters.items())[1:]
         _, gives = self._methods[protocol][method]
 
@@ -489,10 +493,11 @@ class Classes:
         gives: Any,
         *,
         is_method: bool = True,
+        by_name: bool = False,
     ) -> Any:
         """`fn` as if it had been written with these parameters."""
         mine = [inspect.Parameter("self", _PUBLIC)] if is_method else []
-        kind = inspect.Parameter.KEYWORD_ONLY if not is_method else _PUBLIC
+        kind = inspect.Parameter.KEYWORD_ONLY if by_name or not is_method else _PUBLIC
         mine += [
             inspect.Parameter(n, kind, default=default, annotation=made)
             for n, made, default in parameters
@@ -535,11 +540,12 @@ class Classes:
             try:
                 return await self._reached(function, record, adapters, protocols, *arguments)
             except (GrantError, PortTimeoutError, RecordingError):
-                raise
+                raise  # which the guest's sandbox knows
             except Exception as error:
-                # The guest gets it as a text; when it passes that on, it is this error again.
+                # The guest gets it as a text. When it passes that on, it is this error again.
                 told = _told(error)
-                raised[told] = error
+                if isinstance(error, Refused | FrozenError):
+                    raised[told] = error
                 raise AegisError(told) from error
 
         is_step = settings is None  # and no adapter, which a replay does not run
@@ -568,7 +574,7 @@ class Classes:
     def _failure(self, function: str, given: Given) -> Exception:
         """What to raise of what the guest called an error."""
         text = given.text
-        if text.startswith("{"):
+        if text.startswith("{") and '"refused"' in text:
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
                 told = said.emit
@@ -665,8 +671,10 @@ def _encoded(target: str, answer: Any) -> str:
 
 def _told(error: Exception) -> str:
     """An error as a guest gets it; a refusal so that passing it on refuses."""
+    if not isinstance(error, AegisError):
+        return f"{type(error).__name__}: {error}"
     if not isinstance(error, Refused):
-        return error.detail if isinstance(error, AegisError) else f"{type(error).__name__}: {error}"
+        return error.detail if error.hint is None else f"{error.detail}: {error.hint}"
     said: dict[str, Any] = {"refused": error.detail}
     if isinstance(error.emit, Emission):
         data = error.emit.data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import queue
@@ -14,15 +15,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from wasmtime.component import Component
+
 from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
+from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
+from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.adapters.components.wasm.printed import Printed, cause
-from aegis.adapters.components.wasm.stopped import read
+from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import ENCODER, Source
 from aegis.core.errors import (
     AegisError,
@@ -31,8 +36,9 @@ from aegis.core.errors import (
     PortTimeoutError,
     RecordingError,
 )
-from aegis.core.guest import Asked, Trap
+from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 from aegis.core.port import Secret
+from aegis.core.wat import functions
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
 # something and wait.
@@ -41,12 +47,14 @@ MOST = 16
 # else those that wait could be all there are, and none be left for what they wait for.
 DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
+MIB = 1 << 20
 TRAPS = 20  # stopped calls that are kept, to be made again
-LOST = 16  # calls that never came back, after which it is called no more
+LOST = 16  # calls that have not come back, with which it is called no more
 
 # What one call may do beside computing.
 ASKS = 10_000
 EMITS = 1_000
+TOLD = 32 << 20  # bytes of all questions and answers, which may be recorded
 KEPT = 1 << 20  # bytes of questions and answers that are kept for a trap
 ERROR = 1 << 16  # characters of an error
 LINES = 200  # lines a second that one guest may log, and as many at once
@@ -79,9 +87,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
-    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
-    has no right to (any more).
+    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
+    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
+    right to (any more), and was told so.
     """
 
     __slots__ = (
@@ -89,6 +97,8 @@ class Call:
         "asked",
         "asks",
         "at_once",
+        "began",
+        "computed",
         "denied",
         "due",
         "emitted",
@@ -100,6 +110,7 @@ class Call:
         "kept",
         "lane",
         "lost",
+        "made",
         "question",
         "result",
         "script",
@@ -114,16 +125,15 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        script: Sequence[Asked] | None = None,
         at_once: AtOnce | None = None,
+        script: Sequence[Asked] | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.script = None if script is None else deque(script)
         self.at_once = at_once
-        self.denied: GrantError | None = None
+        self.script = None if script is None else deque(script)
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -132,7 +142,10 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
+        self.denied: GrantError | None = None
         self.due = 0.0
+        self.made = self.began = time.monotonic()
+        self.computed = 0.0  # seconds
         self.is_running = self.is_lost = False
         self.lane: Lane | None = None
         self.lost: Callable[[Call], None] | None = None
@@ -149,9 +162,10 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
+        """What it gave, and whether that is an error.
 
-        GrantError when it was after it asked for what it may not use.
+        Raises GuestError when it was stopped, GrantError when that was after it was denied
+        something.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -198,6 +212,8 @@ class WasmGuest:
         self.outbound = outbound
         self.is_inline = inline
         self._machine = machine
+        self._compiled, self._world, self._binary = compiled, world, source.binary
+        self._cost = Cost()
         self._fresh = fresh
         self._template = Template(machine, compiled, world, limits, self._answered)
         self._now = threading.local()
@@ -211,6 +227,7 @@ class WasmGuest:
         self._inlined: Instance | None = None
         self._aside: Instance | None = None
         self._alone = threading.Lock()
+        self._source = source
         # One for all revisions: the process keeps every logger that it was ever asked for.
         self._log = logging.getLogger(f"aegis.guest.{source.name}")
         self._lines, self._filled, self._unsaid = float(LINES), time.monotonic(), 0
@@ -221,11 +238,56 @@ class WasmGuest:
         with self._lock:
             return tuple(self._traps)
 
+    @cached_property
+    def status(self) -> GuestStatus:
+        """See core.guest.Guest."""
+        limits = self.limits
+        return GuestStatus(
+            kind="component" if isinstance(self._compiled, Component) else "module",
+            size=len(self._binary),
+            digest=hashlib.sha256(self._binary).hexdigest(),
+            contract=max(self._world.versions.values(), default=""),
+            imports=tuple(sorted(self._world.imports)),
+            limits=GuestLimits(
+                seconds=limits.seconds,
+                memory=limits.memory,
+                output=limits.output,
+                fuel=limits.fuel,
+            ),
+            inline=self.is_inline,
+            fresh=self._fresh,
+        )
+
+    @property
+    def cost(self) -> GuestCost:
+        """See core.guest.Guest."""
+        return self._cost.told(
+            queued=sum(lane.queued for lane in self._lanes),
+            threads=sum(lane.threads for lane in self._lanes),
+        )
+
     def open(self, settings: Mapping[str, Any]) -> None:
         """See core.guest.Guest."""
         self.settings = settings
         if self.outbound is not None:
             self.outbound.enter()
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """See core.guest.Guest."""
+        limits = self.limits
+        may = [f"{limits.seconds:g} s of computing", f"{limits.memory / MIB:,.4g} MiB of memory"]
+        may.append(f"answers of {limits.output / MIB:,.4g} MiB")
+        may += [f"{limits.fuel:,} units of fuel"] if limits.fuel is not None else []
+        may += ["on the host's own thread"] if self.is_inline else []
+        may += ["a new instance for every call"] if self._fresh else []
+        source = self._source
+        kind = "component" if source.binary.startswith(COMPONENT) else "module"
+        text = ", from text" if source.text else ""
+        return {
+            "Kind": f"a {kind} in WebAssembly, {len(source.binary):,} bytes{text}",
+            "Limits": ", ".join(may),
+        }
 
     async def leave(self) -> None:
         """See core.guest.Guest."""
@@ -248,9 +310,8 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
-        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", texts, known, _nobody, at_once=at_once)
+            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -266,7 +327,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", texts, known, tell, at_once=at_once)
+        call = Call("invoke", (function, text), settings or {}, tell, at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -277,7 +338,7 @@ class WasmGuest:
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
-                deeper = _DEPTH.set(depth + 1)
+                _DEPTH.set(depth + 1)
                 try:
                     answer = (await serve(what, asked), False)
                 except (PortTimeoutError, RecordingError):
@@ -287,17 +348,17 @@ class WasmGuest:
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
                 finally:
-                    _DEPTH.reset(deeper)
+                    _DEPTH.set(depth)
                 call.answer.put(answer)
         finally:
             call.give_up(_UNHEARD)
 
-    def call_now(self, export: str, *texts: str) -> tuple[str, bool]:
-        """What an export gives, for callers off the loop who wait for it; it may ask nothing.
+    def call_now(self, export: str, *texts: str, at_once: AtOnce | None = None) -> tuple[str, bool]:
+        """What an export gives, for callers off the loop who wait for it; it may ask nothing else.
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, ())
+        call = Call(export, texts, {}, _nobody, at_once, ())
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -306,7 +367,9 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, _nobody, trap.asked)
+        settings = {**self.settings, **trap.settings}
+        given = (trap.export, (trap.function, trap.input), settings)
+        call = Call(*given, _nobody, script=trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -338,13 +401,14 @@ class WasmGuest:
 
     def _submit(self, call: Call, depth: int) -> None:
         lane = call.lane = self._lanes[min(depth, DEEPEST - 1)]
-        call.lost = self._lose
+        if self._template.has_wasi:  # nothing else keeps a thread for long
+            call.lost = self._lose
         with self._lock:
             if self._closed:
                 raise self._gone()
             if self._lost >= LOST:
                 raise GuestError(
-                    f"{self.label} did not come back from WASI {LOST} times: it is called no more",
+                    f"{LOST} calls of {self.label} have not come back from WASI: no more is begun",
                     hint="it may not sleep or wait there; deploy code that does not",
                 )
             lane.queued += 1
@@ -386,8 +450,10 @@ class WasmGuest:
             if not call.given_up:
                 self._turn.acquire()
                 instance = self._run(call, instance)
-                if call.is_lost:
-                    return  # this thread counts no more, and its turn is another's
+                if call.is_lost:  # this thread counts no more, and its turn is another's
+                    with self._lock:
+                        self._lost -= 1
+                    return
                 self._turn.release()
             with self._lock:
                 lane.busy -= 1
@@ -413,8 +479,10 @@ class WasmGuest:
         now.call, now.has_begun = call, instance is not None
         printed = None if instance is None else instance.printed
         result = error = None
+        waited = 0.0
         try:
             self._begin(call, limits.seconds)
+            waited = call.began - call.made
             if instance is None:
                 printed = Printed() if self._template.has_wasi else None
                 instance = self._template.instance(limits.seconds, printed)
@@ -433,19 +501,24 @@ class WasmGuest:
             now.call = now.instance = None
         if printed is not None:
             self._shown(printed)
+        kept = None if self._fresh else instance
         if self._end(call):
             call.result, call.error = result, error
-        return None if self._fresh else instance
+            if call.script is None:
+                self._cost.ended(call.computed, waited, kept)
+        return kept
 
     def _begin(self, call: Call, seconds: float) -> None:
         """It computes from now on, for so long at most."""
-        call.due = time.monotonic() + seconds
+        call.began = time.monotonic()
+        call.due = call.began + seconds
         call.is_running = True
         self._machine.begin(call)
 
     def _end(self, call: Call) -> bool:
         """It does not compute any more. Whether anybody still counts on it: see `_lose`."""
         self._machine.end(call)
+        call.computed += time.monotonic() - call.began
         with self._lock:
             call.is_running = False
             return not call.is_lost
@@ -463,6 +536,8 @@ class WasmGuest:
                 hint="it may not sleep or wait there",
             )
             self._lost += 1
+            self._cost.stopped("time")
+            self._cost.ended(self.limits.seconds, 0.0, None)
             lane.threads -= 1
             lane.busy -= 1
             self._turn.release()
@@ -484,23 +559,38 @@ class WasmGuest:
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
+        is_kept = not call.given_up and call.script is None and call.denied is None
         trap = Trap(
+            n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            export=call.export,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             frames=frames,
+            lines=self._places(frames),
+            origin=self._source.origin,
+            settings=call.settings,
             asked=tuple(call.asked),
             printed=printed,
         )
-        if not call.given_up and call.script is None:
+        if is_kept:
             with self._lock:
                 self._traps.append(trap)
+        if call.script is None:
+            self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
         if why := cause(printed):
             where += f": {why}"
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
+
+    def _places(self, frames: Sequence[str]) -> tuple[int, ...]:
+        """The lines where functions begin, of a module that was written as text."""
+        if not self._source.text:
+            return ()
+        known = functions(self._source.text)
+        return tuple(known.get(name, 0) for name in frames)
 
     # What it asks, on its threads; what is raised here stops it
 
@@ -557,21 +647,21 @@ class WasmGuest:
         if call.asks > ASKS:
             raise StoppedError(f"it asks the host more than {ASKS:,} times in one call")
         text = json.dumps(arguments)
-        if call.script is not None:
-            said = call.script.popleft() if call.script else None
-            if said is None or (said.what, said.input) != (what, text):
-                if call.export != "invoke":
-                    return f"{call.export} may ask nothing of the host", True
-                return "the host was not asked that, then", True
-            return said.answer, said.failed
         if call.at_once is not None and what in AT_ONCE:
             try:
                 answer = (call.at_once(what, arguments), False)
             except AegisError as error:
                 answer = _refused(call, error)
+        elif call.script is not None:
+            said = call.script.popleft() if call.script else None
+            if said is None or (said.what, said.input) != (what, text):
+                return "the host was not asked that, then", True
+            return said.answer, said.failed
         else:
             answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])
+        if call.kept > TOLD:
+            raise StoppedError(f"it was answered more than {TOLD >> 20} MiB in one call")
         if call.kept <= KEPT:
             call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer

@@ -38,6 +38,7 @@ from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WAS
 from aegis.core.errors import ComponentError
 
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
+# A component may be of several modules; one in JavaScript has two memories.
 PREVIEW_1 = "wasi_snapshot_preview1"
 SHOWN = 20  # problems of one module that are told
 LONG = 400  # characters of one of them
@@ -274,6 +275,7 @@ class Template(Asker):
         answers: Answers,
     ) -> None:
         self.has_wasi = WASI in world.imports
+        self._is_component = isinstance(compiled, wc.Component)
         self._engine = machine.engine(fuel=limits.fuel is not None)
         self._limits = limits
         self._answers = answers
@@ -328,7 +330,7 @@ class Template(Asker):
             table_elements=limits.elements,
             instances=limits.instances,
             tables=limits.tables,
-            memories=1,
+            memories=limits.memories if self._is_component else 1,
         )
         store.set_epoch_deadline(ticks(seconds))
         if limits.fuel is not None:
@@ -372,6 +374,11 @@ class Instance(ABC):
         self._store.set_epoch_deadline(ticks(seconds))
         if fuel is not None:
             self._store.set_fuel(fuel)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of its memory, None where it does not show it."""
+        return None
 
     @abstractmethod
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
@@ -417,6 +424,10 @@ class _ModuleInstance(Instance):
                 PlainFunction(initialize, 0, gives=False)(self._context)
             finally:
                 here.memory = None
+
+    @property
+    def memory(self) -> int | None:
+        return self._memory.size()
 
     def call(self, export: str, texts: Sequence[str], most: int) -> tuple[str, bool]:
         memory = self._here.memory = self._memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -40,13 +41,16 @@ class Limits:
     """What one guest may use: seconds of computing, bytes of memory and of an answer, and fuel.
 
     Fuel is counted only where it is said. `output` is also what it may give the host in one text
-    that it asks or emits. `elements` are those of one table, of which there are `tables` at most.
+    that it asks or emits. `memory` is that of one memory, of which a plain module has one, and a
+    component that was put together of several modules `memories` at most; `elements` are those of
+    one table, of which there are `tables`.
     """
 
     seconds: float = 1.0
     memory: int = 64 << 20
     output: int = 1 << 20
     fuel: int | None = None
+    memories: int = 4
     elements: int = 50_000
     tables: int = 16
     instances: int = 64
@@ -77,6 +81,8 @@ class Machine:
         self._folder = folder
         self._engines: dict[bool, wasmtime.Engine] = {}
         self._known: OrderedDict[tuple[str, bool], Compiled] = OrderedDict()
+        # Stopped calls are numbered through, so that a number means one of whatever revision.
+        self.numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
         self._watch = threading.Condition()

@@ -209,7 +209,7 @@ class PlainMemory:
             address = self._alloc(self._context, length) & 0xFFFF_FFFF
         finally:
             self.is_allocating = False
-        if address + length > self._size():
+        if address + length > self.size():
             raise StoppedError(
                 f"its aegis_alloc gave {length} bytes at {address}, outside of its memory"
             )
@@ -233,9 +233,9 @@ class PlainMemory:
 
     def text(self, address: int, length: int, most: int) -> str:
         """The text at an address. Raises StoppedError for what is none."""
-        self.check(address, length)
         if length > most:
             raise StoppedError(too_long(length, most))
+        self.check(address, length)
         if not length:
             return ""
         try:
@@ -253,10 +253,10 @@ class PlainMemory:
 
     def check(self, address: int, length: int) -> None:
         """Raise StoppedError where it has no memory."""
-        if address + length > self._size():
+        if address + length > self.size():
             raise StoppedError(f"it gave {length} bytes at {address}, outside of its memory")
 
-    def _size(self) -> int:
+    def size(self) -> int:
         size: int = ffi.wasmtime_memory_data_size(self._context, self._at)
         return size
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from itertools import islice
 
+from aegis.core.guest import Stop
+
 _FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+\s+-\s+)?(.+?)\s*$", re.MULTILINE)
 _NUMBERED = re.compile(r"^\d+:\s*")
 SHOWN = 32  # frames that are kept: a recursion has thousands
@@ -43,3 +45,26 @@ def read(message: str, seconds: float) -> tuple[str, str | None, tuple[str, ...]
             return reason.format(seconds=seconds), hint, frames
     said = " ".join(_NUMBERED.sub("", line.strip()) for line in cause.split("\n"))
     return said.strip().removeprefix("wasm trap: ")[:SAID] or "it was stopped", None, frames
+
+
+# What stopped a guest in a word, by what is told of it: of wasmtime, and of the sandbox itself.
+_KINDS: tuple[tuple[str, Stop], ...] = (
+    ("computed for longer", "time"),
+    ("fuel", "fuel"),
+    ("stack", "stack"),
+    ("`unreachable`", "unreachable"),
+    ("memory", "memory"),
+    ("gave a text of", "output"),
+    (" index", "index"),
+    ("divided by zero", "division"),
+    ("another type", "type"),
+    ("nobody waits", "unheard"),
+)
+
+
+def kind_of(reason: str) -> Stop:
+    """The word for a reason that `read` gives."""
+    for words, kind in _KINDS:
+        if words in reason:
+            return kind
+    return "other"
