@@ -32,6 +32,7 @@ from aegis.core.port import Command, Port
 from aegis.core.registry import Registry
 from aegis.core.relation import RelationSpec
 from aegis.core.rule import unmarked
+from aegis.core.wat import functions
 from aegis.core.wire import Figure
 from aegis_kernel.hosting import HostThread, NotebookHost
 
@@ -131,6 +132,17 @@ class Knowledge:
                 return found
         return None
 
+    def text_of(self, thing: Any, found: str | None) -> str | None:
+        """The source text of what a component defines, where Python has `found` one.
+
+        Of WebAssembly that is the component's, if it was written as text.
+        """
+        registry = self._thread.host.engine.registry
+        for revision in registry.revisions():
+            if revision.source.is_wasm and self._in(registry, revision, thing) is not None:
+                return revision.source.text.strip() or None
+        return found
+
     def _policy(self, said: Policies) -> Policy:
         return self._thread.host.engine.policy(said)
 
@@ -168,12 +180,21 @@ class Knowledge:
     def _component(self, revision: Revision) -> Sections:
         return _told(
             ("Component", f"{revision.name} {revision.version} ({revision.digest[:8]})"),
-            ("Docstring", ast.get_docstring(_module(revision.source.text)) or ""),
+            *(() if revision.guest is None else revision.guest.told.items()),
+            ("May use", _table(self._needs(revision))),
+            ("Docstring", _doc(revision)),
             ("Models", ", ".join(spec.name for spec in revision.models)),
             ("Parts", ", ".join(part.name for part in revision.parts)),
             ("Listeners", ", ".join(listener.name for listener in revision.listeners)),
             ("Defined in", revision.source.origin),
         )
+
+    def _needs(self, revision: Revision) -> Iterator[tuple[str, str]]:
+        """What its sandbox asks of the host, and whether it was granted."""
+        grants = self._thread.host.engine.registry.grants
+        for one in revision.needs:
+            given = grants.gives(revision.name, one.owner, one.what, "write")
+            yield str(one), "granted" if given else f'host.grant("{revision.name}", "{one}")'
 
     def _model(self, revision: Revision, spec: ModelSpec) -> Sections:
         ports = {port.name: _way(port) for port in spec.ports.values()}
@@ -202,7 +223,7 @@ class Knowledge:
             undo = f"{port.undo.fn.__name__}, {_pace(self._policy(port.undo_policies))}"
         return _told(
             ("Port", f"{spec.name}.{port.name} of {_component(revision)}"),
-            ("Signature", _signature(port.call)),
+            ("Signature", _signature(port.call, port.name)),
             ("Docstring", port.doc),
             ("Consumes", ", ".join(port.consumes)),
             ("Produces", port.produces or ""),
@@ -213,19 +234,19 @@ class Knowledge:
             ("Effect", "" if port.effect else "none: its adapters change nothing outside"),
             ("Undo", undo),
             ("Now", self._figures(port_id(spec, port))),
-            ("Defined in", _place(revision, spec.name, port.call)),
+            ("Defined in", _place(revision, f"{spec.name}.{port.name}", port.call)),
         )
 
     def _command(self, revision: Revision, spec: ModelSpec, command: CommandSpec) -> Sections:
         return _told(
             ("Command", f"{spec.name}.{command.name} of {_component(revision)}"),
-            ("Signature", _signature(command.call)),
+            ("Signature", _signature(command.call, command.name)),
             ("Docstring", command.doc),
             ("Produces", command.produces),
             ("Adapters", _slots(command.call)),
             ("Undo", "undoes whatever flow of the record is open" if command.undo else ""),
             ("Now", self._figures(command_id(spec, command))),
-            ("Defined in", _place(revision, spec.name, command.call)),
+            ("Defined in", _place(revision, f"{spec.name}.{command.name}", command.call)),
         )
 
     def _listener(self, revision: Revision, listener: ListenerSpec) -> Sections:
@@ -288,8 +309,10 @@ def attach(shell: InteractiveShell, knowledge: Knowledge) -> None:
             sections = knowledge.of(data.obj)
         except Exception:  # noqa: BLE001 -- then IPython shows what it knows itself
             return None
-        source = data.info_dict.get("source") if data.detail_level else None
-        return [*sections, ("Source", source)] if sections and source else sections
+        if not sections or not data.detail_level:
+            return sections
+        source = knowledge.text_of(data.obj, data.info_dict.get("source"))
+        return [*sections, ("Source", source)] if source else sections
 
     shell.inspector.mime_hooks = {**shell.inspector.mime_hooks, "text/plain": inspected}
 
@@ -399,9 +422,9 @@ def _way(port: PortSpec) -> str:
     return "; ".join(said) or "called directly"
 
 
-def _signature(call: Call) -> str:
+def _signature(call: Call, name: str) -> str:
     # Classes of the component go by the name that its author knows.
-    return OWN.sub("", f"{call.fn.__name__}{inspect.signature(call.fn)}")
+    return OWN.sub("", f"{name}{inspect.signature(call.fn)}")
 
 
 def _slots(call: Call) -> str:
@@ -435,7 +458,9 @@ def _meet(pattern: str, name: str) -> bool:
 def _place(revision: Revision, name: str, call: Call | None = None) -> str:
     """Where something is defined: `cell 4, line 12`."""
     line = None
-    if call is not None and not revision.source.is_wasm:
+    if revision.source.is_wasm:
+        line = functions(revision.source.text).get(name)
+    elif call is not None:
         line = inspect.unwrap(call.fn).__code__.co_firstlineno
     else:
         for statement in _module(revision.source.text).body:
@@ -445,10 +470,13 @@ def _place(revision: Revision, name: str, call: Call | None = None) -> str:
     return where if line is None else f"{where}, line {line}"
 
 
+def _doc(revision: Revision) -> str:
+    """What a component says of itself."""
+    if revision.source.is_wasm:
+        return inspect.getdoc(revision.module) or ""
+    return ast.get_docstring(_module(revision.source.text)) or ""
+
+
 @lru_cache(maxsize=16)
 def _module(text: str) -> ast.Module:
-    """The syntax tree of a component's text, an empty one of what is no Python."""
-    try:
-        return ast.parse(text)
-    except SyntaxError:
-        return ast.Module(body=[], type_ignores=[])
+    return ast.parse(text)

@@ -37,7 +37,7 @@ ASKING = {"count", "list", "query"}
 OF_RECORDS = {"update", "run", "call", "related"}
 OF_COMPONENTS = {
     *("deploy", "drop", "follow", "lock", "promote", "reset", "rollback", "split", "undeploy"),
-    *("unfollow", "versions", "grant", "revoke", "access"),
+    *("unfollow", "versions", "grant", "revoke", "access", "traps"),
 }
 _QUOTES = ('"""', "'''", '"', "'")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -98,8 +98,9 @@ class _Completions:
         above = context.full_text.split("\n")[: context.cursor_line]
         text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
         line = text.rpartition("\n")[2].lstrip()
-        if line.startswith("%%component ") and "\n" not in text.lstrip():
-            return self._component(line.split(" ")[1:])
+        if line.startswith(("%%component ", "%%wat ")) and "\n" not in text.lstrip():
+            magic, *words = line.split(" ")
+            return self._component(magic, words)
         if text.lstrip().startswith("%%aegis_sql") and "\n" in text.lstrip():
             return self._sql(text)
         if line.startswith("%aegis "):
@@ -121,10 +122,11 @@ class _Completions:
 
     # --- magics ---------------------------------------------------------------------------------
 
-    def _component(self, words: list[str]) -> tuple[str, Iterable[Option] | None]:
+    def _component(self, magic: str, words: list[str]) -> tuple[str, Iterable[Option] | None]:
         live = self._registry.live
         if words[0].startswith("--") and len(words) == 1:
-            options = ("--plan", "--preview", "--gate", "--split=10")
+            options = ["--plan", "--preview", "--gate", "--split=10", "--grant="]
+            options += ["--text"] if magic == "%%wat" else []
             return words[0], [(option, "keyword") for option in options]
         words = [word for word in words if not word.startswith("--")]
         if len(words) == 1:

@@ -16,12 +16,14 @@ import msgspec
 from aegis.core.component import Revision, noun
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError
+from aegis.core.guest import Trap
 from aegis.core.model import Model
 from aegis.core.port import Command, Port
 from aegis.core.query import Found
 from aegis.core.rule import masked
 from aegis.engine.host import HostStatus
 from aegis_kernel.tables import BAD, DIM, ROWS, cell, codes, short, table
+from aegis_kernel.traps import trap_html, trap_text
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -97,6 +99,7 @@ class DeploymentView:
 
     def __init__(self, deployment: Deployment, revision: Revision, address: str = "") -> None:
         self.deployment = deployment
+        self.kind = "" if revision.guest is None else revision.guest.told["Kind"]
         self.endpoints = [spec.endpoint for spec in revision.models if spec.endpoint is not None]
         self.address = address
         ports = [port for spec in revision.models for port in spec.ports.values()]
@@ -131,6 +134,7 @@ class DeploymentView:
             ["consumes", codes(self.consumed)],
             ["produces", codes(self.produced)],
             ["from", cell(deployment.origin)],
+            *([["code", cell(self.kind, 100)]] if self.kind else []),
             ["at", cell(deployment.time)],
         ]
         return (
@@ -256,6 +260,8 @@ def register(shell: InteractiveShell) -> None:
     html, plain = _formatters(shell)
     html.for_type(Model, record_html)
     html.for_type(type(Model), model_html)
+    html.for_type(Trap, trap_html)
+    plain.for_type(Trap, lambda trap, printer, _: printer.text(trap_text(trap)))
     plain.for_type(Model, lambda record, printer, _: printer.text(record_text(record)))
     plain.for_type(type(Model), lambda model, printer, _: printer.text(model_text(model)))
 
@@ -265,6 +271,7 @@ def unregister(shell: InteractiveShell) -> None:
     for formatter in _formatters(shell):
         formatter.pop(Model, None)
         formatter.pop(type(Model), None)
+        formatter.pop(Trap, None)
 
 
 def _formatters(shell: InteractiveShell) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from aegis.configuration import Config
 from aegis.core.errors import AegisError, ClosedError, PortError
 from aegis.engine.context import CALLER
 from aegis.engine.host import Host
-from aegis_kernel import failures, flows, past, plans, tracing, views
+from aegis_kernel import failures, flows, past, plans, tracing, traps, views
 from aegis_kernel.audit import AuditTable
 from aegis_kernel.display import HostView, Records
 from aegis_kernel.failures import FailedGroups
@@ -381,6 +381,7 @@ VIEWS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "why": past.why,
     "at": past.at,
     "replay": past.replay,
+    "traps": traps.traps,
     "deploy": plans.deploy,
     "rehearse": plans.rehearse,
 }

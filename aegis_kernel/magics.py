@@ -1,4 +1,4 @@
-"""What people type: `%%component`, `%%aegis_sql`, and `%aegis` with its words."""
+"""What people type: `%%component`, `%%wat`, `%%aegis_sql`, and `%aegis` with its words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aegis.adapters.sources.notebook import is_component_file
 from aegis.core.component import Source
 from aegis.core.errors import AegisError, closest
 from aegis.core.flow import FlowState
-from aegis.core.grant import AccessStatus
+from aegis.core.grant import HOST, AccessStatus
 from aegis.core.manifest import NAME, VERSION
 from aegis.core.rehearsal import Gate
 from aegis.engine.failures import GROUP, Told
 from aegis.engine.intake import OnConflict
-from aegis_kernel import failures, past, sql
+from aegis_kernel import failures, past, sql, traps
 from aegis_kernel.about import About
 from aegis_kernel.audit import AuditTable
 from aegis_kernel.cells import cell_label
@@ -34,6 +34,7 @@ from aegis_kernel.migration import MigrationView
 from aegis_kernel.mistakes import show_as
 from aegis_kernel.plans import PlanView, gate_of
 from aegis_kernel.splits import SplitView
+from aegis_kernel.traps import TrapList
 from aegis_kernel.versions import FollowingView, VersionsView
 
 if TYPE_CHECKING:
@@ -44,20 +45,24 @@ CELLS = (
     f"{'%%component --preview NAME VERSION':<40}show what that would make of stored records",
     f"{'%%component --split=10 NAME VERSION':<40}try it beside what serves, on 10 % of the records",
     f"{'%%component --plan NAME VERSION':<40}show what that would make different",
+    f"{'%%component --grant=clock NAME VERSION':<40}give it, with that, what it asks for",
+    f"{'%%wat NAME VERSION':<40}the same for a cell in WebAssembly text; %%wat? tells how",
     f"{'%%aegis_sql [NAME]':<40}ask this cell's SELECT; NAME gets the answer",
 )
 
 
 @magics_class
 class AegisMagics(Magics):
-    """`%%component`, `%%aegis_sql` and `%aegis`."""
+    """`%%component`, `%%wat`, `%%aegis_sql` and `%aegis`."""
 
     def __init__(self, notebook: Notebook) -> None:
         super().__init__(notebook.shell)
         self.notebook = notebook
 
     @cell_magic
-    def component(self, line: str, cell: str) -> Deployed | MigrationView | PlanView | SplitView:
+    def component(
+        self, line: str, cell: str
+    ) -> Deployed | MigrationView | PlanView | SplitView | None:
         """Make this cell a component and deploy it:  %%component NAME VERSION
 
         The cell has a namespace of its own: it sees what it imports and defines, not other
@@ -68,42 +73,97 @@ class AegisMagics(Magics):
         records, and the cell shows what becomes of them. With `--plan` it shows what would be
         different, and whom that breaks. With `--gate` (or `--gate=200`) the last recorded flows and
         requests are tried on it before it may serve. With `--split=10` the cell is a candidate that
-        gets 10 percent of the records, beside what serves.
+        gets 10 percent of the records, beside what serves. With `--grant=orders.Order:read` (one or
+        more, with commas) it is given what it asks for.
         """
+        # The magic's own line is line 1, as the cell shows it.
+        return self._cell("component", line, "\n" + cell)
+
+    @cell_magic
+    def wat(self, line: str, cell: str) -> Deployed | MigrationView | PlanView | SplitView | None:
+        """Make this cell, text of WebAssembly, a component and deploy it:  %%wat NAME VERSION
+
+        It runs in a sandbox, within limits, and may do what `--grant=clock` gives it (`clock`,
+        `random`, `keys`, `http=https://api.example.org`). All else is as with `%%component`.
+
+        A cell that begins with `(module` is the whole module, with the exports of the contract.
+        Otherwise comments on top (`;;`) describe the component, in TOML, and the cell has a
+        function for each thing that the host calls: it takes its input and gives its answer as a
+        text, which is an i64, its address above its length.
+
+            ;; [models.Parcel]
+            ;; endpoint = "parcels"
+            ;; fields.grams = {type = "integer"}
+            ;; fields.price = {type = "integer", default = 0}
+            ;; ports.weigh = {consumes = ["parcel.created"], produces = "parcel.weighed"}
+            ;; [texts]
+            ;; grams = "grams"
+            ;; priced = '{"record": {"price": '
+            ;; end = "}}"
+            (func $Parcel.weigh (param $input i64) (result i64)
+              (call $join (global.get $priced)
+                (call $join (call $digits (call $number (local.get $input) (global.get $grams)))
+                  (global.get $end))))
+
+        What such a cell lacks is added: memory, `$alloc`, the exports that call its functions by
+        name, a global for each of its `texts`, and of these what it calls: `$number JSON KEY` and
+        `$string JSON KEY` (what stands behind a key), `$digits NUMBER`, `$join A B`, `$equals A B`,
+        `$failed TEXT` (an answer that is an error), `$at TEXT`, `$length TEXT`, `$text AT LENGTH`.
+        `%%wat --text NAME VERSION` shows the whole module, and does nothing else.
+        """
+        return self._cell("wat", line, "\n" + cell)
+
+    def _cell(
+        self, magic: str, line: str, text: str
+    ) -> Deployed | MigrationView | PlanView | SplitView | None:
+        """Do with a cell what the line of its magic says."""
         gate, words = _gated(line.split())
         said = [word for word in words if word.startswith("--")]
         words = [word for word in words if not word.startswith("--")]
         previewed = "--preview" in said
         weights = [word.removeprefix("--split=") for word in said if word.startswith("--split=")]
+        grants = [word.removeprefix("--grant=") for word in said if word.startswith("--grant=")]
+        plain = {"--preview", "--plan", *(("--text",) if magic == "wat" else ())}
         for word in said:
-            if word not in {"--preview", "--plan"} and not word.startswith("--split="):
+            if word not in plain and not word.startswith(("--split=", "--grant=")):
                 raise UsageError(
-                    "%%component takes --plan, --preview, --gate=COUNT and --split=PERCENT, "
-                    f"not {word!r}"
+                    f"%%{magic} takes --plan, --preview, --gate=COUNT, --split=PERCENT and "
+                    f"--grant=WHAT, not {word!r}"
                 )
+        if grants and (weights or previewed or "--plan" in said):
+            raise UsageError("--grant gives with a deploy, and this is none")
         if len(words) != 2:
-            raise UsageError("a component has a name and a version: %%component orders 1.2.0")
+            raise UsageError(f"a component has a name and a version: %%{magic} orders 1.2.0")
         name, version = words
         _check(name, version)
-        # The magic's own line is line 1, as the cell shows it.
-        origin = cell_label(self.notebook.shell)
+        if "--text" in said:
+            print(self.notebook.whole(name, version, text, file=self._file()))
+            return None
         try:
-            text, file = "\n" + cell, self._file()
-            if file:  # IPython keeps the call of this magic there
-                linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-            imports, paths = read_imports(text, Path.cwd())
-            self.notebook.depends |= paths
-            source = Source.of(name, version, text, origin=origin, imports=imports, file=file)
+            source = self._source(name, version, text, is_wat=magic == "wat")
             if weights:
                 return self.notebook.split(source, _percent(weights[-1]))
             if "--plan" in said:
                 return self.notebook.plan(source)
             with self.notebook.gated(gate):
-                return self.notebook.preview(source) if previewed else self.notebook.deploy(source)
+                if previewed:
+                    return self.notebook.preview(source)
+                return self.notebook.deploy(source, grants=_granted(grants))
         except AegisError as error:
             if "_render_traceback_" not in vars(error):
                 show_as(error)
             raise
+
+    def _source(self, name: str, version: str, text: str, *, is_wat: bool) -> Source:
+        """The source that a cell is. Raises ComponentError for text of WebAssembly that is none."""
+        origin, file = cell_label(self.notebook.shell), self._file()
+        if file:  # IPython keeps the call of this magic there
+            linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        if is_wat:
+            return self.notebook.assembled(name, version, text, origin=origin, file=file)
+        imports, paths = read_imports(text, Path.cwd())
+        self.notebook.depends |= paths
+        return Source.of(name, version, text, origin=origin, imports=imports, file=file)
 
     def _file(self) -> str:
         """What IPython, and with it a debugger, calls the cell that runs; it tells its text."""
@@ -331,6 +391,11 @@ class AegisMagics(Magics):
             return FailedGroups(thread.call(thread.host.failed_groups))
         return thread.call(failures.failed, thread.host)
 
+    def do_traps(self, name: str = "") -> TrapList:
+        """[NAME] -- the last calls of WebAssembly that were stopped; host.replay makes one again"""
+        thread = self.notebook.thread
+        return thread.call(traps.traps, thread.host, name or None)
+
     def do_audit(self, action: str = "") -> AuditTable:
         """[ACTION] -- who deployed, pinned or granted what, and what was refused"""
         thread = self.notebook.thread
@@ -431,6 +496,12 @@ def _tell(told: Sequence[Told]) -> None:
         print(f"{one.id}: {one.text}")
     left = sum(one.failed for one in told)
     print(f"{len(told)} dealt with, {left} of them still failed.")
+
+
+def _granted(said: Sequence[str]) -> list[str]:
+    """Grants as somebody typed them; what has no owner is the host's: `clock` is `host.clock`."""
+    grants = [one for each in said for one in each.split(",") if one]
+    return [one if set(".:") & set(one.partition("=")[0]) else f"{HOST}.{one}" for one in grants]
 
 
 def _percent(text: str) -> float:

@@ -8,7 +8,9 @@ from types import TracebackType
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from aegis.core.component import Source
 from aegis.core.errors import AegisError, ComponentError
+from aegis_kernel.traps import backtrace
 
 DOORWAY = str(Path(__file__).parent)
 
@@ -35,6 +37,15 @@ def own_steps(step: TracebackType | None, filename: str | None) -> TracebackType
     return step
 
 
+def place_in(source: Source, error: ComponentError) -> SyntaxError:
+    """Where in a component's text an error is, as IPython shows such places."""
+    line, column = error.fields["line"], error.fields.get("column")
+    lines = source.text.split("\n")
+    shown = lines[line - 1] if 0 < line <= len(lines) else ""
+    said = error.problems[0].removeprefix(f"line {line}: ").removesuffix(f": {shown.strip()}")
+    return SyntaxError(said, (source.file or source.name, line, column, shown))
+
+
 def show_as(error: AegisError, before: list[str] | None = None) -> None:
     """Let IPython show `error` as its sentence, without the frames of the magic that it passed."""
     lines = [*(before or ()), f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
@@ -48,7 +59,13 @@ def show_mistake(
     step: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    """Show an error without the frames of the doorway at its end: IPython never hides the last."""
+    """Show an error without the frames of the doorway at its end: IPython never hides the last.
+
+    Of a guest that was stopped it shows where that was, by the guest's own functions.
+    """
+    trap = getattr(error, "trap", None)
+    if trap is not None and not hasattr(error, "__notes__"):
+        error.__notes__ = backtrace(trap)
     steps: list[TracebackType] = []
     while step is not None:
         steps.append(step)

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 
 from aegis.adapters.components.files import component_files, read_component
 from aegis.configuration import Config, environment, read
+from aegis.core import wat
 from aegis.core.component import Revision, Source
 from aegis.core.deployment import Deployment
 from aegis.core.errors import AegisError, ComponentError, GateError
@@ -34,7 +35,7 @@ from aegis_kernel.display import DeploymentView
 from aegis_kernel.hosting import HostThread, NotebookHost
 from aegis_kernel.magics import AegisMagics, arguments
 from aegis_kernel.migration import MigrationView, migrated
-from aegis_kernel.mistakes import own_steps, remember, show_as, show_mistake
+from aegis_kernel.mistakes import own_steps, place_in, remember, show_as, show_mistake
 from aegis_kernel.outputs import Outputs
 from aegis_kernel.plans import PlanView
 from aegis_kernel.splits import SplitView
@@ -158,8 +159,9 @@ class Notebook:
         self.shell.events.unregister("pre_run_cell", self._before_cell)
         self.shell.Completer.custom_matchers.remove(self._matcher)
         about.detach(self.shell)
-        for kind, name in (("cell", "component"), ("cell", "aegis_sql"), ("line", "aegis")):
-            self.shell.magics_manager.magics[kind].pop(name, None)
+        for magics in self.shell.magics_manager.magics.values():
+            for name in ("component", "wat", "aegis_sql", "aegis"):
+                magics.pop(name, None)
         self.shell.magics_manager.registry.pop(AegisMagics.__name__, None)
         display.unregister(self.shell)
         self._unbind(set(self._bound))
@@ -280,21 +282,44 @@ class Notebook:
 
     # --- deploying ------------------------------------------------------------------------------
 
-    def deploy(self, source: Source) -> Deployed:
+    def whole(self, name: str, version: str, text: str, *, file: str = "") -> str:
+        """The module that a text of WebAssembly stands for. Raises ComponentError."""
+        try:
+            return wat.whole(text, name, version)
+        except ComponentError as error:
+            before = self.thread.host.engine.registry.live.get(name)
+            self.explain(error, before, Source.of(name, version, text, file=file))
+            raise
+
+    def assembled(self, name: str, version: str, text: str, *, origin: str, file: str) -> Source:
+        """The source of a component in text of WebAssembly. Raises as `whole` does."""
+        host = self.thread.host
+        text = self.whole(name, version, text, file=file)
+        try:
+            binary = self.thread.call(host.loader.assemble, text, name)
+        except ComponentError as error:
+            before = host.engine.registry.live.get(name)
+            self.explain(error, before, Source.of(name, version, text, file=file))
+            raise
+        return Source.of(name, version, text, origin=origin, file=file, binary=binary)
+
+    def deploy(self, source: Source, *, grants: Sequence[str] = ()) -> Deployed:
         """Deploy `source` and tell what came of it. A ComponentError tells where it broke."""
         host = self.thread.host
         before, graph = host.engine.registry.live.get(source.name), self.thread.call(host.graph)
         try:
-            deployment = self._through_gate(source)
+            deployment = self._through_gate(source, grants)
         except ComponentError as error:
-            self.explain(error, before)
+            self.explain(error, before, source)
             raise
         return self._deployed(deployment, before, graph)
 
-    def _through_gate(self, source: Source | str) -> Deployment:
+    def _through_gate(self, source: Source | str, grants: Sequence[str] = ()) -> Deployment:
         thread = self.thread
         try:
-            made: Deployment = thread.call(plans.deploy, thread.host, source, gate=self.gate)
+            made: Deployment = thread.call(
+                plans.deploy, thread.host, source, gate=self.gate, grants=grants
+            )
         except GateError as error:
             show(plans.refused(error))
             raise
@@ -315,7 +340,8 @@ class Notebook:
         try:
             return PlanView(self.thread.call(host.plan, source))
         except ComponentError as error:
-            self.explain(error, host.engine.registry.live.get(error.component))
+            before = host.engine.registry.live.get(error.component)
+            self.explain(error, before, source if isinstance(source, Source) else None)
             raise
 
     def plan_file(self, path: Path, name: str | None, version: str | None) -> PlanView:
@@ -328,7 +354,7 @@ class Notebook:
         try:
             return SplitView(self.thread.call(host.split, source, weight=weight))
         except ComponentError as error:
-            self.explain(error, host.engine.registry.live.get(source.name))
+            self.explain(error, host.engine.registry.live.get(source.name), source)
             raise
 
     def promote(self, name: str) -> Deployed:
@@ -346,7 +372,7 @@ class Notebook:
                 source,
             )
         except ComponentError as error:
-            self.explain(error, host.engine.registry.live.get(source.name))
+            self.explain(error, host.engine.registry.live.get(source.name), source)
             raise
         return MigrationView(found)
 
@@ -435,11 +461,16 @@ class Notebook:
             return "define or import it there"
         return f"{definer} defines it, and a component sees only what it defines or imports itself"
 
-    def explain(self, error: ComponentError, before: Revision | None = None) -> None:
-        """Let the error show the component's own lines, and what serves now."""
+    def explain(
+        self, error: ComponentError, before: Revision | None = None, source: Source | None = None
+    ) -> None:
+        """Let the error show the component's own lines, those of `source`, and what serves now."""
         cause = error.__cause__
         lines: list[str] = []
-        if cause is not None:
+        if cause is None and source is not None and error.fields.get("line"):
+            wrong = place_in(source, error)
+            lines = self.shell.SyntaxTB.structured_traceback(SyntaxError, wrong, None)
+        elif cause is not None:
             filename = remember(error, cause)
             if isinstance(cause, SyntaxError):
                 lines = self.shell.SyntaxTB.structured_traceback(type(cause), cause, None)

@@ -10,12 +10,14 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from aegis.core.guest import Trap, TrapReplay
 from aegis.core.past import Past, PastFlow
 from aegis.core.replay import Pair, Replay, told
 from aegis.core.rule import masked
 from aegis.core.why import Line, Why, branches
 from aegis_kernel.flows import FlowView
 from aegis_kernel.tables import BAD, DIM, GOOD, cell, table
+from aegis_kernel.traps import backtrace, backtrace_html
 
 if TYPE_CHECKING:
     from aegis.core.event import Event
@@ -199,6 +201,37 @@ def _pairs(title: str, pairs: tuple[Pair, ...]) -> str:
     return table([title, "then", "now"], rows)
 
 
+class TrapReplayView(Still):
+    """What came of a stopped call that was made again. `data` is the value behind it."""
+
+    def __init__(self, data: TrapReplay) -> None:
+        self.data = data
+
+    @property
+    def same(self) -> bool:
+        """Whether it was stopped as it was then."""
+        return self.data.same
+
+    @property
+    def answer(self) -> str | None:
+        """What the guest gave, None when it gave nothing."""
+        return self.data.answer
+
+    def html(self) -> str:
+        """The verdict, and where it was stopped."""
+        data = self.data
+        color = GOOD if data.answer is not None else BAD
+        head = (
+            f"<div><strong>{cell(data.trap.function, 80)}</strong> on {cell(data.label, 80)} "
+            f'<span style="color:{color}">{cell(data.verdict, 600)}</span></div>'
+        )
+        return head if data.again is None else f"{head}{backtrace_html(data.again)}"
+
+    def __repr__(self) -> str:
+        again = self.data.again
+        return "\n".join((repr(self.data), *(() if again is None else backtrace(again))))
+
+
 # --- what asks the host, on its loop --------------------------------------------------------------
 
 
@@ -218,13 +251,16 @@ async def at(
     return PastView(await host.at(seq, record, model))
 
 
-async def replay(host: Host, of: Any, revision: str | None = None) -> ReplayView:
+async def replay(host: Host, of: Any, revision: str | None = None) -> ReplayView | TrapReplayView:
     """Run a flow again on a fork of the data, with recorded answers; the differences.
 
     `of` is a flow or its id, one of its events, its id or its number, a line of the failed list, or
     a record: then its newest flow. `revision` is a label, a version, or the text of a component:
-    without it the live code runs. Nothing real is touched.
+    without it the live code runs. Nothing real is touched. Of `host.traps()` one stopped call is
+    made again so, with the input and the answers of then.
     """
+    if isinstance(of, Trap):
+        return TrapReplayView(await host.replay(of, revision))
     return ReplayView(await host.replay(_bare(of), revision))
 
 

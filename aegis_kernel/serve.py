@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aegis_kernel.reload import Reloads, Surroundings
 
 # What a cell says that may deploy something.
-DEPLOYING = ("%%component", "deploy", "%aegis watch")
+DEPLOYING = ("%%component", "%%wat", "deploy", "%aegis watch")
 SAY_AFTER_SECONDS = 1.0
 TURN = 1.0  # seconds after which a signal is seen that came at the wrong moment
 DRAIN_SECONDS = 30.0

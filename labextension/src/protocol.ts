@@ -66,12 +66,12 @@ export interface GuestStatus {
 }
 
 /**
- * What became of a stopped call that was made again.
+ * What became of a stopped call that was made again, as operators are told.
  *
  * It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
  * and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
  */
-export interface TrapReplay {
+export interface TrapOutcome {
   readonly n: number;
   readonly revision: string;
   readonly function: string;
@@ -926,7 +926,7 @@ export interface Answers {
   readonly groups: Groups;
   readonly why: Why;
   readonly replay: Replay;
-  readonly replay_trap: TrapReplay;
+  readonly replay_trap: TrapOutcome;
   readonly continue: Done;
   readonly skip: Done;
   readonly retry: Done;

@@ -1,6 +1,6 @@
 /** A component in WebAssembly in the panel: its badge, its sandbox, what was stopped, and again. */
 
-import type { GuestCost, GuestStatus, TrapLine, TrapReplay } from '../src/protocol';
+import type { GuestCost, GuestStatus, TrapLine, TrapOutcome } from '../src/protocol';
 import { ComponentsSection } from '../src/sections/components';
 import { Refusal } from '../src/session';
 import { reduce } from '../src/state';
@@ -55,7 +55,7 @@ const fact = (name: string): string | null => {
   return term?.hidden ? null : (term?.nextElementSibling?.textContent ?? null);
 };
 
-function again(change: Partial<TrapReplay> = {}): TrapReplay {
+function again(change: Partial<TrapOutcome> = {}): TrapOutcome {
   return {
     n: 3,
     revision: 'bank@1.0.0+abcdef01',

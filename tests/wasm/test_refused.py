@@ -238,7 +238,7 @@ DESCRIBES = {
     ),
     "a gigabyte": (
         speaking(b"{}").replace(str((1024 << 32) | 2), str((1024 << 32) | (1 << 30))),
-        r"gave 1073741824 bytes at \d+, outside of its memory",
+        "a text of 1073741824 bytes, and 1048576 are allowed",
     ),
     "much memory at once": (
         speaking(b"{}").replace('"memory") 1', '"memory") 60000'),

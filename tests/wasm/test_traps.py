@@ -163,7 +163,7 @@ async def test_a_stopped_call_is_made_again_and_tells_what_becomes_of_it(host: H
     await stop(host, "boom", "spin")
     boom, spin = (await said(host, "GET", TRAPS))["items"]
     again = await said(host, "POST", f"{TRAPS}/{boom['n']}/replay")
-    check(host, again, "TrapReplay")
+    check(host, again, "TrapOutcome")
     assert (again["outcome"], again["frames"]) == ("stopped", boom["frames"])
     assert again["function"] == "Account.boom"
     # The loop goes on meanwhile.
@@ -194,7 +194,7 @@ async def test_a_call_that_hung_on_an_instance_passes_in_a_new_one(host: Host) -
     await host.call(account, "once")
     with pytest.raises(GuestError):
         await host.call(account, "once")
-    (once,) = host.traps("bank")
+    (once,) = await host.traps("bank")
     again = await host.replay_trap("bank", once.n)
     assert (again.outcome, again.reason, again.frames) == ("passed", "", ())
 
@@ -204,7 +204,7 @@ async def test_traps_stay_with_their_code_over_a_swap(host: Host) -> None:
     await host.deploy(source("bank", module({**BANK, "version": "1.1.0"}), "1.1.0"))
     with pytest.raises(GuestError):
         await host.call(await host.create("Account"), "close")
-    old, new = host.traps("bank")
+    old, new = await host.traps("bank")
     assert (old.label[:10], new.label[:10]) == ("bank@1.0.0", "bank@1.1.0")
     assert new.n > old.n
     assert (await host.replay_trap("bank", old.n)).frames == old.frames
@@ -232,7 +232,7 @@ async def test_what_is_no_stopped_call_is_refused(
 
 async def test_without_the_token_nobody_sees_or_repeats_a_call(host: Host) -> None:
     await stop(host, "boom")
-    (boom,) = host.traps("bank")
+    (boom,) = await host.traps("bank")
     for method, path in (("GET", TRAPS), ("POST", f"{TRAPS}/{boom.n}/replay")):
         assert (await call(host, method, path, token="no")).status == 401
 

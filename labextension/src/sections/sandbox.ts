@@ -1,7 +1,7 @@
 /** The sandbox of a component in WebAssembly: limits, grants, costs, and what was stopped in it. */
 
 import { make, show, write } from '../element';
-import type { GuestStatus, TrapLine, TrapReplay } from '../protocol';
+import type { GuestStatus, TrapLine, TrapOutcome } from '../protocol';
 import type { Guest } from '../state';
 import { computed, grants, held, limits, manner, module, stops, waiting } from '../views/guest';
 import { type Detail, List } from './list';
@@ -126,7 +126,7 @@ export class Sandbox {
     };
   }
 
-  private _outcome({ outcome, reason: why, hint, frames }: TrapReplay): readonly Node[] {
+  private _outcome({ outcome, reason: why, hint, frames }: TrapOutcome): readonly Node[] {
     const { say } = this.desk;
     const verdicts = {
       passed: badge(say('it passed'), 'ok'),

@@ -20,7 +20,7 @@ from aegis.core.errors import ConflictError, InvalidError, NotFoundError, closes
 from aegis.core.event import decode_event
 from aegis.core.flow import FlowState
 from aegis.core.graph import Graph
-from aegis.core.guest import TrapReplay
+from aegis.core.guest import TrapOutcome
 from aegis.core.record import Record
 from aegis.core.replay import Pair
 from aegis.core.rule import ruled_before
@@ -340,7 +340,7 @@ def _side(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapReplay:
+async def _replay_trap(host: Host, ask: ReplayTrapAsk) -> TrapOutcome:
     return await host.replay_trap(ask.component, ask.n)
 
 

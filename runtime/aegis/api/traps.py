@@ -9,7 +9,7 @@ import msgspec
 from aegis.api.request import Request
 from aegis.api.response import Response, json_response
 from aegis.core.errors import NotFoundError
-from aegis.core.guest import TrapReplay
+from aegis.core.guest import TrapOutcome
 from aegis.core.wire import TrapLine
 from aegis.engine.host import Host
 from aegis.engine.lines import trap_line
@@ -31,9 +31,9 @@ class TrapRoutes:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def list(self, request: Request, name: str) -> Response:
+    async def list(self, request: Request, name: str) -> Response:
         """The last stopped calls of a component."""
-        return json_response(Traps(tuple(map(trap_line, self._host.traps(name)))))
+        return json_response(Traps(tuple(map(trap_line, await self._host.traps(name)))))
 
     async def replay(self, request: Request, name: str, number: str) -> Response:
         """A stopped call made again, on a thread beside the loop."""
@@ -94,13 +94,13 @@ def paths(prefix: str) -> Json:
                 "Make a stopped call again, with the answers that it had then; nothing real is "
                 "touched.",
                 "What became of it.",
-                {"$ref": "#/components/schemas/TrapReplay"},
+                {"$ref": "#/components/schemas/TrapOutcome"},
             ),
         },
     }
 
 
 _, _DESCRIBED = msgspec.json.schema_components(
-    [Traps, TrapReplay], ref_template="#/components/schemas/{name}"
+    [Traps, TrapOutcome], ref_template="#/components/schemas/{name}"
 )
 SCHEMAS: Json = dict(_DESCRIBED)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from aegis.cli.terminal import add_host, ask, say, verb
-from aegis.core.guest import TrapReplay
+from aegis.core.guest import TrapOutcome
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -42,7 +42,7 @@ def _traps(options: Namespace) -> None:
     path = f"/aegis/api/components/{quote(options.name, safe='')}/traps"
     if options.replay is not None:
         answer = ask(options, "POST", f"{path}/{options.replay}/replay", b"")
-        _tell(msgspec.json.decode(answer, type=TrapReplay))
+        _tell(msgspec.json.decode(answer, type=TrapOutcome))
         return
     found = msgspec.json.decode(ask(options, "GET", path), type=_Traps).items
     for trap in found:
@@ -52,7 +52,7 @@ def _traps(options: Namespace) -> None:
         say(f"no call of {options.name} was stopped")
 
 
-def _tell(again: TrapReplay) -> None:
+def _tell(again: TrapOutcome) -> None:
     reason = again.reason if again.hint is None else f"{again.reason} ({again.hint})"
     what = {"passed": "passed now", "stopped": f"stopped again: {reason}", "error": reason}
     head = f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}"

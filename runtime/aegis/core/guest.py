@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from aegis.core.errors import clipped
+
 # What stopped a call, in a word: `other` is what has none.
 Stop = Literal[
     "time",
@@ -40,27 +42,105 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     """One call that the sandbox stopped: all that it needs to happen again.
 
     `n` is its number among those that are kept in this process, 0 where it is not kept. `label` is
-    the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with,
-    `asked` what the host had answered it so far, `reason` why it was stopped, `frames` the guest's
-    functions from the innermost one.
+    the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with through
+    `export`, `asked` what the host had answered it so far, `reason` why it was stopped, `frames`
+    the guest's functions from the innermost one, `lines` where each begins in a text that is from
+    `origin`, 0 where that is not known, `settings` the configuration that it could read, `printed`
+    what it had printed. Input and answers may hold what is private, so a trap does not show them by
+    itself.
     """
 
     label: str
     function: str
     input: str
     reason: str
+    export: str = "invoke"
     time: str = ""
     frames: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    origin: str = ""
+    settings: Mapping[str, Any] = {}
     asked: tuple[Asked, ...] = ()
+    printed: str = ""
     n: int = 0
+
+    @property
+    def component(self) -> str:
+        """The component whose code it was."""
+        return self.label.partition("@")[0]
+
+    @property
+    def backtrace(self) -> tuple[tuple[str, str], ...]:
+        """Each function, the innermost first, and where it begins: `cell 4, line 17`, or not."""
+        lines = self.lines or (0,) * len(self.frames)
+        places = (f"{self.origin}, line {line}" if line else "" for line in lines)
+        return tuple(zip(self.frames, places, strict=False))
 
     def __repr__(self) -> str:
         """Without what it was called with: it may be private."""
-        return f"Trap({self.label!r}, {self.function!r}, {self.reason!r})"
+        where = f", in {self.frames[0]}" if self.frames else ""
+        return f"{self.time} {self.label} {self.function}: {self.reason}{where}".lstrip()
 
 
 class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a stopped call that was made again.
+    """What came of a stopped call that was made again, on the code `label`.
+
+    It was stopped `again`, or the guest gave an `error`, or an `answer`; `hint` is the likely fix.
+    """
+
+    trap: Trap
+    label: str
+    again: Trap | None = None
+    error: str | None = None
+    answer: str | None = None
+    hint: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether it was stopped as it was then: for that reason, and there."""
+        again = self.again
+        return again is not None and (again.reason, again.frames) == (
+            self.trap.reason,
+            self.trap.frames,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a sentence; an answer may hold what is private."""
+        if self.again is not None:
+            where = f", in {self.again.frames[0]}" if self.again.frames else ""
+            how = "as then" if self.same else "otherwise"
+            return f"stopped {how}: {self.again.reason}{where}"
+        if self.error is not None:
+            return f"it gives an error now: {self.error}"
+        return f"it gives an answer now, of {len(self.answer or '')} characters (.answer)"
+
+    @property
+    def outcome(self) -> TrapOutcome:
+        """It without what the guest gave, which may be private."""
+        told = TrapOutcome(
+            n=self.trap.n, revision=self.label, function=self.trap.function, outcome="passed"
+        )
+        if self.again is not None:
+            return msgspec.structs.replace(
+                told,
+                outcome="stopped",
+                reason=clipped(self.again.reason),
+                hint=self.hint,
+                frames=self.again.frames,
+            )
+        if self.error is not None:
+            return msgspec.structs.replace(
+                told, outcome="error", reason=clipped(self.error), hint=self.hint
+            )
+        return told
+
+    def __repr__(self) -> str:
+        return f"{self.trap.function} on {self.label}: {self.verdict}"
+
+
+class TrapOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a stopped call that was made again, as operators are told.
 
     It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
     and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
@@ -130,6 +210,11 @@ class GuestCost(msgspec.Struct, frozen=True, kw_only=True):
 
 class Guest(Protocol):
     """The sandbox of one revision. It lives from load to unload, whoever calls it."""
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """What it is and what it may use, in words for people."""
+        ...
 
     @property
     def traps(self) -> Sequence[Trap]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from aegis.core.guest import GuestCost, GuestStatus, TrapReplay
+from aegis.core.guest import GuestCost, GuestStatus, TrapOutcome
 from aegis.core.guest import GuestLimits as GuestLimits  # noqa: PLC0414 -- it becomes TypeScript, too
 
 PROTOCOL = 1
@@ -633,7 +633,7 @@ class ReplayTrapAsk(_Value, frozen=True, tag_field="verb", tag="replay_trap"):
     """Make a call again that a sandbox stopped, by its number, in an instance of its own."""
 
     right: ClassVar[Right] = "steer"
-    answer: ClassVar[type] = TrapReplay
+    answer: ClassVar[type] = TrapOutcome
     component: str
     n: int
 

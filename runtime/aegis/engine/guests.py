@@ -1,23 +1,17 @@
-"""The sandboxes of one host as operators see them: what was stopped in them, and one call again."""
+"""The sandboxes of one host as operators see them: what they are, cost, and stopped."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from aegis.core.component import Revision
-from aegis.core.errors import GuestError, NotFoundError, clipped, closest
 from aegis.core.grant import HOST
-from aegis.core.guest import Guest, GuestStatus, Trap, TrapReplay
+from aegis.core.guest import Guest, GuestStatus, Trap
 from aegis.core.registry import Registry
 from aegis.core.wire import GuestLine
 from aegis.engine.lines import trap_line
-
-if TYPE_CHECKING:
-    from aegis.engine.deploys import Deploys
 
 
 def guest_status(registry: Registry, revision: Revision) -> GuestStatus | None:
@@ -44,39 +38,6 @@ def _guests(registry: Registry, component: str) -> Iterator[Guest]:
     for revision in dict.fromkeys((*registry.serving(), *registry.retained)):
         if revision.name == component and revision.guest is not None:
             yield revision.guest
-
-
-class Guests:
-    """What the sandboxes of one host stopped. Calls that are made again go one at a time."""
-
-    def __init__(self, deploys: Deploys) -> None:
-        self._deploys = deploys
-        self._replaying = asyncio.Lock()
-
-    def traps(self, component: str) -> Sequence[Trap]:
-        """The last calls that were stopped, the newest last; see Host.traps."""
-        return traps_of(self._known(component), component)
-
-    async def replay(self, component: str, n: int) -> TrapReplay:
-        """Make a stopped call again; see Host.replay_trap."""
-        for guest in _guests(self._known(component), component):
-            for trap in tuple(guest.traps):
-                if trap.n == n:
-                    async with self._replaying:
-                        return await asyncio.to_thread(_again, guest, trap)
-        raise NotFoundError(
-            f"{component} has no stopped call {n}", hint="only the last ones of each code are kept"
-        )
-
-    def _known(self, component: str) -> Registry:
-        """The registry that has code of a component. Raises NotFoundError."""
-        registry = self._deploys.engine.registry
-        names = [one.name for one in (*registry.serving(), *registry.retained)]
-        if component not in names:
-            raise NotFoundError(
-                f"there is no component {component!r}", hint=closest(component, names)
-            )
-        return registry
 
 
 class GuestLines:
@@ -113,20 +74,3 @@ class GuestLines:
                 yield line
             elif weighed > cursor:
                 yield msgspec.structs.replace(line, traps=None)
-
-
-def _again(guest: Guest, trap: Trap) -> TrapReplay:
-    """Make a call again, on this thread."""
-    told = TrapReplay(n=trap.n, revision=trap.label, function=trap.function, outcome="passed")
-    try:
-        guest.replay(trap)
-    except GuestError as error:
-        again: Trap | None = error.trap
-        return msgspec.structs.replace(
-            told,
-            outcome="error" if again is None else "stopped",
-            reason=clipped(error.detail if again is None else again.reason),
-            hint=error.hint,
-            frames=() if again is None else again.frames,
-        )
-    return told

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast, overload
 
 import msgspec
 
@@ -34,7 +34,7 @@ from aegis.core.event import Event, decode_event, event, matches
 from aegis.core.flow import Flow, Step
 from aegis.core.grant import AccessStatus
 from aegis.core.graph import Graph, graph_of
-from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapReplay
+from aegis.core.guest import GuestCost, GuestStatus, Trap, TrapOutcome, TrapReplay
 from aegis.core.keep import Keep
 from aegis.core.lock import Lock, Wanted
 from aegis.core.migration import Migration
@@ -63,7 +63,7 @@ from aegis.engine.everywhere import Everywhere, found
 from aegis.engine.failures import MOST, FailedGroup, Failures, Told
 from aegis.engine.fetching import Fetched, Fetching
 from aegis.engine.following import Guard
-from aegis.engine.guests import Guests, guest_status
+from aegis.engine.guests import guest_status
 from aegis.engine.intake import Imported, Intake, OnConflict, Terms
 from aegis.engine.ledger import Outcome
 from aegis.engine.monitor import Monitor
@@ -74,6 +74,7 @@ from aegis.engine.replay import Replays
 from aegis.engine.resident import Lookup
 from aegis.engine.rotation import Rotated
 from aegis.engine.subscription import Inline, Overflow, Subscription, When
+from aegis.engine.traps import Traps
 from aegis.engine.undo import failure
 from aegis.engine.upkeep import Upkeep
 from aegis.engine.work import Work, checked
@@ -205,7 +206,6 @@ class Host:
             elsewhere=Elsewhere(store, clock, datasources, stores),
         )
         self._planning = Planning(self._deploys)
-        self._guests = Guests(self._deploys)
         self._replays = Replays(
             deploys=self._deploys,
             store=store,
@@ -215,6 +215,7 @@ class Host:
             defaults=defaults,
             scratch=scratch,
         )
+        self._traps = Traps(deploys=self._deploys, store=store, loader=loader)
         self._rehearsing = Rehearsing(self._deploys, self._replays)
         self._fetching = Fetching(
             sources,
@@ -1114,19 +1115,28 @@ class Host:
             seq = entry.seq
         return await history.at(self.store, seq, spec, id)
 
+    @overload
+    async def replay(self, of: Trap, revision: str | None = None) -> TrapReplay: ...
+    @overload
     async def replay(
         self, of: Flow | Event | Failed | Model | str | int, revision: str | None = None
-    ) -> Replay:
+    ) -> Replay: ...
+    async def replay(
+        self, of: Trap | Flow | Event | Failed | Model | str | int, revision: str | None = None
+    ) -> Replay | TrapReplay:
         """Run a flow again on a fork of the data, with recorded answers; the differences.
 
         `of` is a flow or its id, one of its events, its id or its number, a line of the failed
-        list, or a record: its newest flow. It runs on the live code, or on `revision`: a label as
-        `orders@1.0.0+3fa9c1d2`, a version, or the text of a component.
+        list, or a record: its newest flow; or one of `traps`: then that call is made again, in an
+        instance of its own. It runs on the live code, or on `revision`: a label as
+        `orders@1.0.0+3fa9c1d2`, a version, or (of a flow) the text of a component.
         Nothing real is touched: adapters are not asked, a call that was not recorded ends it.
         Raises NotFoundError, RecordingError when nothing is recorded or it does not open,
         ComponentError for code that does not load, ClosedError for a component that is not loaded.
         """
         self._deploys.check_open()
+        if isinstance(of, Trap):
+            return await self._traps.replay(of, revision)
         id = str(of)
         if isinstance(of, Flow | Event):
             id = of.id
@@ -1138,6 +1148,23 @@ class Host:
                 raise NotFoundError(f"{type(of).__name__} {of.id!r} has no flow")
             id = flows[-1][0].id
         return await self._replays.replay(id, revision)
+
+    async def traps(self, component: str | None = None) -> Sequence[Trap]:
+        """The last calls of a component in WebAssembly that were stopped, the newest last.
+
+        Or those of all components. They are in memory, with the code that is loaded; `replay` makes
+        one of them again. Raises NotFoundError for a component that is not loaded.
+        """
+        self._deploys.check_open()
+        return self._traps.last(component)
+
+    async def replay_trap(self, component: str, n: int) -> TrapOutcome:
+        """Make a stopped call again, by its number and on its own code; what became of it.
+
+        What the guest gives is not told. Raises NotFoundError when there is no such call.
+        """
+        trap = self._traps.numbered(component, n)
+        return (await self.replay(trap, trap.label)).outcome
 
     # What is in it
 
@@ -1187,24 +1214,6 @@ class Host:
                     await self._deploys.flows.boundary.passed(component)
                 if not engine.outdated or engine is self.engine:
                     raise
-
-    # What was stopped in a sandbox
-
-    def traps(self, component: str) -> Sequence[Trap]:
-        """The last calls of a component that its sandbox stopped, the newest last.
-
-        They are those of all its code that is loaded; there are none of Python. Raises
-        NotFoundError when there is no such component.
-        """
-        return self._guests.traps(component)
-
-    async def replay_trap(self, component: str, n: int) -> TrapReplay:
-        """Make a stopped call again, by its number, and tell what becomes of it.
-
-        It has an instance of its own, a thread beside the loop and the answers of then, so nothing
-        real is touched. Raises NotFoundError when there is no such call.
-        """
-        return await self._guests.replay(component, n)
 
     # What it looks like
 

@@ -22,6 +22,7 @@ from aegis.core.code import (
 )
 from aegis.core.errors import DigestError, InvalidError, ManifestError, TrustError, closest
 from aegis.core.manifest import FILE, SIGNATURE, VERSION, WASM, Manifest, read_manifest
+from aegis.core.wat import whole
 from aegis.protocols import Loader
 
 
@@ -181,7 +182,8 @@ class Contents:
         cells = components_of(content, self._shown(self.entry))
         if not cells:
             raise NotebookError(
-                f"{where} has no component", hint="a cell is one that says %%component NAME VERSION"
+                f"{where} has no component",
+                hint="a cell is one that says %%component NAME VERSION, or %%wat",
             )
         found = {}
         for name, cell in cells.items():
@@ -190,12 +192,15 @@ class Contents:
                 raise ManifestError(
                     f"{shown}: {cell.version!r} is no version", hint="write it as 1.2.0"
                 )
-            closure = Closure(self.tree, name)
-            closure.follow(parsed(cell.text, name, shown))
-            path = f"{name}{CODE}"
+            path = f"{name}{WASM[1] if cell.is_wat else CODE}"
             manifest = Manifest(name=named(name, shown), version=cell.version, models=(path,))
-            beside = {other: self.tree.content(other) for other in closure.files}
-            files = {**beside, path: cell.text.encode()}
+            if cell.is_wat:
+                files = {path: whole(cell.text, name, cell.version).encode()}
+            else:
+                closure = Closure(self.tree, name)
+                closure.follow(parsed(cell.text, name, shown))
+                beside = {other: self.tree.content(other) for other in closure.files}
+                files = {**beside, path: cell.text.encode()}
             found[name] = self._bundle(manifest, files, is_derived=True)
         return found
 

@@ -17,9 +17,11 @@ from aegis.core.errors import AegisError
 PERCENT = re.compile(r"^\s*#\s*%%(%*\s|\s*$)", re.MULTILINE)
 SKIPPED = frozenset({"aegis-skip", "skip-execution", "injected-parameters"})
 # What makes a cell a component, as it is written in a cell and in a percent notebook.
-COMPONENT = re.compile(r"^(?:#\s*)?%%component[ \t]+(\S+)[ \t]+(\S+)[ \t]*$", re.MULTILINE)
+COMPONENT = re.compile(r"^(?:#\s*)?%%(component|wat)((?:[ \t]+\S+)+)[ \t]*$")
+# Options of such a cell with which it still deploys what is in it.
+DEPLOYS = ("--grant=", "--gate")
 
-MAGIC = b"%%component"
+MAGICS = (b"%%component", b"%%wat")
 
 
 class NotebookError(AegisError):
@@ -54,12 +56,16 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentCell:
-    """A cell that is a component; line 1 of `text` is that of the magic, which is left out."""
+    """A cell that is a component; line 1 of `text` is that of the magic, which is left out.
+
+    It is Python, or text of WebAssembly (see core.wat).
+    """
 
     name: str
     version: str
     text: str
     cell: Cell
+    is_wat: bool = False
 
 
 def cells_of(content: bytes, shown: object) -> tuple[Cell, ...]:
@@ -81,7 +87,9 @@ def is_component_file(address: str) -> bool:
 
 def has_components(content: bytes) -> bool:
     """Whether a `.py` file is a percent notebook with components in it."""
-    return MAGIC in content and bool(PERCENT.search(content.decode("utf-8", "replace")))
+    return any(magic in content for magic in MAGICS) and bool(
+        PERCENT.search(content.decode("utf-8", "replace"))
+    )
 
 
 def running(cells: Sequence[Cell]) -> list[Cell]:
@@ -98,10 +106,14 @@ def components_of(content: bytes, shown: str) -> dict[str, ComponentCell]:
     for cell in running(cells_of(content, shown)):
         first, _, text = cell.source.lstrip("\n").partition("\n")
         said = COMPONENT.match(first)
-        if said is not None:
-            found[said[1]] = ComponentCell(
-                name=said[1], version=said[2], text=f"\n{text}", cell=cell
-            )
+        words = [] if said is None else said[2].split()
+        words = [word for word in words if not word.startswith(DEPLOYS)]
+        if said is None or len(words) != 2 or words[0].startswith("--"):
+            continue
+        name, version = words
+        found[name] = ComponentCell(
+            name=name, version=version, text=f"\n{text}", cell=cell, is_wat=said[1] == "wat"
+        )
     return found
 
 

@@ -23,9 +23,10 @@ from wasmtime.component import Component
 from aegis.adapters.components.wasm.capabilities import AT_ONCE, AtOnce
 from aegis.adapters.components.wasm.cost import Cost
 from aegis.adapters.components.wasm.instance import Instance, Template, World
-from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine
+from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
+from aegis.adapters.components.wasm.printed import Printed, cause
 from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import ENCODER, Source
 from aegis.core.errors import (
@@ -37,6 +38,7 @@ from aegis.core.errors import (
 )
 from aegis.core.guest import Asked, GuestCost, GuestLimits, GuestStatus, Trap
 from aegis.core.port import Secret
+from aegis.core.wat import functions
 
 # Threads of one guest for calls of one depth: one computes, the others have asked the host
 # something and wait.
@@ -45,8 +47,9 @@ MOST = 16
 # else those that wait could be all there are, and none be left for what they wait for.
 DEEPEST = 4
 IDLE = 10.0  # seconds after which all threads but one end that nobody needs
+MIB = 1 << 20
 TRAPS = 20  # stopped calls that are kept, to be made again
-LOST = 16  # calls that never came back, after which it is called no more
+LOST = 16  # calls that have not come back, with which it is called no more
 
 # What one call may do beside computing.
 ASKS = 10_000
@@ -83,9 +86,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
-    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
-    has no right to (any more).
+    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
+    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
+    right to (any more), and was told so.
     """
 
     __slots__ = (
@@ -121,16 +124,15 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        script: Sequence[Asked] | None = None,
         at_once: AtOnce | None = None,
+        script: Sequence[Asked] | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.script = None if script is None else deque(script)
         self.at_once = at_once
-        self.denied: GrantError | None = None
+        self.script = None if script is None else deque(script)
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -139,6 +141,7 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
+        self.denied: GrantError | None = None
         self.due = 0.0
         self.made = self.began = time.monotonic()
         self.computed = 0.0  # seconds
@@ -158,9 +161,10 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
+        """What it gave, and whether that is an error.
 
-        GrantError when it was after it asked for what it may not use.
+        Raises GuestError when it was stopped, GrantError when that was after it was denied
+        something.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -222,6 +226,7 @@ class WasmGuest:
         self._inlined: Instance | None = None
         self._aside: Instance | None = None
         self._alone = threading.Lock()
+        self._source = source
         # One for all revisions: the process keeps every logger that it was ever asked for.
         self._log = logging.getLogger(f"aegis.guest.{source.name}")
         self._lines, self._filled, self._unsaid = float(LINES), time.monotonic(), 0
@@ -266,6 +271,23 @@ class WasmGuest:
         if self.outbound is not None:
             self.outbound.enter()
 
+    @property
+    def told(self) -> Mapping[str, str]:
+        """See core.guest.Guest."""
+        limits = self.limits
+        may = [f"{limits.seconds:g} s of computing", f"{limits.memory / MIB:,.4g} MiB of memory"]
+        may.append(f"answers of {limits.output / MIB:,.4g} MiB")
+        may += [f"{limits.fuel:,} units of fuel"] if limits.fuel is not None else []
+        may += ["on the host's own thread"] if self.is_inline else []
+        may += ["a new instance for every call"] if self._fresh else []
+        source = self._source
+        kind = "component" if source.binary.startswith(COMPONENT) else "module"
+        text = ", from text" if source.text else ""
+        return {
+            "Kind": f"a {kind} in WebAssembly, {len(source.binary):,} bytes{text}",
+            "Limits": ", ".join(may),
+        }
+
     async def leave(self) -> None:
         """See core.guest.Guest."""
         if self.outbound is not None:
@@ -287,9 +309,8 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
-        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", texts, known, _nobody, at_once=at_once)
+            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -305,7 +326,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", texts, known, tell, at_once=at_once)
+        call = Call("invoke", (function, text), settings or {}, tell, at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -316,7 +337,7 @@ class WasmGuest:
                 told = loop.create_future()
                 what, asked = call.question
                 call.question = None
-                deeper = _DEPTH.set(depth + 1)
+                _DEPTH.set(depth + 1)
                 try:
                     answer = (await serve(what, asked), False)
                 except (PortTimeoutError, RecordingError):
@@ -326,17 +347,17 @@ class WasmGuest:
                 except Exception as error:  # noqa: BLE001 -- whatever an adapter raises is told
                     answer = (f"{type(error).__name__}: {error}", True)
                 finally:
-                    _DEPTH.reset(deeper)
+                    _DEPTH.set(depth)
                 call.answer.put(answer)
         finally:
             call.give_up(_UNHEARD)
 
-    def call_now(self, export: str, *texts: str) -> tuple[str, bool]:
-        """What an export gives, for callers off the loop who wait for it; it may ask nothing.
+    def call_now(self, export: str, *texts: str, at_once: AtOnce | None = None) -> tuple[str, bool]:
+        """What an export gives, for callers off the loop who wait for it; it may ask nothing else.
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, ())
+        call = Call(export, texts, {}, _nobody, at_once, ())
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -345,7 +366,9 @@ class WasmGuest:
 
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
-        call = Call("invoke", (trap.function, trap.input), self.settings, _nobody, trap.asked)
+        settings = {**self.settings, **trap.settings}
+        given = (trap.export, (trap.function, trap.input), settings)
+        call = Call(*given, _nobody, script=trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -377,13 +400,14 @@ class WasmGuest:
 
     def _submit(self, call: Call, depth: int) -> None:
         lane = call.lane = self._lanes[min(depth, DEEPEST - 1)]
-        call.lost = self._lose
+        if self._template.has_wasi:  # nothing else keeps a thread for long
+            call.lost = self._lose
         with self._lock:
             if self._closed:
                 raise self._gone()
             if self._lost >= LOST:
                 raise GuestError(
-                    f"{self.label} did not come back from WASI {LOST} times: it is called no more",
+                    f"{LOST} calls of {self.label} have not come back from WASI: no more is begun",
                     hint="it may not sleep or wait there; deploy code that does not",
                 )
             lane.queued += 1
@@ -425,8 +449,10 @@ class WasmGuest:
             if not call.given_up:
                 self._turn.acquire()
                 instance = self._run(call, instance)
-                if call.is_lost:
-                    return  # this thread counts no more, and its turn is another's
+                if call.is_lost:  # this thread counts no more, and its turn is another's
+                    with self._lock:
+                        self._lost -= 1
+                    return
                 self._turn.release()
             with self._lock:
                 lane.busy -= 1
@@ -450,13 +476,15 @@ class WasmGuest:
         """Run one call to its end; the instance for the next one, None when it cannot be used."""
         limits, now = self.limits, self._now
         now.call, now.has_begun = call, instance is not None
+        printed = None if instance is None else instance.printed
         result = error = None
         waited = 0.0
         try:
             self._begin(call, limits.seconds)
             waited = call.began - call.made
             if instance is None:
-                instance = self._template.instance(limits.seconds)
+                printed = Printed() if self._template.has_wasi else None
+                instance = self._template.instance(limits.seconds, printed)
                 now.has_begun = True
                 # What it took to begin is part of its time.
                 instance.arm(max(0.0, call.due - time.monotonic()), limits.fuel)
@@ -466,10 +494,13 @@ class WasmGuest:
             text, failed = instance.call(call.export, call.texts, limits.output)
             result = (text[:ERROR] if failed else text, failed)
         except Exception as stopped:  # noqa: BLE001 -- whatever it was, it is not to be trusted
-            error, instance = self._stopped(call, stopped), None
+            said = "" if printed is None else self._shown(printed)
+            error, instance = self._stopped(call, stopped, said), None
         finally:
             now.call = now.instance = None
         kept = None if self._fresh else instance
+        if printed is not None:
+            self._shown(printed)
         if self._end(call):
             call.result, call.error = result, error
             if call.script is None:
@@ -513,23 +544,35 @@ class WasmGuest:
                 self._staff(lane)
         call.tell()
 
-    def _stopped(self, call: Call, error: Exception) -> GuestError:
+    def _shown(self, printed: Printed) -> str:
+        """Write to the log what was printed; it."""
+        text = printed.take()
+        for line in text.splitlines():
+            self._say("info", line)
+        return text
+
+    def _stopped(self, call: Call, error: Exception, printed: str) -> GuestError:
         """What to raise of a call that was stopped; it is kept, to be made again."""
         said = str(error) if isinstance(error, StoppedError) else f"{type(error).__name__}: {error}"
         reason, hint, frames = read(said, self.limits.seconds)
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
-        is_kept = not call.given_up and call.script is None
+        is_kept = not call.given_up and call.script is None and call.denied is None
         trap = Trap(
             n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
             function=name,
             input=call.texts[-1] if len(call.texts) > 1 else "",
             reason=reason,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            export=call.export,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             frames=frames,
+            lines=self._places(frames),
+            origin=self._source.origin,
+            settings=call.settings,
             asked=tuple(call.asked),
+            printed=printed,
         )
         if is_kept:
             with self._lock:
@@ -537,7 +580,16 @@ class WasmGuest:
         if call.script is None:
             self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
+        if why := cause(printed):
+            where += f": {why}"
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
+
+    def _places(self, frames: Sequence[str]) -> tuple[int, ...]:
+        """The lines where functions begin, of a module that was written as text."""
+        if not self._source.text:
+            return ()
+        known = functions(self._source.text)
+        return tuple(known.get(name, 0) for name in frames)
 
     # What it asks, on its threads; what is raised here stops it
 
@@ -594,16 +646,16 @@ class WasmGuest:
         if call.asks > ASKS:
             raise StoppedError(f"it asks the host more than {ASKS:,} times in one call")
         text = json.dumps(arguments)
-        if call.script is not None:
-            said = call.script.popleft() if call.script else None
-            if said is None or (said.what, said.input) != (what, text):
-                return "the host was not asked that, then", True
-            return said.answer, said.failed
         if call.at_once is not None and what in AT_ONCE:
             try:
                 answer = (call.at_once(what, arguments), False)
             except AegisError as error:
                 answer = _refused(call, error)
+        elif call.script is not None:
+            said = call.script.popleft() if call.script else None
+            if said is None or (said.what, said.input) != (what, text):
+                return "the host was not asked that, then", True
+            return said.answer, said.failed
         else:
             answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])

@@ -233,9 +233,9 @@ class PlainMemory:
 
     def text(self, address: int, length: int, most: int) -> str:
         """The text at an address. Raises StoppedError for what is none."""
-        self.check(address, length)
         if length > most:
             raise StoppedError(too_long(length, most))
+        self.check(address, length)
         if not length:
             return ""
         try:
