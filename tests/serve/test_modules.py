@@ -45,7 +45,7 @@ def test_what_is_wrong_with_a_module_is_told_by_its_file(aegis, tmp_path):
     (tmp_path / "c.wat").write_text("(module)")
     said = aegis("check", "a.wasm", "b.wat", "c.wat", "no.wasm", code=2)
     assert "a.wasm: it cannot be compiled" in said
-    assert "b.wat: line " in said
+    assert "b.wat: b: line " in said
     assert "(locl $i i32)" in said
     assert "c.wat: it is a plain module and exports no 'memory'" in said
     assert "there is no" in said

@@ -69,10 +69,11 @@ def is_whole(text: str) -> bool:
     return _WHOLE.match(bare(text)) is not None
 
 
-def whole(text: str, name: str, version: str) -> str:
+def whole(text: str, name: str, version: str = "") -> str:
     """The module that a text is, or stands for; its lines stay where they are.
 
-    `name` and `version` are what a description says, or leaves out. Raises ComponentError, with
+    `name` and `version` are what a description says, or leaves out. Of a file with nothing beside
+    it nobody knows the version but the text; its name is that of the file, if it says no other. Raises ComponentError, with
     `line` and `column` (both from 1) in its fields where one is at fault.
     """
     if is_whole(text):
@@ -152,7 +153,11 @@ def _read(text: str, name: str, version: str) -> _Short:
             wrong.append(f"{TEXTS}.{one} is no name: letters, digits and _")
         elif not isinstance(value, str):
             wrong.append(f"{TEXTS}.{one} is no text: {value!r}")
-    for key, given in (("name", name), ("version", version)):
+    if not version:
+        found.setdefault("name", name)
+        if "version" not in found:
+            wrong.append('it says no version: write `;; version = "1.0.0"` at its top')
+    for key, given in (("name", name), ("version", version)) if version else ():
         if found.setdefault(key, given) != given:
             wrong.append(f"it is called {given} here, and its description says {found[key]!r}")
     if wrong:
