@@ -73,8 +73,9 @@ def whole(text: str, name: str, version: str = "") -> str:
     """The module that a text is, or stands for; its lines stay where they are.
 
     `name` and `version` are what a description says, or leaves out. Of a file with nothing beside
-    it nobody knows the version but the text; its name is that of the file, if it says no other. Raises ComponentError, with
-    `line` and `column` (both from 1) in its fields where one is at fault.
+    it nobody knows the version but the text; its name is that of the file, if it says no other.
+    Raises ComponentError, with `line` and `column` (both from 1) in its fields where one is at
+    fault.
     """
     if is_whole(text):
         return text
