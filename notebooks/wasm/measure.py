@@ -6,8 +6,7 @@
 `compile` is what a component costs that the host never saw, `again` what one costs that it keeps
 the compiled code of; `begin` is a new instance of it with its first call. A call passes about 1 KB
 in. It is measured as the host makes it, in the component's own thread, so a good part of it is the
-way there and back. Each figure is the best of several, so that it is not about what the machine did
-besides.
+way there and back. Each figure is the best of several: what the machine did besides does not count.
 """
 
 from __future__ import annotations
