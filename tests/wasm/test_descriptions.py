@@ -130,7 +130,7 @@ WRONG = [
     (f"{ORDER}/endpoint", "Orders", "Order: endpoint 'Orders'"),
     (f"{ORDER}/cache", -1, "model Order: cache is a number of records"),
     (f"{ORDER}/concurrency", "none", "concurrency"),
-    (f"{ORDER}/migrate", True, "it exports no 'migrate'"),
+    (f"{ORDER}/migrate", True, "Order says that it migrates"),
     (f"{ORDER}/relations/customer/by", "x", "Order.customer: a relation goes via a field here, or"),
     (f"{ORDER}/relations/customer/via", "custom_id", "did you mean 'customer_id'?"),
     (f"{ORDER}/relations/customer/on_delete", "forget", "on_delete"),

@@ -71,7 +71,7 @@ class _Tried(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class _Attempted(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same of what has circuit breakers of its own, one for each adapter that it uses."""
 
-    breaker: bool | Mapping[str, float] | None = None
+    breaker: bool | Mapping[str, int | float] | None = None
 
 
 class DescribedUndo(_Tried, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +125,7 @@ class DescribedCommand(_Said, frozen=True, kw_only=True, forbid_unknown_fields=T
     produces: str | None = None
     undo: bool = False
     timeout: float | None = None
-    breaker: bool | Mapping[str, float] | None = None
+    breaker: bool | Mapping[str, int | float] | None = None
     arguments: Mapping[str, Schema] = {}
     uses: Mapping[str, str] = {}
     doc: str = ""
@@ -308,12 +308,7 @@ def read_description(text: str, name: str) -> Description:
 
 
 def _problems(said: Description) -> Iterator[str]:
-    if not NAME.fullmatch(said.name):
-        yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
-    elif said.name in TAKEN:
-        yield f"the host itself calls things {said.name!r}: choose another name"
-    if not VERSION.fullmatch(said.version):
-        yield f"{said.version!r} is no version: write it as 1.2.0"
+    yield from _labels(said)
     yield from _named(said)
     for name, methods in said.protocols.items():
         for method, signature in methods.items():
@@ -342,6 +337,15 @@ def _asks(said: Description) -> Iterator[str]:
         read_asks(said.grants)
     except InvalidError as error:
         yield f"grants: {error}"
+
+
+def _labels(said: Description) -> Iterator[str]:
+    if not NAME.fullmatch(said.name):
+        yield f"{said.name!r} is no name of a component: lower case letters, digits, - and _"
+    elif said.name in TAKEN:
+        yield f"the host itself calls things {said.name!r}: choose another name"
+    if not VERSION.fullmatch(said.version):
+        yield f"{said.version!r} is no version: write it as 1.2.0"
 
 
 def _named(said: Description) -> Iterator[str]:

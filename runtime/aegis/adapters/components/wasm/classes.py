@@ -31,6 +31,7 @@ from aegis.core.description import (
 )
 from aegis.core.errors import (
     AegisError,
+    FrozenError,
     GrantError,
     GuestError,
     InvalidError,
@@ -539,11 +540,12 @@ class Classes:
             try:
                 return await self._reached(function, record, adapters, protocols, *arguments)
             except (GrantError, PortTimeoutError, RecordingError):
-                raise
+                raise  # which the guest's sandbox knows
             except Exception as error:
-                # The guest gets it as a text; when it passes that on, it is this error again.
+                # The guest gets it as a text. When it passes that on, it is this error again.
                 told = _told(error)
-                raised[told] = error
+                if isinstance(error, Refused | FrozenError):
+                    raised[told] = error
                 raise AegisError(told) from error
 
         is_step = settings is None  # and no adapter, which a replay does not run
@@ -572,7 +574,7 @@ class Classes:
     def _failure(self, function: str, given: Given) -> Exception:
         """What to raise of what the guest called an error."""
         text = given.text
-        if text.startswith("{"):
+        if text.startswith("{") and '"refused"' in text:
             try:
                 said = msgspec.json.decode(text, type=_Refusal)
                 told = said.emit
@@ -669,8 +671,10 @@ def _encoded(target: str, answer: Any) -> str:
 
 def _told(error: Exception) -> str:
     """An error as a guest gets it; a refusal so that passing it on refuses."""
+    if not isinstance(error, AegisError):
+        return f"{type(error).__name__}: {error}"
     if not isinstance(error, Refused):
-        return error.detail if isinstance(error, AegisError) else f"{type(error).__name__}: {error}"
+        return error.detail if error.hint is None else f"{error.detail}: {error.hint}"
     said: dict[str, Any] = {"refused": error.detail}
     if isinstance(error.emit, Emission):
         data = error.emit.data

@@ -26,6 +26,7 @@ from aegis.adapters.components.wasm.instance import Instance, Template, World
 from aegis.adapters.components.wasm.machine import COMPONENT, Compiled, Limits, Machine
 from aegis.adapters.components.wasm.native import StoppedError
 from aegis.adapters.components.wasm.outbound import Outbound
+from aegis.adapters.components.wasm.printed import Printed, cause
 from aegis.adapters.components.wasm.stopped import kind_of, read
 from aegis.core.component import ENCODER, Source
 from aegis.core.errors import (
@@ -474,13 +475,15 @@ class WasmGuest:
         """Run one call to its end; the instance for the next one, None when it cannot be used."""
         limits, now = self.limits, self._now
         now.call, now.has_begun = call, instance is not None
+        printed = None if instance is None else instance.printed
         result = error = None
         waited = 0.0
         try:
             self._begin(call, limits.seconds)
             waited = call.began - call.made
             if instance is None:
-                instance = self._template.instance(limits.seconds)
+                printed = Printed() if self._template.has_wasi else None
+                instance = self._template.instance(limits.seconds, printed)
                 now.has_begun = True
                 # What it took to begin is part of its time.
                 instance.arm(max(0.0, call.due - time.monotonic()), limits.fuel)
@@ -490,10 +493,13 @@ class WasmGuest:
             text, failed = instance.call(call.export, call.texts, limits.output)
             result = (text[:ERROR] if failed else text, failed)
         except Exception as stopped:  # noqa: BLE001 -- whatever it was, it is not to be trusted
-            error, instance = self._stopped(call, stopped), None
+            said = "" if printed is None else self._shown(printed)
+            error, instance = self._stopped(call, stopped, said), None
         finally:
             now.call = now.instance = None
         kept = None if self._fresh else instance
+        if printed is not None:
+            self._shown(printed)
         if self._end(call):
             call.result, call.error = result, error
             if call.script is None:
@@ -537,14 +543,21 @@ class WasmGuest:
                 self._staff(lane)
         call.tell()
 
-    def _stopped(self, call: Call, error: Exception) -> GuestError:
+    def _shown(self, printed: Printed) -> str:
+        """Write to the log what was printed; it."""
+        text = printed.take()
+        for line in text.splitlines():
+            self._say("info", line)
+        return text
+
+    def _stopped(self, call: Call, error: Exception, printed: str) -> GuestError:
         """What to raise of a call that was stopped; it is kept, to be made again."""
         said = str(error) if isinstance(error, StoppedError) else f"{type(error).__name__}: {error}"
         reason, hint, frames = read(said, self.limits.seconds)
         if call.given_up:
             reason, hint = call.given_up, None
         name = call.texts[0] if call.texts else call.export
-        is_kept = not call.given_up and call.script is None
+        is_kept = not call.given_up and call.script is None and call.denied is None
         trap = Trap(
             n=next(self._machine.numbers) if is_kept else 0,
             label=self.label,
@@ -558,6 +571,7 @@ class WasmGuest:
             origin=self._source.origin,
             settings=call.settings,
             asked=tuple(call.asked),
+            printed=printed,
         )
         if is_kept:
             with self._lock:
@@ -565,6 +579,8 @@ class WasmGuest:
         if call.script is None:
             self._cost.stopped(kind_of(reason))
         where = f", in {frames[0]}" if frames else ""
+        if why := cause(printed):
+            where += f": {why}"
         return GuestError(f"{self.label} {name} was stopped: {reason}{where}", hint=hint, trap=trap)
 
     def _places(self, frames: Sequence[str]) -> tuple[int, ...]:

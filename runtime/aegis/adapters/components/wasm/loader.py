@@ -35,7 +35,7 @@ DESCRIBING = Limits(seconds=1.0, output=1 << 18)
 INLINE, INLINE_MOST = 0.01, 0.05
 
 # Where in a text wasmtime says that a mistake is: line and column.
-_PLACE = re.compile(r"-->.*?:(\d+):(\d+)$", re.MULTILINE)
+_PLACE = re.compile(r"(?:-->.*?|at <anon>):(\d+):(\d+)$", re.MULTILINE)
 # How it names a function that is not sound, and what it says of it.
 _UNSOUND = re.compile(r"function\[\d+\](?:::(\S+))?.*at offset \d+: (.*)", re.DOTALL)
 
