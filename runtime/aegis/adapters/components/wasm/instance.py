@@ -32,6 +32,7 @@ from aegis.adapters.components.wasm.native import (
     define_plain,
     unpacked,
 )
+from aegis.adapters.components.wasm.printed import Printed
 from aegis.core.component import Source
 from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WASI
 from aegis.core.errors import ComponentError
@@ -317,8 +318,11 @@ class Template(Asker):
         here = self._here
         return lambda store: _ModuleInstance(store, linker.instantiate(store, module), here)
 
-    def instance(self, seconds: float) -> Instance:
-        """A new one, which has so many seconds to begin. Raises StoppedError when it cannot."""
+    def instance(self, seconds: float, printed: Printed | None = None) -> Instance:
+        """A new one, which has so many seconds to begin. Raises StoppedError when it cannot.
+
+        `printed` gets what it prints, where it has WASI.
+        """
         store = wasmtime.Store(self._engine)
         limits = self._limits
         store.set_limits(
@@ -332,11 +336,13 @@ class Template(Asker):
         if limits.fuel is not None:
             store.set_fuel(limits.fuel)
         if self.has_wasi:
-            store.set_wasi(wasmtime.WasiConfig())
+            store.set_wasi((printed or Printed()).config())
         try:
-            return self._begin(store)
+            instance = self._begin(store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise StoppedError(str(error)) from None
+        instance.printed = printed
+        return instance
 
     # What guests ask, on their threads
 
@@ -359,6 +365,7 @@ class Instance(ABC):
     """A guest that runs. All is called on one thread; StoppedError ends it for good."""
 
     def __init__(self, store: wasmtime.Store) -> None:
+        self.printed: Printed | None = None
         self._store = store
         self._context = store._context()  # noqa: SLF001 -- see native.py
 
