@@ -46,7 +46,8 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     `export`, `asked` what the host had answered it so far, `reason` why it was stopped, `frames`
     the guest's functions from the innermost one, `lines` where each begins in a text that is from
     `origin`, 0 where that is not known, `settings` the configuration that it could read,
-    `printed` what it had printed by way of WASI. Input and answers may hold what is private, so a trap does not show them by itself.
+    `printed` what it had printed by way of WASI. Input and answers may hold what is private, so a
+    trap does not show them by itself.
     """
 
     label: str
