@@ -17,6 +17,7 @@ from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.grant import Party
+from aegis.core.manifest import WASM
 from aegis.core.model import Model
 from aegis.core.policy import KEYS, TABLE
 from aegis.core.registry import Registry
@@ -238,11 +239,11 @@ class _Completions:
         return None
 
     def _things(self, component: str) -> Iterator[str]:
-        """What may be granted to a component: what others export, and what it asks for."""
+        """What may be granted to a component: what others export, what it asks for, and of the host."""
         name = _unquoted(component) or ""
         for revision in self._registry.live.values():
             if revision.name == name:
-                yield from map(str, revision.asks or ())
+                yield from map(str, (*(revision.asks or ()), *revision.needs))
             elif revision.exports is not None:
                 yield from map(str, Party(exports=revision.exports).exporting(revision.name))
             else:
@@ -397,5 +398,5 @@ def _paths(typed: str, *, files: bool) -> Iterator[Option]:
         path = os.path.join(folder, entry.name)  # noqa: PTH118 -- `./` and `~` stay as typed
         if entry.is_dir():
             yield path + "/", "path"
-        elif files and entry.name.endswith((".py", ".ipynb", ".wasm", ".wat")):
+        elif files and entry.name.endswith((".py", ".ipynb", *WASM)):
             yield path, "path"

@@ -87,9 +87,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
-    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
-    right to (any more), and was told so.
+    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
+    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
+    has no right to (any more).
     """
 
     __slots__ = (
@@ -125,15 +125,16 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        at_once: AtOnce | None = None,
         script: Sequence[Asked] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.at_once = at_once
         self.script = None if script is None else deque(script)
+        self.at_once = at_once
+        self.denied: GrantError | None = None
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -142,7 +143,6 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
-        self.denied: GrantError | None = None
         self.due = 0.0
         self.made = self.began = time.monotonic()
         self.computed = 0.0  # seconds
@@ -162,10 +162,9 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error.
+        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
 
-        Raises GuestError when it was stopped, GrantError when that was after it was denied
-        something.
+        GrantError when it was after it asked for what it may not use.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -310,8 +309,9 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
+        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
+            call = Call("invoke", texts, known, _nobody, at_once=at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -327,7 +327,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell, at_once)
+        call = Call("invoke", texts, known, tell, at_once=at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -358,7 +358,7 @@ class WasmGuest:
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, at_once, ())
+        call = Call(export, texts, {}, _nobody, (), at_once)
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -368,8 +368,7 @@ class WasmGuest:
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
         settings = {**self.settings, **trap.settings}
-        given = (trap.export, (trap.function, trap.input), settings)
-        call = Call(*given, _nobody, script=trap.asked)
+        call = Call(trap.export, (trap.function, trap.input), settings, _nobody, trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
