@@ -117,4 +117,6 @@ async def test_of_many_guests_one_old_one_is_alive_and_the_process_keeps_nothing
         await host.undeploy("shop")
         await until(lambda: len(alive()) <= 1)
     await until(lambda: not alive() and imports_kept() <= before)
-    assert of_ours() == {"imports": before, "threads": 0, "modules": 0, "loggers": 1}
+    found = of_ours()
+    assert found.pop("imports") <= before
+    assert found == {"threads": 0, "modules": 0, "loggers": 1}

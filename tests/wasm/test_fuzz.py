@@ -272,3 +272,42 @@ def test_a_description_without_end_is_refused(loader: WasmLoader, text: str) -> 
       (func (export "aegis_invoke") (param i32 i32 i32 i32) (result i64) (i64.const 0))
       (data (i32.const 1024) "{data}"))"""
     assert not tried(loader, bytes(wasmtime.wat2wasm(plain)))
+
+
+PLAIN = """(memory (export "memory") 1)
+  (func (export "aegis_alloc") (param i32) (result i32) (i32.const 8))
+  (func (export "aegis_describe") (result i64) (i64.const 0))
+  (func (export "aegis_invoke") (param i32 i32 i32 i32) (result i64) (i64.const 0))"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '(func (export "x") (param v128))',
+        '(global (export "g") v128 (v128.const i64x2 0 0))',
+        '(table (export "t") 1 externref)',
+        '(func (export "x") (param exnref))',
+        '(func (export "x") (param anyref))',
+        '(tag (export "t") (param i32))',
+        '(type $t (func)) (func (export "x") (param (ref $t)))',
+        '(type $a (array (mut i64))) (func (export "x") (drop (array.new $a (i64.const 0) (i32.const 9))))',
+    ],
+)
+def test_types_that_are_not_of_the_contract_do_not_end_the_process(
+    loader: WasmLoader, text: str
+) -> None:
+    assert not tried(loader, bytes(wasmtime.wat2wasm(f"(module {PLAIN} {text})")))
+
+
+@pytest.mark.parametrize("kind", ["v128", "i64 f32 f64 externref funcref v128"])
+def test_what_is_imported_by_other_types_is_refused_by_them(loader: WasmLoader, kind: str) -> None:
+    imported = f'(import "aegis:component/host@0.1.0" "call" (func (param {kind})))'
+    source = Source.of(
+        "thing",
+        "1.0.0",
+        "",
+        origin="test",
+        binary=bytes(wasmtime.wat2wasm(f"(module {imported} {PLAIN})")),
+    )
+    with pytest.raises(ComponentError, match=f"as .{kind.replace(' ', ', ')}. -> "):
+        loader.load(source)
