@@ -8,6 +8,7 @@ from aegis.adapters.storage.datasources.memory import MemoryDatasource
 from aegis.bootstrap import build_host
 from aegis.configuration import read
 from aegis.core.address import FORGES
+from aegis.core.allowance import Allowance
 from aegis.core.breaker import Breaking
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError
@@ -149,6 +150,38 @@ def test_the_table_of_what_is_kept(tmp_path):
 def test_a_mistake_in_the_table_of_what_is_kept_is_told(tmp_path, line, said):
     with pytest.raises(ConfigError, match=said):
         read(toml(tmp_path, f"[keep]\n{line}\n"))
+
+
+def test_the_most_that_webassembly_gets(tmp_path, monkeypatch):
+    assert read(toml(tmp_path, "")).allowance == Allowance()
+    config = read(toml(tmp_path, "[wasm]\nseconds = 2\nmemory = 131072\nfuel = 10\n"))
+    assert config.allowance == Allowance(seconds=2, memory=131072, fuel=10)
+    assert config.lookup("wasm.seconds") is REQUIRED
+    monkeypatch.setenv("AEGIS_WASM_SECONDS", "0.5")
+    monkeypatch.setenv("AEGIS_WASM_OUTPUT", "2048")
+    config = read(toml(tmp_path, "[wasm]\nseconds = 2\n"))
+    assert config.allowance == Allowance(seconds=0.5, output=2048)
+    monkeypatch.setenv("AEGIS_WASM_SECONDS", "soon")
+    with pytest.raises(ConfigError, match=r"\[wasm\]: .*seconds"):
+        read(toml(tmp_path, ""))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("second = 1", "second"),
+        ("seconds = 0", "> 0"),
+        ("seconds = 3601", "<= 3600"),
+        ("memory = 1", ">= 65536"),
+        ("memory = 4294967297", "<= 4294967296"),
+        ("output = 10", ">= 1024"),
+        ("fuel = 0", ">= 1"),
+        ("fuel = 0.5", "int"),
+    ],
+)
+def test_a_mistake_in_what_webassembly_gets_is_told(tmp_path, line, said):
+    with pytest.raises(ConfigError, match=rf"\[wasm\]: .*{said}"):
+        read(toml(tmp_path, f"[wasm]\n{line}\n"))
 
 
 def test_where_components_come_from(tmp_path, monkeypatch):

@@ -66,19 +66,22 @@ export interface GuestStatus {
 }
 
 /**
- * What became of a stopped call that was made again, as operators are told.
+ * What became of a stopped call that was made again on the code `revision`.
  *
- * It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
- * and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
+ * It `passed`, it was `stopped` again, in the `same` way or otherwise, or the guest itself gave an
+ * `error`: then `reason`, `hint` and `frames` say why and where, as in a Trap, and `places` where
+ * each of these begins. What the guest gave is left out: that may be private.
  */
 export interface TrapOutcome {
   readonly n: number;
   readonly revision: string;
   readonly function: string;
   readonly outcome: "error" | "passed" | "stopped";
+  readonly same: boolean;
   readonly reason: string;
   readonly hint: string | null;
   readonly frames: readonly string[];
+  readonly places: readonly string[];
 }
 
 /**
@@ -156,7 +159,8 @@ export interface Component {
 /**
  * A call that a sandbox stopped: when, in which code and function, why, and where it was.
  *
- * `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+ * `n` counts from the host's start; `frames` are the functions from the innermost one, `places`
+ * where each begins in a text (`cell 4, line 17`), empty where that is not known. What it was
  * called with stays behind.
  */
 export interface TrapLine {
@@ -166,6 +170,7 @@ export interface TrapLine {
   readonly time: string;
   readonly reason: string;
   readonly frames: readonly string[];
+  readonly places: readonly string[];
 }
 
 /**
@@ -692,7 +697,9 @@ export interface ReplayAsk {
 }
 
 /**
- * Make a call again that a sandbox stopped, by its number, in an instance of its own.
+ * Make a call again that a sandbox stopped, by its number, on the live code.
+ *
+ * It has an instance of its own and the answers of then: nothing real is touched.
  */
 export interface ReplayTrapAsk {
   readonly verb: "replay_trap";

@@ -73,6 +73,7 @@ const SLOW: ReadonlySet<Verb['verb']> = new Set<Verb['verb']>([
   'retry_group',
   'discard_group',
   'replay',
+  'replay_trap',
   'invoke',
   'plan',
   'deploy',

@@ -46,6 +46,7 @@ function trap(n: number, change: Partial<TrapLine> = {}): TrapLine {
     time: stamp(n),
     reason: 'it ended itself',
     frames: ['inner', 'kaboom', 'invoke'],
+    places: ['cell 4, line 17', '', ''],
     ...change,
   };
 }
@@ -61,9 +62,11 @@ function again(change: Partial<TrapOutcome> = {}): TrapOutcome {
     revision: 'bank@1.0.0+abcdef01',
     function: 'Account.boom',
     outcome: 'passed',
+    same: false,
     reason: '',
     hint: null,
     frames: [],
+    places: [],
     ...change,
   };
 }
@@ -124,18 +127,25 @@ test('the newest stopped call comes first, with its backtrace as text', () => {
   const [newest] = all('.aegis-Sandbox .aegis-Line-head');
   expect(newest!.textContent).toContain(HOSTILE);
   newest!.click();
-  expect(texts('.aegis-Backtrace > li')).toEqual([HOSTILE, 'invoke']);
+  expect(texts('.aegis-Backtrace > li')).toEqual([`${HOSTILE} cell 4, line 17`, 'invoke']);
   expect(document.querySelector('.aegis-Sandbox img, .aegis-Sandbox script')).toBeNull();
 });
 
 test.each([
-  [again(), 'it passed', []],
+  [again(), 'it passes now', []],
   [
-    again({ outcome: 'stopped', reason: 'its fuel', hint: 'raise it', frames: ['spin'] }),
-    'stopped again its fuel (raise it)',
+    again({
+      outcome: 'stopped',
+      same: true,
+      reason: 'its fuel',
+      hint: 'raise it',
+      frames: ['spin'],
+    }),
+    'stopped as then its fuel (raise it)',
     ['spin'],
   ],
-  [again({ outcome: 'error', reason: 'not now' }), 'it gave an error not now', []],
+  [again({ outcome: 'stopped', reason: 'its stack' }), 'stopped otherwise its stack', []],
+  [again({ outcome: 'error', reason: 'not now' }), 'it gives an error now not now', []],
 ])('a replay tells what becomes of it: %#', async (answer, said, frames) => {
   heads()[0]!.click();
   desk.see({ guests: [{ component: 'bank', cost: cost(), traps: [trap(3)] }] });

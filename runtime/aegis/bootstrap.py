@@ -107,7 +107,7 @@ class _Wheels(Libraries):
 def _loader(config: Config, python: PythonLoader | None = None) -> Loader:
     """What makes revisions of sources in any language."""
     folder = None if config.cache is None else config.cache / "wasm"
-    return PolyglotLoader(python, folder=folder)
+    return PolyglotLoader(python, folder=folder, most=config.allowance)
 
 
 def build_sources(config: Config, loader: Loader | None = None) -> Sources:

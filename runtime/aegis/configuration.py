@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from aegis.core.address import FORGES, Forge, forge_of
+from aegis.core.allowance import Allowance
 from aegis.core.caching import Caching
 from aegis.core.errors import ConfigError, InvalidError, closest
 from aegis.core.grant import read_grant
@@ -35,6 +36,7 @@ FIELDS = "keys.fields"
 SOURCES = "sources"
 INDEX = "libraries.index"
 COMPONENTS = "components"
+WASM = "wasm"
 
 _YES = {"1", "true", "yes"}
 
@@ -145,6 +147,24 @@ class Config:
             raise ConfigError(f"configuration value {INDEX!r} is text, the address of an index")
         return None if said is REQUIRED else said
 
+    @cached_property
+    def allowance(self) -> Allowance:
+        """The most that a component in WebAssembly gets. Raises ConfigError.
+
+        The environment goes before the file: AEGIS_WASM_SECONDS.
+        """
+        table = self.values.get(WASM, {})
+        said = dict(table) if isinstance(table, Mapping) else table
+        try:
+            if isinstance(said, dict):
+                for key in Allowance.__struct_fields__:
+                    value = self._find(f"{WASM}.{key}")
+                    if value is not REQUIRED:
+                        said[key] = value
+            return msgspec.convert(said, Allowance, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"[{WASM}]: {error}") from None
+
     def _key(self, name: str) -> str | None:
         said = self._find(name)
         if said is not REQUIRED and not isinstance(said, str):
@@ -157,7 +177,7 @@ class Config:
         The command line goes before the environment (`AEGIS_PAYMENTS_KEY` for `payments.key`),
         and that before the file. The host's own keys are no component's business.
         """
-        is_own = key in (KEY, FIELDS) or key.partition(".")[0] in {SOURCES, COMPONENT}
+        is_own = key in (KEY, FIELDS) or key.partition(".")[0] in {SOURCES, COMPONENT, WASM}
         return REQUIRED if is_own else self._find(key)
 
     def _find(self, key: str) -> Any:
@@ -184,10 +204,10 @@ def read(directory: Path | None = None, **given: Any) -> Config:
     Wanted), `[keep]` (see Keep), `[cache]` (see Caching), `[gate]` (see Gate), `[datasources.NAME]`
     (kind, and path or url and database), `[stores]` ("component.Model" = datasource),
     `[sources.NAME]` (see Forge), `[trust]` (unsigned) and `[trust.pins]` (pattern of addresses =
-    keys; see Trusted) and
-    `[component]` (see Manifest) are the host's own, and so are `replay.recordings` (true or false),
-    `keys.recordings` (see adapters/cipher.py), `keys.fields` (see adapters/vault.py) and
-    `libraries.index` (the address of a package index); every other table is for components.
+    keys; see Trusted), `[wasm]` (see Allowance) and `[component]` (see Manifest) are the host's
+    own, and so are `replay.recordings` (true or false), `keys.recordings` (see adapters/cipher.py),
+    `keys.fields` (see adapters/vault.py) and `libraries.index` (the address of a package index);
+    every other table is for components.
     """
     path = (directory or Path.cwd()) / FILE
     content: dict[str, Any] = {}
@@ -249,6 +269,7 @@ def read(directory: Path | None = None, **given: Any) -> Config:
         config.fields_key,
         config.sources,
         config.index,
+        config.allowance,
     )  # a value that is wrong is told now
     return config
 

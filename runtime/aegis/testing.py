@@ -98,7 +98,7 @@ async def memory_host(
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
     `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. A `loader` may
-    keep what it compiled of WebAssembly: `PolyglotLoader(folder=...)`.
+    keep what it compiled of WebAssembly, or give that more: `PolyglotLoader(folder=..., most=...)`.
     """
     known = values or {}
     host = Host(

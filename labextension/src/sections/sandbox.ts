@@ -112,41 +112,50 @@ export class Sandbox {
           outcome.replaceChildren(make('span', { class: 'aegis-Problem' }, reason(error)));
         }
       },
-      { title: say('Make this call again in an instance of its own; nothing real is touched') },
+      { title: say('Make this call again with the code of now; nothing real is touched') },
     );
     return {
       node: make(
         'div',
         {},
         make('p', { class: 'aegis-Quiet' }, trap.revision),
-        backtrace(trap.frames, say('Backtrace'), say('no names: the module has none')),
+        backtrace(trap, say('Backtrace'), say('no names: the module has none')),
         make('div', { class: 'aegis-Actions' }, replay),
         outcome,
       ),
     };
   }
 
-  private _outcome({ outcome, reason: why, hint, frames }: TrapOutcome): readonly Node[] {
+  private _outcome(again: TrapOutcome): readonly Node[] {
     const { say } = this.desk;
     const verdicts = {
-      passed: badge(say('it passed'), 'ok'),
-      stopped: badge(say('stopped again'), 'bad'),
-      error: badge(say('it gave an error'), 'busy'),
+      passed: badge(say('it passes now'), 'ok'),
+      stopped: badge(again.same ? say('stopped as then') : say('stopped otherwise'), 'bad'),
+      error: badge(say('it gives an error now'), 'busy'),
     };
-    const said = hint === null ? why : `${why} (${hint})`;
+    const said = again.hint === null ? again.reason : `${again.reason} (${again.hint})`;
     return [
-      make('p', {}, verdicts[outcome], said === '' ? null : ` ${said}`),
-      ...(frames.length === 0 ? [] : [backtrace(frames, say('Backtrace of the replay'), '')]),
+      make('p', {}, verdicts[again.outcome], said === '' ? null : ` ${said}`),
+      make('p', { class: 'aegis-Quiet' }, say('on %1', again.revision)),
+      ...(again.frames.length === 0 ? [] : [backtrace(again, say('Backtrace of the replay'), '')]),
     ];
   }
 }
 
-/** Functions from the innermost one. */
-function backtrace(frames: readonly string[], label: string, none: string): HTMLElement {
+/** Functions from the innermost one, each with the place where it begins, where that is known. */
+function backtrace(
+  { frames, places }: Pick<TrapLine, 'frames' | 'places'>,
+  label: string,
+  none: string,
+): HTMLElement {
   if (frames.length === 0) return make('p', { class: 'aegis-Quiet' }, none);
   return make(
     'ol',
     { class: 'aegis-Backtrace', tabindex: 0, 'aria-label': label },
-    ...frames.map((frame) => make('li', {}, frame)),
+    ...frames.map((frame, depth) => {
+      const place = places[depth] ?? '';
+      const there = place === '' ? null : make('span', { class: 'aegis-Quiet' }, ` ${place}`);
+      return make('li', {}, frame, there);
+    }),
   );
 }

@@ -36,7 +36,7 @@ class TrapRoutes:
         return json_response(Traps(tuple(map(trap_line, await self._host.traps(name)))))
 
     async def replay(self, request: Request, name: str, number: str) -> Response:
-        """A stopped call made again, on a thread beside the loop."""
+        """A stopped call made again on the live code, on a thread beside the loop."""
         if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST):
             raise NotFoundError(f"{number[:80]!r} is no number of a call")
         return json_response(await self._host.replay_trap(name, int(number)))
@@ -91,8 +91,8 @@ def paths(prefix: str) -> Json:
             "parameters": [name, number],
             "post": _operation(
                 "replay",
-                "Make a stopped call again, with the answers that it had then; nothing real is "
-                "touched.",
+                "Make a stopped call again on the live code, with the answers of then; nothing "
+                "real is touched.",
                 "What became of it.",
                 {"$ref": "#/components/schemas/TrapOutcome"},
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,22 +12,14 @@ import msgspec
 
 from aegis.cli.terminal import add_host, ask, say, verb
 from aegis.core.guest import TrapOutcome
+from aegis.core.wire import TrapLine
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 
-class _Trap(msgspec.Struct):
-    n: int
-    revision: str
-    function: str
-    time: str
-    reason: str
-    frames: tuple[str, ...]
-
-
 class _Traps(msgspec.Struct):
-    items: list[_Trap]
+    items: list[TrapLine]
 
 
 def add_traps(words: _SubParsersAction[ArgumentParser]) -> None:
@@ -47,17 +40,19 @@ def _traps(options: Namespace) -> None:
     found = msgspec.json.decode(ask(options, "GET", path), type=_Traps).items
     for trap in found:
         head = f"{trap.n}  {trap.time}  {trap.revision}  {trap.function}: {trap.reason}"
-        _write(head, trap.frames)
+        _write(head, trap)
     if not found:
         say(f"no call of {options.name} was stopped")
 
 
 def _tell(again: TrapOutcome) -> None:
+    how = "stopped as then" if again.same else "stopped otherwise"
     reason = again.reason if again.hint is None else f"{again.reason} ({again.hint})"
-    what = {"passed": "passed now", "stopped": f"stopped again: {reason}", "error": reason}
-    head = f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}"
-    _write(head, again.frames)
+    what = {"passed": "it passes now", "stopped": f"{how}: {reason}", "error": reason}
+    _write(f"{again.n}  {again.revision}  {again.function}: {what[again.outcome]}", again)
 
 
-def _write(head: str, frames: tuple[str, ...]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in (head, *(f"    {one}" for one in frames))))
+def _write(head: str, trap: TrapLine | TrapOutcome) -> None:
+    sys.stdout.write(f"{head}\n")
+    for frame, place in zip_longest(trap.frames, trap.places, fillvalue=""):
+        sys.stdout.write(f"    {frame} ({place})\n" if place else f"    {frame}\n")

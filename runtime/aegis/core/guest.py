@@ -45,8 +45,9 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     the code (`shipping@1.0.0+3fa9c1d2`), `function` and `input` what it was called with through
     `export`, `asked` what the host had answered it so far, `reason` why it was stopped, `frames`
     the guest's functions from the innermost one, `lines` where each begins in a text that is from
-    `origin`, 0 where that is not known, `settings` the configuration that it could read. Input and
-    answers may hold what is private, so a trap does not show them by itself.
+    `origin`, 0 where that is not known, `settings` the configuration that it could read, `printed`
+    what it had printed. Input and answers may hold what is private, so a trap does not show them by
+    itself.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     settings: Mapping[str, Any] = {}
     asked: tuple[Asked, ...] = ()
+    printed: str = ""
     n: int = 0
 
     @property
@@ -117,7 +119,11 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
     def outcome(self) -> TrapOutcome:
         """It without what the guest gave, which may be private."""
         told = TrapOutcome(
-            n=self.trap.n, revision=self.label, function=self.trap.function, outcome="passed"
+            n=self.trap.n,
+            revision=self.label,
+            function=self.trap.function,
+            outcome="passed",
+            same=self.same,
         )
         if self.again is not None:
             return msgspec.structs.replace(
@@ -126,6 +132,7 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
                 reason=clipped(self.again.reason),
                 hint=self.hint,
                 frames=self.again.frames,
+                places=tuple(place for _, place in self.again.backtrace),
             )
         if self.error is not None:
             return msgspec.structs.replace(
@@ -138,19 +145,22 @@ class TrapReplay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrapOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a stopped call that was made again, as operators are told.
+    """What became of a stopped call that was made again on the code `revision`.
 
-    It `passed`, it was `stopped` again, or the guest itself gave an `error`: then `reason`, `hint`
-    and `frames` say why and where, as in a Trap. What it gave is left out: that may be private.
+    It `passed`, it was `stopped` again, in the `same` way or otherwise, or the guest itself gave an
+    `error`: then `reason`, `hint` and `frames` say why and where, as in a Trap, and `places` where
+    each of these begins. What the guest gave is left out: that may be private.
     """
 
     n: int
     revision: str
     function: str
     outcome: Literal["passed", "stopped", "error"]
+    same: bool = False
     reason: str = ""
     hint: str | None = None
     frames: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class GuestLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,7 +97,8 @@ class Component(_Value, frozen=True):
 class TrapLine(_Value, frozen=True):
     """A call that a sandbox stopped: when, in which code and function, why, and where it was.
 
-    `n` counts from the host's start; `frames` are the functions from the innermost one. What it was
+    `n` counts from the host's start; `frames` are the functions from the innermost one, `places`
+    where each begins in a text (`cell 4, line 17`), empty where that is not known. What it was
     called with stays behind.
     """
 
@@ -107,6 +108,7 @@ class TrapLine(_Value, frozen=True):
     time: str
     reason: str
     frames: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class GuestLine(_Value, frozen=True):
@@ -630,7 +632,10 @@ class ReplayAsk(_Value, frozen=True, tag_field="verb", tag="replay"):
 
 
 class ReplayTrapAsk(_Value, frozen=True, tag_field="verb", tag="replay_trap"):
-    """Make a call again that a sandbox stopped, by its number, in an instance of its own."""
+    """Make a call again that a sandbox stopped, by its number, on the live code.
+
+    It has an instance of its own and the answers of then: nothing real is touched.
+    """
 
     right: ClassVar[Right] = "steer"
     answer: ClassVar[type] = TrapOutcome

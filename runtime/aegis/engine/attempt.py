@@ -114,14 +114,19 @@ async def attempt(
             if limit.expired and task is not None:
                 task.uncancel()
         # Whatever it still said came too late to count.
-        raise PortTimeoutError(
-            f"{name} gave no answer within {timeout:g} s",
-            hint="whether its partner acted is unknown",
-        )
+        raise late(name, timeout)
     finally:
         if unpin is not None:
             unpin()
         WORK.reset(token)
+
+
+def late(name: str, timeout: float) -> PortTimeoutError:
+    """What to raise of an attempt that took too long."""
+    return PortTimeoutError(
+        f"{name} gave no answer within {timeout:g} s",
+        hint="whether its partner acted is unknown",
+    )
 
 
 def pause_after(

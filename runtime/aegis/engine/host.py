@@ -1159,12 +1159,11 @@ class Host:
         return self._traps.last(component)
 
     async def replay_trap(self, component: str, n: int) -> TrapOutcome:
-        """Make a stopped call again, by its number and on its own code; what became of it.
+        """Make a stopped call again, by its number and on the live code; what became of it.
 
         What the guest gives is not told. Raises NotFoundError when there is no such call.
         """
-        trap = self._traps.numbered(component, n)
-        return (await self.replay(trap, trap.label)).outcome
+        return (await self.replay(self._traps.numbered(component, n))).outcome
 
     # What is in it
 

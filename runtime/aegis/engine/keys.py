@@ -29,10 +29,8 @@ def check_prefix(text: str) -> None:
         raise TooLargeError(f"a key has {KEY} bytes at most, and {text[:20]!r}... has more")
 
 
-async def put(
-    work: Work, store: Store, component: str, key: str, value: str | None, *, full: int = MOST
-) -> None:
-    """Keep `value` under a key, or forget it, when `work` is committed. `full` is how many may be.
+async def put(work: Work, store: Store, component: str, key: str, value: str | None) -> None:
+    """Keep `value` under a key, or forget it, when `work` is committed.
 
     Raises InvalidError, TooLargeError; then it is as before.
     """
@@ -54,9 +52,9 @@ async def put(
                 for place, text in kept.items()
                 if place[0] == component
             )
-            if there >= full:
+            if there >= MOST:
                 raise TooLargeError(
-                    f"{component} has {full:,} keys, and that is the most",
+                    f"{component} has {MOST:,} keys, and that is the most",
                     hint="forget some, or keep them as records",
                 )
     if work.keeping is None:

@@ -10,7 +10,15 @@ from aegis.core.flow import Flow, Step, StepState
 from aegis.core.guest import Trap
 from aegis.core.split import ArmStatus, SplitStatus
 from aegis.core.versions import Followed
-from aegis.core.wire import Arm, EventLine, FailedLine, FlowLine, Split, StepLine, TrapLine
+from aegis.core.wire import (
+    Arm,
+    EventLine,
+    FailedLine,
+    FlowLine,
+    Split,
+    StepLine,
+    TrapLine,
+)
 from aegis.core.wire import Followed as FollowedLine
 from aegis.engine.run import Locate
 from aegis.protocols import Entry, Failed
@@ -165,4 +173,5 @@ def trap_line(trap: Trap) -> TrapLine:
         time=trap.time,
         reason=trap.reason,
         frames=trap.frames,
+        places=tuple(place for _, place in trap.backtrace),
     )

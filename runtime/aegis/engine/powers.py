@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aegis.core.errors import AegisError, GrantError, InvalidError, PortTimeoutError, RecordingError
+from aegis.core.event import UNDO
 from aegis.core.grant import HOST
 from aegis.engine import keys
+from aegis.engine.attempt import late
 from aegis.engine.recorder import Answered, Raised, answered, plain, raised
 from aegis.engine.script import error_of
 
@@ -87,7 +89,7 @@ class Powers:
         self, asker: Asker, right: str, what: str, said: str, make: Callable[[], str]
     ) -> str:
         if self._is_scripted(asker):
-            return self._given(self._recorded(asker, what, said))
+            return self._given(asker, self._recorded(asker, what, said))
         try:
             self.check(asker.component, right)
             found = make()
@@ -162,7 +164,7 @@ class Powers:
         """
         if self._is_scripted(asker):
             try:
-                return self._given(self._recorded(asker, what, said))
+                return self._given(asker, self._recorded(asker, what, said))
             except RecordingError:
                 script = self._engine.script
                 if script is not None:  # what asks must not go on with it, nor be attempted again
@@ -192,18 +194,25 @@ class Powers:
         call = Answered(HOST, what, [plain(said) or _NULL], {}, "returned", _NULL)
         return script.answered(asker.work, call, "asked for")
 
-    def _given(self, call: Answered) -> str:
+    def _given(self, asker: Asker, call: Answered) -> str:
         """What was given then. Raises what was raised then, RecordingError where that was cut."""
         if call.outcome == "returned":
             return msgspec.json.decode(bytes(call.value), type=str)
         if call.outcome == "raised":
             raise error_of(msgspec.json.decode(bytes(call.value), type=Raised))
         if call.outcome == "timeout":
-            raise PortTimeoutError(
-                f"{call.method} gave no answer in time",
-                hint="whether its partner acted is unknown",
-            )
+            raise self._late(asker.work)
         raise RecordingError(f"{call.method} was cut before it answered")
+
+    def _late(self, work: Work) -> PortTimeoutError:
+        """What ended an attempt then that had asked for too long."""
+        registry, name = self._engine.registry, (work.actor or "").rpartition(".")[2]
+        spec = registry.models.get(work.model or "")
+        port = None if spec is None else spec.port(name)
+        said = None if port is None else port.policies
+        if port is not None and work.origin == UNDO:
+            said = port.undo_policies
+        return late(name, 0.0 if said is None else said.over(registry.defaults).timeout)
 
     def _kept(self, asker: Asker, what: str, said: str, found: str) -> None:
         if asker.step:

@@ -14,10 +14,11 @@ import msgspec
 
 from aegis.core import errors
 from aegis.core.component import PortSpec, Revision, Slot
-from aegis.core.errors import AegisError, PortTimeoutError, RecordingError, Refused
+from aegis.core.errors import AegisError, RecordingError, Refused
 from aegis.core.event import Emission
 from aegis.core.graph import port_id
 from aegis.core.registry import Registry
+from aegis.engine.attempt import late
 from aegis.engine.context import WORK
 from aegis.engine.meter import methods
 from aegis.engine.recorder import Answered, Raised, plain
@@ -265,10 +266,7 @@ class _Method:
             raise error_of(msgspec.json.decode(bytes(call.value), type=Raised), self.revision)
         if call.outcome == "timeout":
             name = "" if self.port is None else self.port.name
-            raise PortTimeoutError(
-                f"{name} gave no answer within {self.timeout:g} s",
-                hint="whether its partner acted is unknown",
-            )
+            raise late(name, self.timeout)
         if call.outcome == "cut":
             self._stop(f"{self._where()} called {_told(call)}, which was cut before it answered")
         why = msgspec.json.decode(bytes(call.value), type=str)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aegis.adapters.components.python import PythonLoader
+from aegis.core.allowance import Allowance
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description
 from aegis.protocols import Loader
 
 if TYPE_CHECKING:
     from aegis.adapters.components.wasm.loader import WasmLoader
-    from aegis.adapters.components.wasm.machine import Limits
 
 
 class PolyglotLoader(Loader):
-    """Loads both. `folder` keeps what was compiled, `limits` are what a guest gets at most.
+    """Loads both. `folder` keeps what was compiled, `most` is what a guest gets.
 
     What WebAssembly needs is imported when the first such component comes.
     """
@@ -26,11 +28,11 @@ class PolyglotLoader(Loader):
         python: PythonLoader | None = None,
         *,
         folder: Path | None = None,
-        limits: Limits | None = None,
+        most: Allowance | None = None,
     ) -> None:
         self._python = python or PythonLoader()
         self._folder = folder
-        self._limits = limits
+        self._most = most or Allowance()
         self._wasm: WasmLoader | None = None
 
     def load(self, source: Source) -> Revision:
@@ -55,7 +57,8 @@ class PolyglotLoader(Loader):
         """The loader of WebAssembly."""
         if self._wasm is None:
             from aegis.adapters.components.wasm.loader import WasmLoader
-            from aegis.adapters.components.wasm.machine import Machine
+            from aegis.adapters.components.wasm.machine import Limits, machine_of
 
-            self._wasm = WasmLoader(Machine(self._folder), self._limits)
+            most = Limits(**msgspec.structs.asdict(self._most))
+            self._wasm = WasmLoader(machine_of(self._folder), most)
         return self._wasm

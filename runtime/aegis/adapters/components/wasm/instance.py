@@ -32,6 +32,7 @@ from aegis.adapters.components.wasm.native import (
     define_plain,
     unpacked,
 )
+from aegis.adapters.components.wasm.printed import Printed
 from aegis.core.component import Source
 from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WASI
 from aegis.core.errors import ComponentError
@@ -39,8 +40,6 @@ from aegis.core.errors import ComponentError
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
 # A component may be of several modules; one in JavaScript has two memories.
 PREVIEW_1 = "wasi_snapshot_preview1"
-SHOWN = 20  # problems of one module that are told
-LONG = 400  # characters of one of them
 
 # What interfaces offer: parameters and result, as the Component Model and as a plain module has
 # them. A plain module gets and gives texts as address and length; what it gets is packed into one
@@ -93,11 +92,7 @@ def world_of(machine: Machine, compiled: Compiled, source: Source) -> World:
         said = f"it cannot be read: {type(error).__name__}: {error}"
         raise ComponentError(source.name, [said]) from None
     if problems:
-        more = len(problems) - SHOWN
-        shown = [one if len(one) < LONG else f"{one[:LONG]}..." for one in problems[:SHOWN]]
-        raise ComponentError(
-            source.name, [*shown, f"and {more} more of that kind"] if more > 0 else shown
-        )
+        raise ComponentError(source.name, problems)
     return world
 
 
@@ -317,8 +312,11 @@ class Template(Asker):
         here = self._here
         return lambda store: _ModuleInstance(store, linker.instantiate(store, module), here)
 
-    def instance(self, seconds: float) -> Instance:
-        """A new one, which has so many seconds to begin. Raises StoppedError when it cannot."""
+    def instance(self, seconds: float, printed: Printed | None = None) -> Instance:
+        """A new one, which has so many seconds to begin. Raises StoppedError when it cannot.
+
+        `printed` gets what it prints, where it has WASI.
+        """
         store = wasmtime.Store(self._engine)
         limits = self._limits
         store.set_limits(
@@ -332,11 +330,13 @@ class Template(Asker):
         if limits.fuel is not None:
             store.set_fuel(limits.fuel)
         if self.has_wasi:
-            store.set_wasi(wasmtime.WasiConfig())
+            store.set_wasi((printed or Printed()).config())
         try:
-            return self._begin(store)
+            instance = self._begin(store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise StoppedError(str(error)) from None
+        instance.printed = printed
+        return instance
 
     # What guests ask, on their threads
 
@@ -359,6 +359,7 @@ class Instance(ABC):
     """A guest that runs. All is called on one thread; StoppedError ends it for good."""
 
     def __init__(self, store: wasmtime.Store) -> None:
+        self.printed: Printed | None = None
         self._store = store
         self._context = store._context()  # noqa: SLF001 -- see native.py
 

@@ -185,4 +185,5 @@ def _origin(url: httpx.URL) -> str:
         raise ValueError(f"write https://..., not {str(url)[:40]!r}")
     host = url.raw_host.decode("ascii")
     host = f"[{host}]" if ":" in host else host
-    return f"{url.scheme}://{host}" + ("" if url.port is None else f":{url.port}")
+    usual = {"http": 80, "https": 443}[url.scheme]
+    return f"{url.scheme}://{host}" + ("" if url.port in {None, usual} else f":{url.port}")
