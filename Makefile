@@ -23,7 +23,7 @@ HAS_LAB := $(VENV)/.has-lab
 HAS_ALL := $(VENV)/.has-all
 HAS_NODE_MODULES := labextension/node_modules/.package-lock.json
 
-.PHONY: help serve lab test lint bench soak protocol labextension fresh clean chromium wrk
+.PHONY: help serve lab test lint bench soak protocol wasm labextension fresh clean chromium wrk
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ lab: $(HAS_LAB) ## Open the orders notebook in JupyterLab, with its sandbox part
 	@root=; [ "$$(id -u)" != 0 ] || root=--allow-root
 	$(call with_partners,$(VENV)/bin/jupyter lab $$root notebooks/orders.ipynb $(ARGS))
 
-test: lint fresh chromium ## Check style, types and layers, then run every test
+test: lint fresh wasm chromium ## Check style, types and layers, then run every test
 	@$(call node,test)
 	$(VENV)/bin/pytest $(ARGS)
 
@@ -62,6 +62,9 @@ SOAK := tests/core tests/contracts tests/engine tests/adapters/test_flips.py tes
 protocol: $(HAS_ALL) ## Write the TypeScript of the wire anew
 	@$(PY) labextension/protocol.py
 
+wasm: $(HAS_ALL) ## Build the sample components of notebooks/wasm
+	@$(PY) notebooks/wasm/build.py $(SAMPLES)
+
 labextension: $(HAS_ALL) $(HAS_NODE_MODULES) ## Build the lab extension and the widget
 	@$(call node,build)
 	$(call install,.[lab$(comma)test$(comma)lint])
@@ -80,7 +83,7 @@ fresh: $(HAS_ALL) $(HAS_NODE_MODULES)
 	cp -Rp "$$before/dist/." labextension/dist # with its times: it is no newer than what is installed
 
 clean: ## Remove what make made; the data of hosts in .aegis stays
-	@rm -rf $(VENV) dist build labextension/lib labextension/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) dist build labextension/lib labextension/node_modules notebooks/wasm/built notebooks/wasm/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- setting up -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from aegis.core.audit import Action
 from aegis.core.component import ModelSpec, Revision
 from aegis.core.errors import NotFoundError
 from aegis.core.grant import Party
+from aegis.core.manifest import WASM
 from aegis.core.model import Model
 from aegis.core.policy import KEYS, TABLE
 from aegis.core.registry import Registry
@@ -397,5 +398,5 @@ def _paths(typed: str, *, files: bool) -> Iterator[Option]:
         path = os.path.join(folder, entry.name)  # noqa: PTH118 -- `./` and `~` stay as typed
         if entry.is_dir():
             yield path + "/", "path"
-        elif files and entry.name.endswith((".py", ".ipynb", ".wasm", ".wat")):
+        elif files and entry.name.endswith((".py", ".ipynb", *WASM)):
             yield path, "path"

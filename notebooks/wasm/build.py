@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 FOLDER = Path(__file__).resolve().parent
 BUILT = FOLDER / "built"
@@ -97,7 +98,7 @@ def _node() -> Tool:
 def _packages(node: Tool) -> None:
     """Have the npm packages that the lock file says."""
     lock, stamp = FOLDER / "package-lock.json", MODULES / ".locked"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    wanted = _sha256(lock)
     if stamp.exists() and stamp.read_text() == wanted:
         return
     root = Path(node.command[0]).parents[1]
@@ -158,8 +159,6 @@ def _component(tools: Mapping[str, Tool], module: Path, world: str, made: Path) 
     run = tools["wasm-tools"].run
     run("component", "embed", _wit(), "--world", world, module, "-o", embedded)
     run("component", "new", embedded, "-o", made)
-    module.unlink()
-    embedded.unlink()
 
 
 def _has_zig() -> Mapping[str, Tool]:
@@ -238,7 +237,7 @@ SAMPLES: Mapping[str, Sample] = {
     "assemblyscript/fraud": Sample(
         _has_assemblyscript,
         ("assemblyscript/fraud.ts", "assemblyscript/aegis.ts", "package-lock.json"),
-        _assemblyscript("component"),
+        _assemblyscript("model"),
     ),
     "c/tariff": Sample(_has_zig, ("c/tariff.c", "c/tariff.json", "c/aegis.h"), _c("component")),
     "wat/labels": Sample(dict, ("wat/labels.wat",), _wat),
@@ -257,13 +256,13 @@ def build(name: str) -> Path:
     tools = sample.tools()
     with _alone(made.with_suffix(".lock")):
         said, digest = made.with_suffix(".inputs"), _digest(sample, tools)
-        if made.exists() and said.exists() and said.read_text() == digest:
+        if made.exists() and said.exists() and said.read_text() == f"{digest} {_sha256(made)}":
             return made
-        fresh = made.with_suffix(".new.wasm")
-        sample.steps(tools, FOLDER / sample.sources[0], fresh)
-        said.unlink(missing_ok=True)
-        fresh.replace(made)
-        said.write_text(digest)
+        with TemporaryDirectory(prefix=".new-", dir=made.parent) as folder:
+            fresh = Path(folder) / made.name
+            sample.steps(tools, FOLDER / sample.sources[0], fresh)
+            fresh.replace(made)
+        said.write_text(f"{digest} {_sha256(made)}")
     return made
 
 
@@ -273,8 +272,12 @@ def _digest(sample: Sample, tools: Mapping[str, Tool]) -> str:
     for name, tool in sorted(tools.items()):
         known.update(f"{name} {tool.version}\n".encode())
     for path in (Path(__file__), _wit(), *(FOLDER / one for one in sample.sources)):
-        known.update(hashlib.sha256(path.read_bytes()).digest())
+        known.update(_sha256(path).encode())
     return known.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextmanager

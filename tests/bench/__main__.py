@@ -32,6 +32,7 @@ from tests.bench import (
     resume,
     sql,
     start,
+    wasm,
 )
 from tests.bench.figure import Figure, table
 from tests.bench.machine import described, pace
@@ -57,6 +58,7 @@ TOPICS: dict[str, Callable[[Path], list[Figure]]] = {
     "graph": graph.measure,
     "sql": sql.measure,
     "migrate": migrate.measure,
+    "wasm": wasm.measure,
     "browser": browser.measure,
 }
 

@@ -1,7 +1,8 @@
 """A host and its HTTP server in a process of their own: `python -m tests.bench.served CORE DATA`.
 
-Each line of standard input is JSON: a component's name, version and text. It is deployed, and a
-line with the milliseconds that took is the answer. The end of standard input is its own.
+Each line of standard input is JSON: a component's name, version and text, in Python or (`wat`) as
+WebAssembly. It is deployed, and a line with the milliseconds that took is the answer. The end of
+standard input is its own.
 """
 
 import asyncio
@@ -11,8 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import wasmtime
+
 from aegis.bootstrap import build_host, dedicate, start_server
 from aegis.configuration import Config
+from aegis.core.component import Source
 
 TOKEN = "bench"
 
@@ -28,8 +32,14 @@ async def main(data: Path) -> None:
         print(json.dumps({"address": server.address}), flush=True)
         while line := await lines.readline():
             component = json.loads(line)
+            given = [component["name"], component["version"]]
+            if "wat" in component:
+                binary = bytes(wasmtime.wat2wasm(component["wat"]))
+                given = [Source.of(*given, "", origin="bench", binary=binary)]
+            else:
+                given.append(component["text"])
             began = time.perf_counter()
-            await host.deploy(component["name"], component["version"], component["text"])
+            await host.deploy(*given)
             took = (time.perf_counter() - began) * 1e3
             print(json.dumps({"ms": took}), flush=True)
         await server.close()

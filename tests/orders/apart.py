@@ -6,8 +6,11 @@ The orders are the tutorial's, without the ports of shipping; shipping borrows t
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +27,7 @@ from aegis.core.description import Description
 from aegis.engine.host import Host
 from aegis.protocols import Store
 from aegis.testing import memory_host
-from tests.orders.sandbox import Sandbox, hasty
+from tests.orders.sandbox import Sandbox, hasty, notebook
 from tests.wasm.samples import BUILDER, built
 
 BINDINGS = {
@@ -89,7 +92,7 @@ class HastyLoader(WasmLoader):
     """Takes guests for more impatient than they say: split seconds instead of seconds."""
 
     def describe(self, source: Source) -> tuple[Description, Compiled, World]:
-        """What a guest says of itself, of attempts otherwise."""
+        """What a guest says of itself, but of attempts; it has the version it is said to have."""
         said, compiled, world = super().describe(source)
         models: dict[str, Any] = {}
         for name, model in said.models.items():
@@ -100,7 +103,8 @@ class HastyLoader(WasmLoader):
                 for one, port in model.ports.items()
             }
             models[name] = msgspec.structs.replace(model, ports=ports)
-        return msgspec.structs.replace(said, models=models), compiled, world
+        said = msgspec.structs.replace(said, models=models, version=source.version)
+        return said, compiled, world
 
 
 class Hasty:
@@ -134,8 +138,8 @@ def shipping(name: str, version: str = "1.0.0") -> Source:
 @asynccontextmanager
 async def apart(
     sandbox: Sandbox, store: Store | None = None, values: Mapping[str, object] | None = None
-) -> AsyncIterator[Host]:
-    """A host that serves, with partners deployed; shipping and then orders are still to come."""
+) -> AsyncIterator[tuple[Host, str]]:
+    """A host and its address: it serves, with partners deployed; shipping and then orders are still to come."""
     known = {"partners.url": sandbox.url, "host.token": "sesame", **(values or {})}
     async with memory_host(
         store=store,
@@ -147,5 +151,32 @@ async def apart(
     ) as host:
         server = await start_server(host, Config(token="sesame", port=0))
         await host.deploy("partners", "1.0.0", partners())
-        yield host
+        yield host, server.address
         await server.close()
+
+
+TOML = "\n".join(
+    [
+        "[bind]",
+        *(f'"{slot}" = "{part}"' for slot, part in BINDINGS.items()),
+        "[grants]",
+        *(f"{name} = {json.dumps(granted)}" for name, granted in GRANTS.items()),
+        "",
+    ]
+)
+
+
+def program(folder: Path, name: str, settings: Mapping[str, object]) -> Path:
+    """A notebook in `folder` with shipping in a language, beside partners and orders."""
+    shutil.copy(BUILDER.build(name), folder / "shipping.wasm")
+    (folder / "aegis.toml").write_text(TOML)
+    path = notebook(folder / "orders.ipynb", orders(), settings)
+    document = json.loads(path.read_text())
+    cells = document["cells"]
+    place = next(
+        n for n, one in enumerate(cells) if "".join(one["source"]).startswith("%%component orders")
+    )
+    for text in ('host.deploy("./shipping.wasm")', f"%%component partners 1.0.0\n{partners()}"):
+        cells.insert(place, {**cells[place], "id": f"cell-{len(cells)}", "source": text})
+    path.write_text(json.dumps(document))
+    return path

@@ -74,18 +74,22 @@ def rest(served, orders) -> dict[str, End]:
 
 
 def test_orders_of_all_kinds_survive_a_server_that_is_killed_at_random_moments(tmp_path):
-    print(f"AEGIS_SEED={SEED} AEGIS_KILLS={KILLS}")
+    ordeal(tmp_path, notebook(tmp_path / "orders.ipynb", hasty(), IMPATIENT), KILLS)
+
+
+def ordeal(tmp_path, program, kills, crowd=CROWD) -> None:
+    """Kill the server of a notebook so often, and compare what everybody knows afterwards."""
+    print(f"AEGIS_SEED={SEED} AEGIS_KILLS={kills}")
     dice = random.Random(SEED)
     ledger, book = tmp_path / "partners.ledger", Book(tmp_path / "clients.ledger")
-    program = notebook(tmp_path / "orders.ipynb", hasty(), IMPATIENT)
     failing: set[str] = set()
     with (
         partners(ledger) as sandbox,
         Served(tmp_path / "data", sandbox, tmp_path / "log", notebook=program) as served,
     ):
-        clients = Clients(served, book, dice, crowd=CROWD)
+        clients = Clients(served, book, dice, crowd=crowd)
         clients.start()
-        for _ in range(KILLS):
+        for _ in range(kills):
             failing |= mood(sandbox, dice)
             kill(served, dice)
             clients.check()
@@ -113,7 +117,7 @@ def test_orders_of_all_kinds_survive_a_server_that_is_killed_at_random_moments(t
     found = list(complaints(said, read_partners(ledger), ends))
     states = Counter(end.status for end in ends.values())
     print(
-        f"{KILLS} kills, {len(orders)} orders {dict(states)}, {len(said)} acknowledgements, "
+        f"{kills} kills, {len(orders)} orders {dict(states)}, {len(said)} acknowledgements, "
         f"{sum(one.tries - 1 for one in said)} sent again, {repeats} repeats at partners, "
         f"{len(stopped)} undos stopped and continued"
     )

@@ -1,30 +1,38 @@
 """Outcome 14: shipping is a WebAssembly component, and the result is the same.
 
-`AEGIS_ORDERS` says how many orders go through each language at once.
+`AEGIS_ORDERS` says how many orders go through each language at once, `AEGIS_LANGUAGE_KILLS` how
+often the server of each is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from aegis.core.flow import FlowState, StepState
 from aegis.engine.host import Host
-from tests.orders.apart import apart, orders, shipping
+from tests.orders.apart import apart, orders, program, shipping
 from tests.orders.sandbox import DOES, TELLS, UNDOES, Sandbox
+from tests.orders.served import Served
+from tests.orders.test_kills import IMPATIENT, ordeal
 from tests.orders.test_outcomes import GUEST, ITEMS, nothing_is_charged, settled, until
 
 ORDERS = int(os.environ.get("AEGIS_ORDERS", "6"))
+KILLS = int(os.environ.get("AEGIS_LANGUAGE_KILLS", "0"))
+PATH = "/aegis/api/models/orders"
 LANGUAGES = ("javascript", "go")
 
 
 @pytest.fixture(params=LANGUAGES)
 async def host(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Host]:
-    async with apart(sandbox) as host:
+    async with apart(sandbox) as (host, _):
         await host.deploy(shipping(f"{request.param}/shipping"))
         await host.deploy("orders", "1.0.0", orders())
         yield host
@@ -36,8 +44,8 @@ async def place(host: Host) -> Any:
 
 async def test_orders_run_all_ports_once_in_order_and_each_is_one_tree(host, sandbox):
     placed = await asyncio.gather(*[place(host) for _ in range(ORDERS)])
-    for order in placed:
-        order = await settled(host, order)
+    for one in placed:
+        order = await settled(host, one)
         assert order.status == "COMPLETE"
         assert None not in (order.authorization, order.shipment, order.proof, order.confirmation)
         assert (order.pickup_address, order.tracking_status) != (None, None)
@@ -98,9 +106,107 @@ async def test_answers_that_come_twice_or_in_the_wrong_order_have_one_effect(hos
     for partner in ("warehouse", "carrier", "proof"):
         sandbox.set(partner, tells=tells)
     placed = await asyncio.gather(*[place(host) for _ in range(ORDERS)])
-    for order in placed:
-        order = await settled(host, order)
+    for one in placed:
+        order = await settled(host, one)
         assert order.status == "COMPLETE"
         assert order.tracking_status == "delivered"
         assert sandbox.entries(order.id) == [(operation, "done") for operation in DOES]
     assert sandbox.summary()["double"] == 0
+
+
+async def test_shipping_is_replaced_by_another_language_while_orders_wait_in_it(sandbox):
+    answers: Counter[int] = Counter()
+    async with apart(sandbox) as (host, address):
+        await host.deploy(shipping("python/shipping"))
+        await host.deploy("orders", "1.0.0", orders())
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+                while not closing:
+                    head = {"Authorization": "Bearer sesame"}
+                    order = {**GUEST, "items": ITEMS, "auto_checkout": False}
+                    for answer in (
+                        await client.post(PATH, json=order, headers=head),
+                        await client.get("/aegis/api/models/shipments", headers=head),
+                    ):
+                        answers[answer.status_code] += 1
+
+        async def waiting(count: int) -> list[Any]:
+            """New orders, whose shipments wait in track_shipment."""
+            placed = await asyncio.gather(*[place(host) for _ in range(count)])
+            for order in placed:
+                await until(lambda id=order.id: "carrier/track" in sandbox.done(id))
+            return placed
+
+        async def ended(placed: list[Any]) -> set[str]:
+            """By which code the shipments of these orders were delivered."""
+            ids = {order.id for order in placed}
+            for id in ids:
+                for status in ("out_for_delivery", "delivered"):
+                    await host.publish("carrier.tracked", order_id=id, tracking="T", status=status)
+            async with asyncio.timeout(20):
+                for id in ids:
+                    while (await host.get("Order", id)).status != "COMPLETE":  # noqa: ASYNC110 -- it may be
+                        await asyncio.sleep(0.01)
+            events = await host.events("shipment.delivered", limit=200)
+            return {e.revision.partition("+")[0] for e in events if e.subject in ids}
+
+        closing = False
+        sandbox.set("carrier/track", later=3600)
+        running = asyncio.create_task(ask())
+        first = await waiting(3)
+        await host.deploy(shipping("javascript/shipping", "2.0.0"))
+        second = await waiting(3)
+        assert await ended(first) == {"shipping@2.0.0"}
+        await host.deploy(shipping("go/shipping", "3.0.0"))
+        third = await waiting(3)
+        assert await ended(second) == {"shipping@3.0.0"}
+        await host.rollback("shipping")
+        assert await ended(third[:1]) == {"shipping@2.0.0"}
+        await host.deploy(shipping("python/shipping", "4.0.0"))
+        assert await ended(third[1:]) == {"shipping@4.0.0"}
+        closing = True
+        await running
+        assert answers.keys() == {201, 200}
+        assert sandbox.summary()["double"] == 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_crash_in_the_middle_of_each_step_costs_one_repeat(tmp_path, sandbox, language):
+    notebook = program(tmp_path, f"{language}/shipping", {})
+    asked = [name for name in DOES if name in TELLS]
+    orders: dict[str, str] = {}
+
+    def reached(condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.02)
+
+    with Served(tmp_path / "data", sandbox, tmp_path / "log", notebook=notebook) as served:
+        # The carrier comes last, because its port does not wait long.
+        for operation in sorted(asked, key="carrier/ship".__eq__):
+            sandbox.well()
+            sandbox.set(operation, delay=30)
+            order = {**GUEST, "items": ITEMS, "auto_checkout": True}
+            status, answer = served.ask("POST", PATH, order, Idempotency_Key=operation)
+            assert status == 201
+            orders[operation] = id = answer["id"]
+            reached(lambda id=id, operation=operation: operation in sandbox.done(id), operation)
+        served.kill()
+        sandbox.well()
+        served.start()
+        for operation, id in orders.items():
+            reached(
+                lambda id=id: served.ask("GET", f"{PATH}/{id}")[1]["status"] == "COMPLETE",
+                operation,
+            )
+            expected = [(name, "done") for name in DOES]
+            expected.insert(DOES.index(operation) + 1, (operation, "repeat"))
+            assert sandbox.entries(id) == expected
+
+
+@pytest.mark.skipif(not KILLS, reason="AEGIS_LANGUAGE_KILLS says how often")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_orders_survive_a_server_that_is_killed_at_random_moments(tmp_path, language):
+    ordeal(tmp_path, program(tmp_path, f"{language}/shipping", IMPATIENT), KILLS, crowd=4)

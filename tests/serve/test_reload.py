@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.serve.process import cell, write
+from tests.wasm.parcels import parcels
 
 NOTES = """\
 %%component notes 1.0.{number}
@@ -80,6 +81,28 @@ def test_a_saved_notebook_serves_with_the_records_that_were_there(watch):
     printed = watched.serving.printed
     assert "is tried beside what serves" in printed
     assert set(re.findall(r"http://[^ ]+:\d+", printed)) == {watched.serving.address()}
+
+
+def test_a_cell_of_webassembly_text_is_reloaded_like_one_of_python(watch):
+    watched = watch(parcels(), notes(0))
+    client = watched.client
+
+    def price(grams):
+        made = client.post("/aegis/api/models/parcels", json={"grams": grams}).json()
+        return client.post(
+            f"/aegis/api/models/parcels/{made['id']}/commands/again", json={}
+        ).json()["price"]
+
+    assert price(7) == 1000
+    watched.save(parcels("parcels 1.1.0", ("7000", "14000")), notes(1))
+    watched.until_new("1")
+    assert price(7) == 2000
+    watched.save(parcels("parcels 1.2.0", ("$number (local", "$nmber (local")), notes(2))
+    watched.serving.expect(r"cell 1 .*failed at line 20: .*\$nmber")
+    assert price(7) == 2000
+    assert watched.new() == "1"
+    watched.serving.expect("what served before serves on")
+    assert watched.serving.end() == 0
 
 
 def test_only_a_change_of_code_counts(watch):

@@ -176,7 +176,7 @@ async def test_a_request_ends_with_the_time_of_its_port_and_its_connection_with_
         await host.deploy(asks, grants=[f"host.http={origin}"])
         with pytest.raises(PortTimeoutError):
             await told(host, "go")
-        assert await asyncio.to_thread(partner.left.wait, 5)
+        assert await asyncio.to_thread(partner.left.wait, 30)
 
 
 async def test_a_partner_that_may_have_acted_has_its_step_undone(partner: Server) -> None:

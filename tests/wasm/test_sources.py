@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wasmtime
 
 from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.sources.anywhere import Anywhere
+from aegis.adapters.sources.tree import Limits
 from aegis.bootstrap import build_host
 from aegis.configuration import read
 from aegis.core.bundle import Bundle
 from aegis.core.errors import (
+    ComponentError,
     DigestError,
     InvalidError,
     ManifestError,
+    SourceError,
     TrustError,
 )
 from aegis.core.manifest import read_manifest
@@ -28,31 +30,11 @@ from tests.engine.test_answers import asked
 from tests.hub import Hub, forges
 from tests.sources import zipped
 from tests.wasm.modules import module
-
-
-def shop(version: str = "1.0.0", *, status: str = "DONE", name: str = "shop") -> str:
-    """WAT of a component with a command."""
-    said: dict[str, Any] = {
-        "name": name,
-        "version": version,
-        "models": {
-            "Order": {
-                "endpoint": "orders",
-                "fields": {"status": {"type": "string", "default": "NEW"}},
-                "commands": {"finish": {}},
-            }
-        },
-    }
-    return module(said, {"Order.finish": f'{{"record":{{"status":"{status}"}}}}'})
-
-
-def built(wat: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(wat))
-
+from tests.wasm.shop import built, manifest, served, shop
 
 SHOP = shop()
 WASM = built(SHOP)
-MANIFEST = '[component]\nname = "shop"\nversion = "1.0.0"\nmodels = ["shop.wasm"]\n'
+MANIFEST = manifest()
 
 
 @pytest.fixture
@@ -69,14 +51,6 @@ def here(tmp_path: Path, loader: PolyglotLoader) -> Anywhere:
 def hub() -> Iterator[Hub]:
     with Hub() as hub:
         yield hub
-
-
-async def served(host: Any) -> str:
-    """What the component's own code makes of a record."""
-    order = await host.create("shop.Order")
-    await host.call(order, "finish")
-    status: str = (await host.get("shop.Order", order.id)).status
-    return status
 
 
 # --- one file ------------------------------------------------------------------------------------
@@ -225,6 +199,50 @@ async def test_a_zip_that_was_sent_needs_a_manifest_and_never_runs_unasked(
         assert not source.is_local
         await host.deploy(source)
         assert await served(host) == "DONE"
+
+
+async def test_a_module_may_be_larger_than_other_files_and_not_than_all(
+    hub: Hub, tmp_path: Path, loader: PolyglotLoader
+) -> None:
+    hub.repo("acme/modules").commit({"shop.wasm": WASM})
+    (tmp_path / "shop.wasm").write_bytes(WASM)
+    packed = zipped({"shop.wasm": WASM})
+    addresses = (
+        "shop.wasm",
+        f"github:acme/modules/shop.wasm#sha256={hashlib.sha256(WASM).hexdigest()}",
+        f"{hub.files('shop.zip', packed)}#sha256={hashlib.sha256(packed).hexdigest()}",
+    )
+
+    def within(**limits: int) -> Anywhere:
+        limited = Limits(**limits)
+        return Anywhere(directory=tmp_path, forges=forges(hub), limits=limited, loader=loader)
+
+    for address in addresses:
+        (found,) = await within(file=64).fetch(address)
+        assert found.binary == WASM
+        with pytest.raises((ManifestError, SourceError), match="MiB"):
+            await within(total=len(WASM) - 1).fetch(address)
+
+
+async def test_nothing_of_a_module_can_be_imported(hub: Hub, tmp_path: Path) -> None:
+    hub.repo("acme/shop").commit({"shop.wasm": WASM, "aegis.toml": digested(WASM)}, tag="v1.0.0")
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "user.py").write_text("import shop\nfrom aegis import Model\n")
+    (tmp_path / "user" / "aegis.toml").write_text(
+        '[component]\nname = "user"\nversion = "1.0.0"\nmodels = ["user.py"]\n'
+        '[component.dependencies]\nshop = {source = "github:acme/shop", version = "^1"}\n'
+    )
+    (tmp_path / "aegis.toml").write_text(
+        f'[sources.github]\napi = "{hub.github}"\n[trust]\nunsigned = ["github:acme/*"]\n'
+    )
+    async with build_host(read(tmp_path, data=None)) as host:
+        with pytest.raises(ComponentError, match=r"shop from .* is in WebAssembly: there is noth"):
+            await host.plan(str(tmp_path / "user"))
+
+
+def digested(content: bytes) -> str:
+    """A manifest with the digest of its module."""
+    return f'{MANIFEST}[component.files]\n"shop.wasm" = "{hashlib.sha256(content).hexdigest()}"\n'
 
 
 # --- kept ----------------------------------------------------------------------------------------

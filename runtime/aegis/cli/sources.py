@@ -92,8 +92,10 @@ def _told(where: str, error: AegisError) -> Iterator[str]:
         yield str(error)
         return
     hint = f" ({error.hint})" if error.hint else ""
+    # What has not said its name yet is called by its file.
+    place = where if error.component == where else f"{where}: {error.component}"
     for problem in error.problems:
-        yield f"{where}: {error.component}: {problem}{hint}"
+        yield f"{place}: {problem}{hint}"
 
 
 def _unparsed(bundle: Bundle) -> Iterator[str]:

@@ -46,7 +46,8 @@ _SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|;;[^\n]*|\(;', re.DOTALL)
 _NESTED = re.compile(r"\(;|;\)")
 _FUNCTION = re.compile(r"\(\s*func\s+\$([^\s()\"';,]+)")
 _CLAUSE = re.compile(r"\s*\(\s*(export|param|result|type)\b([^()]*)\)")
-_EXPORT = re.compile(r"\(\s*export\s+")
+_EXPORT = re.compile(r"\(\s*export\b")
+_STRING = re.compile(r'\s*"([^"]*)"')
 _MEMORY = re.compile(r"\(\s*memory[\s$]")
 _CALLED = re.compile(r"\$([a-z]+)")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -77,7 +78,8 @@ def whole(text: str, name: str, version: str) -> str:
     if is_whole(text):
         return text
     short = _read(text, name, version)
-    exports = {text[found.end() :].split('"')[1] for found in _EXPORT.finditer(short.bare)}
+    places = (_STRING.match(text, one.end()) for one in _EXPORT.finditer(short.bare))
+    exports = {place[1] for place in places if place is not None}
     named = functions(text)
     asked = () if "aegis_invoke" in exports else tuple(called(short.description))
     _check(short, name, asked, named)
@@ -220,7 +222,7 @@ _SIGNATURE = "(param $input i64) (result i64)"
 def _data(short: _Short, asked: Sequence[str], exports: set[str]) -> Iterator[str]:
     """Its texts in memory, each with what has its place; and the memory for them."""
     at = PAGE
-    described = msgspec.json.encode(short.said, order="deterministic").decode()
+    described = msgspec.json.encode(short.said).decode()
     texts = {f"global ${name}": text for name, text in short.texts.items()}
     if "aegis_describe" not in exports:
         texts["describe"] = described

@@ -115,7 +115,8 @@ class Fetching:
             bundle = replace(Bundle.of(sent, f"{UPLOAD}{sent.name}"), is_local=False)
             async with self._telling(who, bundle):
                 return replace(sent, signed=await self._trusted(bundle))
-        bundles = await self._known().unpack(sent)
+        async with self._telling(who, address=UPLOAD):
+            bundles = await self._known().unpack(sent)
         if len(bundles) != 1:
             names = ", ".join(bundle.manifest.name for bundle in bundles)
             raise InvalidError(

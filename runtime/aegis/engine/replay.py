@@ -184,7 +184,13 @@ class Replays:
         if LINES in revision:
             version = flow.version if live is None else live.version
             imports = {} if live is None else live.source.imports
-            return Source.of(component, version, revision, origin="a replay", imports=imports)
+            binary = b""
+            if live is not None and live.source.is_wasm:
+                loader = self._deploys.loader
+                binary = await asyncio.to_thread(loader.assemble, revision, component)
+            return Source.of(
+                component, version, revision, origin="a replay", imports=imports, binary=binary
+            )
         for deployment in reversed(await self._store.deployments()):
             label = f"{deployment.component}@{deployment.version}+{deployment.digest[:8]}"
             names = {label, deployment.digest, deployment.digest[:8]}

@@ -57,8 +57,8 @@ class PolyglotLoader(Loader):
         """The loader of WebAssembly."""
         if self._wasm is None:
             from aegis.adapters.components.wasm.loader import WasmLoader
-            from aegis.adapters.components.wasm.machine import Limits, Machine
+            from aegis.adapters.components.wasm.machine import Limits, machine_of
 
             most = Limits(**msgspec.structs.asdict(self._most))
-            self._wasm = WasmLoader(Machine(self._folder), most)
+            self._wasm = WasmLoader(machine_of(self._folder), most)
         return self._wasm

@@ -246,6 +246,10 @@ class _File:
         # Saved again as it was: that asks for another try only where the last one failed.
         if found == before or (found[0] == before[0] and self.state.error is None):
             return
+        if reading.source is not None and reading.source.name != self.state.component:
+            # A module says its name itself.
+            self._host.monitor.clear(self._source)
+            self.state = replace(self.state, component=reading.source.name)
         state = self.state
         try:
             source = reading.result()

@@ -116,6 +116,11 @@ def sign(
     import from the folder, and wheels in it. Raises ManifestError, NotFoundError, ComponentError
     for a file that is no text, ConfigError for one that cannot be written.
     """
+    if folder.is_file():
+        raise ManifestError(
+            f"{folder} is a file, and it is its {FILE} that is signed",
+            hint=f"sign {folder.parent}, where an {FILE} names it",
+        )
     path = folder / FILE
     content = _read(path)
     manifest = undigested(content, str(path))

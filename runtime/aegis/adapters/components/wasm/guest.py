@@ -54,6 +54,7 @@ LOST = 16  # calls that have not come back, with which it is called no more
 # What one call may do beside computing.
 ASKS = 10_000
 EMITS = 1_000
+TOLD = 32 << 20  # bytes of all questions and answers, which may be recorded
 KEPT = 1 << 20  # bytes of questions and answers that are kept for a trap
 ERROR = 1 << 16  # characters of an error
 LINES = 200  # lines a second that one guest may log, and as many at once
@@ -86,9 +87,9 @@ class Call:
     """One call of a guest, as its thread and the caller's loop see it.
 
     `settings` are what it may read, by key; `tell` says that there is a question or the end;
-    `at_once` answers, on its own thread, what takes no time; `script` has the answers where nobody
-    is there to ask; `lost` goes on without its thread. `denied` is that it asked for what it has no
-    right to (any more), and was told so.
+    `lost` goes on without its thread; `script` has the answers where nobody is there to ask.
+    `at_once` answers, on its own thread, what takes no time. `denied` is that it asked for what it
+    has no right to (any more).
     """
 
     __slots__ = (
@@ -124,15 +125,16 @@ class Call:
         texts: tuple[str, ...],
         settings: Mapping[str, Any],
         tell: Callable[[], None],
-        at_once: AtOnce | None = None,
         script: Sequence[Asked] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.export = export
         self.texts = texts
         self.settings = settings
         self.tell = tell
-        self.at_once = at_once
         self.script = None if script is None else deque(script)
+        self.at_once = at_once
+        self.denied: GrantError | None = None
         self.emitted: list[tuple[str, str | None, str]] = []
         self.asked: list[Asked] = []
         self.asks = self.kept = 0
@@ -141,7 +143,6 @@ class Call:
         self.given_up = ""  # why
         self.result: tuple[str, bool] | None = None
         self.error: GuestError | None = None
-        self.denied: GrantError | None = None
         self.due = 0.0
         self.made = self.began = time.monotonic()
         self.computed = 0.0  # seconds
@@ -161,10 +162,9 @@ class Call:
 
     @property
     def outcome(self) -> tuple[str, bool]:
-        """What it gave, and whether that is an error.
+        """What it gave, and whether that is an error. Raises GuestError when it was stopped.
 
-        Raises GuestError when it was stopped, GrantError when that was after it was denied
-        something.
+        GrantError when it was after it asked for what it may not use.
         """
         if self.error is not None:
             if self.denied is not None:
@@ -309,8 +309,9 @@ class WasmGuest:
         where that takes no time. Raises GuestError when it is stopped, GrantError when it is after
         it asked for what it may not use.
         """
+        texts, known = (function, text), settings or {}
         if self.is_inline:
-            call = Call("invoke", (function, text), settings or {}, _nobody, at_once)
+            call = Call("invoke", texts, known, _nobody, at_once=at_once)
             if self._closed:
                 raise self._gone()
             self._inlined = self._run(call, self._inlined)
@@ -326,7 +327,7 @@ class WasmGuest:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(wake)
 
-        call = Call("invoke", (function, text), settings or {}, tell, at_once)
+        call = Call("invoke", texts, known, tell, at_once=at_once)
         depth = _DEPTH.get()
         self._submit(call, depth)
         try:
@@ -357,7 +358,7 @@ class WasmGuest:
 
         Raises GuestError when it is stopped.
         """
-        call = Call(export, texts, {}, _nobody, at_once, ())
+        call = Call(export, texts, {}, _nobody, (), at_once)
         with self._alone:
             if self._closed:
                 raise self._gone()
@@ -367,8 +368,7 @@ class WasmGuest:
     def replay(self, trap: Trap) -> str:
         """See core.guest.Guest."""
         settings = {**self.settings, **trap.settings}
-        given = (trap.export, (trap.function, trap.input), settings)
-        call = Call(*given, _nobody, script=trap.asked)
+        call = Call(trap.export, (trap.function, trap.input), settings, _nobody, trap.asked)
         self._waited_for(call, None)
         text, failed = call.outcome
         if failed:
@@ -498,9 +498,9 @@ class WasmGuest:
             error, instance = self._stopped(call, stopped, said), None
         finally:
             now.call = now.instance = None
-        kept = None if self._fresh else instance
         if printed is not None:
             self._shown(printed)
+        kept = None if self._fresh else instance
         if self._end(call):
             call.result, call.error = result, error
             if call.script is None:
@@ -659,6 +659,8 @@ class WasmGuest:
         else:
             answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])
+        if call.kept > TOLD:
+            raise StoppedError(f"it was answered more than {TOLD >> 20} MiB in one call")
         if call.kept <= KEPT:
             call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer

@@ -40,8 +40,6 @@ from aegis.core.errors import ComponentError
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
 # A component may be of several modules; one in JavaScript has two memories.
 PREVIEW_1 = "wasi_snapshot_preview1"
-SHOWN = 20  # problems of one module that are told
-LONG = 400  # characters of one of them
 
 # What interfaces offer: parameters and result, as the Component Model and as a plain module has
 # them. A plain module gets and gives texts as address and length; what it gets is packed into one
@@ -94,11 +92,7 @@ def world_of(machine: Machine, compiled: Compiled, source: Source) -> World:
         said = f"it cannot be read: {type(error).__name__}: {error}"
         raise ComponentError(source.name, [said]) from None
     if problems:
-        more = len(problems) - SHOWN
-        shown = [one if len(one) < LONG else f"{one[:LONG]}..." for one in problems[:SHOWN]]
-        raise ComponentError(
-            source.name, [*shown, f"and {more} more of that kind"] if more > 0 else shown
-        )
+        raise ComponentError(source.name, problems)
     return world
 
 

@@ -30,12 +30,12 @@ from aegis.core.errors import ComponentError, GuestError
 from aegis.core.wat import functions
 
 # What a guest may use while it describes itself.
-DESCRIBING = Limits(seconds=1.0, output=1 << 20)
+DESCRIBING = Limits(seconds=1.0, output=1 << 18)
 # Seconds of one that runs on the host's own thread, unless it asks for more, and at most then.
 INLINE, INLINE_MOST = 0.01, 0.05
 
 # Where in a text wasmtime says that a mistake is: line and column.
-_PLACE = re.compile(r"-->.*?:(\d+):(\d+)$", re.MULTILINE)
+_PLACE = re.compile(r"(?:-->.*?|at <anon>):(\d+):(\d+)$", re.MULTILINE)
 # How it names a function that is not sound, and what it says of it.
 _UNSOUND = re.compile(r"function\[\d+\](?:::(\S+))?.*at offset \d+: (.*)", re.DOTALL)
 
@@ -105,9 +105,10 @@ class WasmLoader:
         try:
             text, _ = guest.call_now("describe", at_once=_nothing)
         except GuestError as error:
-            trap, hint = error.trap, error.hint
+            trap = error.trap
             reason = error.detail if trap is None else trap.reason
             where = f", in {trap.frames[0]}" if trap is not None and trap.frames else ""
+            hint = error.hint
             if hint is not None and "limits" in hint:  # which nobody knows yet
                 hint = "it gives a text, and needs next to nothing for it"
             raise ComponentError(

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -230,6 +230,12 @@ class Machine:
                 self._runs.difference_update(lost)
             for run in lost:
                 run.lose()
+
+
+@cache
+def machine_of(folder: Path | None) -> Machine:
+    """The machine of this process that keeps code there: several hosts compile it once."""
+    return Machine(folder)
 
 
 def _digest(path: Path, code: bytes) -> bytes:
