@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -339,6 +340,25 @@ async def test_what_is_wrong_with_a_short_text_is_told(
     (tmp_path / "shop.wat").write_text(text)
     with pytest.raises(ComponentError, match=said):
         await here.fetch("shop.wat")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f";; {'a.' * 200_000}a = 1\n", "more than 100 dots in a line"),
+        (f'{SHORT} "' + '\\"' * 200_000, "line 10"),
+        (SHORT + "(; " * 5_000, "line 10"),
+        (SHORT + "(func $a)" * 20_000, "line 10: duplicate func"),
+    ],
+    ids=["dots", "quotes", "comments", "functions"],
+)
+async def test_a_text_that_is_made_to_keep_its_reader_busy_does_not(
+    tmp_path: Path, here: Anywhere, text: str, said: str
+) -> None:
+    (tmp_path / "shop.wat").write_text(text)
+    async with asyncio.timeout(30):  # it took minutes
+        with pytest.raises(ComponentError, match=said):
+            await here.fetch("shop.wat")
 
 
 async def test_a_short_text_is_what_its_manifest_says(tmp_path: Path, here: Anywhere) -> None:
