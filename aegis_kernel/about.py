@@ -479,8 +479,4 @@ def _doc(revision: Revision) -> str:
 
 @lru_cache(maxsize=16)
 def _module(text: str) -> ast.Module:
-    """The syntax tree of a component's text, an empty one of what is no Python."""
-    try:
-        return ast.parse(text)
-    except SyntaxError:
-        return ast.Module(body=[], type_ignores=[])
+    return ast.parse(text)

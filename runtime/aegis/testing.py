@@ -18,7 +18,6 @@ from aegis.adapters.components.polyglot import PolyglotLoader
 from aegis.adapters.storage.datasources.kinds import making
 from aegis.adapters.storage.memory import MemoryStore
 from aegis.adapters.vault import AesVault, Keeper, MemoryKeeper
-from aegis.core.allowance import Allowance
 from aegis.core.bundle import Bundle
 from aegis.core.caching import Caching
 from aegis.core.component import ENCODER, Revision, Source
@@ -90,7 +89,6 @@ async def memory_host(
     caching: Caching | None = None,
     trust: Trust | None = TRUSTING,
     loader: Loader | None = None,
-    most: Allowance | None = None,
     **more: Any,
 ) -> AsyncGenerator[Host]:
     """An open host that keeps everything in memory and closes at the end.
@@ -99,15 +97,14 @@ async def memory_host(
     something. Models that say `store=` are kept in datasources that forget, `datasources` makes
     others, by name; `stores` chooses one by model. `keeper` has the keys of sealed fields. With
     `recordings` what adapters answer is kept, for `host.replay`. `more` goes to the host as it is:
-    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. `most` is what
-    a component in WebAssembly gets; a `loader` of one's own may keep what it compiled:
-    `PolyglotLoader(folder=...)`.
+    `sources`, `libraries`, `components`, `lockfile`. Without `trust` all is trusted. A `loader` may
+    keep what it compiled of WebAssembly, or give that more: `PolyglotLoader(folder=..., most=...)`.
     """
     known = values or {}
     host = Host(
         store=store or MemoryStore(),
         clock=clock or EagerClock(),
-        loader=loader or PolyglotLoader(most=most),
+        loader=loader or PolyglotLoader(),
         lookup=lambda key: known.get(key, REQUIRED),
         bindings=bindings,
         grants=grants,

@@ -119,8 +119,8 @@ def test_a_person_sees_what_a_sandbox_stopped_and_makes_that_call_again(
     for theme in ("Dark", "Light"):
         panel.command(f"JupyterLab {theme}")
         page.locator("#jupyterlab-splash").wait_for(state="detached")
-        components.screenshot(path=str(pictures / f"sandbox-{theme.lower()}.png"))
         assert barriers(page, "#aegis-panel") == []
+        components.screenshot(path=str(pictures / f"sandbox-{theme.lower()}.png"))
 
     # What hung on its instance passes in a new one.
     lines.nth(1).click()

@@ -86,7 +86,7 @@ def test_signing_anew_follows_what_has_changed(aegis, folder, key):
             '[component]\nname = "orders"\nversion = "1.0.0"\nmodels = ["gone.py"]\n',
             "there is no 'gone.py'",
         ),
-        ('[component]\nname = "orders"\nversion = "1.0.0"\n', "names no Python file"),
+        ('[component]\nname = "orders"\nversion = "1.0.0"\n', "names no file of code"),
         ("component.x = 1", "has no 'x'"),
     ],
 )

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aegis.bootstrap import build_host
+from aegis.configuration import Config
 from aegis.core.component import Source
-from aegis.core.errors import AegisError, ComponentError, GrantError, GuestError
+from aegis.core.errors import AegisError, ComponentError, ConflictError, GrantError, GuestError
 from aegis.core.flow import FlowState, StepState
+from aegis.core.signature import Signed
 from aegis.engine.host import Host
+from aegis.engine.powers import Asker
+from aegis.engine.work import Work
 from aegis.testing import EagerClock, memory_host
 from tests.wasm.asking import Ask, Pieces, ask, asking
 from tests.wasm.modules import source
@@ -24,16 +32,17 @@ def probe(
     name: str = "probe",
     version: str = "1.0.0",
     room: int = 64 << 10,
+    said: dict[str, Any] | None = None,
     **more: Any,
 ) -> Source:
     """A component of one model: what its functions are answered is in the field `answer`."""
-    said = {
+    description = {
         "name": name,
         "version": version,
         "models": {
             "Probe": {
                 "fields": {"answer": {"default": None}, "n": {"type": "integer", "default": 0}},
-                "commands": {command: {} for command in commands or {}},
+                "commands": said or {command: {} for command in commands or {}},
                 "ports": {
                     port: {"consumes": ["probe.created"], "retries": 3, "backoff": 0.01}
                     for port in ports or {}
@@ -46,7 +55,7 @@ def probe(
         f"Probe.{function}": ('{"record":{"answer":', *pieces, "}}")
         for function, pieces in {**(commands or {}), **(ports or {})}.items()
     }
-    return source(name, asking(said, functions, room=room), version)
+    return source(name, asking(description, functions, room=room), version)
 
 
 async def told(host: Host, command: str, name: str = "Probe") -> Any:
@@ -139,6 +148,69 @@ async def test_components_have_keys_of_their_own_and_versions_share_them() -> No
         assert await told(host, "get", "other.Probe") is None
 
 
+async def test_two_that_read_a_key_before_they_set_it_do_not_overwrite_each_other() -> None:
+    async with memory_host() as host:
+        await host.deploy(probe({"go": (ask("keys.get", "k"),)}), grants=["host.keys"])
+        engine = host.engine
+        first, second, blind = (Work(key=key, label="probe") for key in "abc")
+        for work in (first, second):
+            assert await engine.powers.get(Asker("probe", work), "k") is None
+        for work in (first, second, blind):
+            await engine.powers.set(Asker("probe", work), "k", work.key)
+        await engine._ledger.settle(engine.registry, first)
+        with pytest.raises(ConflictError, match="the key 'k' was set by another meanwhile"):
+            await engine._ledger.settle(engine.registry, second)
+        assert host.store.kept("probe", "k") == "a"
+        await engine._ledger.settle(engine.registry, blind)
+        assert host.store.kept("probe", "k") == "c"
+
+
+async def test_commands_that_count_at_the_same_time_count_each_one() -> None:
+    """A command that asked nobody is run again with what another one has kept meanwhile."""
+
+    def count(n: int) -> Pieces:
+        return (ask("keys.get", "n"), ask("keys.set", "n", str(n), quietly=True))
+
+    counting = probe({f"set{n}": count(n) for n in range(4)})
+    async with memory_host() as host:
+        await host.deploy(counting, grants=["host.keys"])
+        records = [await host.create("Probe") for _ in range(4)]
+        done = await asyncio.gather(
+            *(host.call(record, f"set{n}") for n, record in enumerate(records))
+        )
+        # Each has seen what one other had set, or nothing: they came one after the other.
+        assert len({one.answer for one in done}) == 4
+
+
+async def test_what_is_kept_goes_with_the_data_of_a_component_and_is_in_a_backup(
+    tmp_path: Path,
+) -> None:
+    keeping = probe({"go": (ask("keys.set", "k", "1", quietly=True), "1")})
+    config = Config(data=tmp_path / "data")
+    async with build_host(config) as host:
+        await host.deploy(keeping, grants=["host.keys"])
+        await told(host, "go")
+        await host.backup(str(tmp_path / "copy"))
+        await host.reset("probe")
+        assert host.store.kept("probe", "k") is None
+    async with build_host(Config(data=tmp_path / "copy")) as host:
+        assert host.store.kept("probe", "k") == "1"
+
+
+async def test_a_step_that_fails_keeps_nothing_and_the_attempt_that_succeeds_does() -> None:
+    """The first attempt sets a key and is denied another thing, the later one is not."""
+    step = ("[", ask("keys.get", "k"), ask("keys.set", "k", "1", quietly=True), ",",
+            ask("http.fetch", '{"url":"http://127.0.0.1:9/"}'), "]")  # fmt: skip
+    failing = probe(ports={"step": step}, http=["http://127.0.0.1:9"])
+    async with memory_host() as host:
+        await host.deploy(failing, grants=["host.keys", "host.http=http://127.0.0.1:9"])
+        record = await host.create("Probe")
+        await host.wait(record, 5)
+        ((flow, _),) = await host.flows(record)
+        assert flow.state is not FlowState.COMPLETED
+        assert host.store.kept("probe", "k") is None
+
+
 # The time and chance
 
 
@@ -215,9 +287,112 @@ async def test_what_is_revoked_is_gone_with_the_next_use_and_its_step_is_not_tri
         await told(host, "go")
 
 
+async def test_grants_of_the_host_are_in_the_audit_log_and_outlive_a_restart(
+    tmp_path: Path,
+) -> None:
+    asks = probe({"go": (ask("clock.now"),)})
+    config = Config(data=tmp_path / "data", grants={"probe": ("host.random",)})
+    async with build_host(config) as host:
+        await host.deploy(asks, grants=["host.clock"], who="me")
+        await host.grant("probe", "host.keys", who="me")
+        await host.revoke("probe", "host.keys", who="you")
+        said = [(str(one.action), one.who, one.detail) for one in await host.audit()]
+        for told_of in (("grant", "me", "host.clock"), ("revoke", "you", "host.keys")):
+            assert told_of in said
+    async with build_host(config) as host:
+        await host.deploy(asks)
+        assert await told(host, "go") > 0
+        (status,) = host.access("probe")
+        assert set(status.granted) == {"host.clock", "host.random"}
+
+
 async def test_a_denial_that_a_guest_gets_over_is_no_failure() -> None:
     asks = probe({"go": ('{"x":"', ask("keys.get", "k", caught=True), '"}')})
     async with memory_host() as host:
         await host.deploy(asks, grants=["host.keys"])
         await host.revoke("probe", "host.keys")
         assert "may not use keys" in (await told(host, "go"))["x"]
+
+
+# Configuration
+
+PART: dict[str, Any] = {
+    "models": {
+        "Probe": {
+            "fields": {"answer": {"default": None}},
+            "commands": {name: {"uses": {"it": "It"}} for name in ("go", "boom")},
+        }
+    },
+    "protocols": {"It": {"say": {"gives": {}}, "trap": {}}},
+    "adapters": {
+        "Part": {
+            "does": ["It"],
+            "config": {
+                "part.key": {"type": "string", "private": True},
+                "part.size": {"type": "integer", "default": 3},
+            },
+        }
+    },
+}
+
+
+async def test_a_part_reads_its_configuration_and_what_is_private_is_in_no_error_or_trap(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    functions: dict[str, Pieces] = {
+        "Probe.go": ('{"record":{"answer":', ask("host.call", "it.say", "{}"), "}}"),
+        "Probe.boom": (ask("host.call", "it.trap", "{}"),),
+        "Part.say": ("[", ask("host.config", "part.key"), ",", ask("host.config", "part.size"),
+                     ',"', ask("host.config", "else", caught=True), '"]'),
+        "Part.trap": (ask("host.config", "part.key", quietly=True), ask("keys.get", "")),
+    }  # fmt: skip
+    wat = asking({"name": "probe", "version": "1.0.0", **PART}, functions)
+    # Where it has asked it ends itself.
+    wat = wat.replace("(return (local.get $r))", "unreachable")
+    with caplog.at_level("DEBUG"):
+        async with memory_host(values={"part.key": "hush-hush"}) as host:
+            await host.deploy(source("probe", wat), grants=["host.keys"])
+            answer = await told(host, "go")
+            assert answer[:2] == ["hush-hush", 3]
+            assert "no configuration value 'else'" in answer[2]
+            with pytest.raises(GuestError, match="unreachable") as caught:
+                await told(host, "boom")
+            guest = host.engine.registry.live["probe"].guest
+            assert guest is not None
+            (trap, *_) = guest.traps
+            assert trap.function == "Part.trap"
+            shown = (
+                repr(trap),
+                repr(guest.traps),
+                str(caught.value),
+                repr(trap.asked),
+                caplog.text,
+            )
+            assert not [text for text in shown if "hush" in text]
+            assert "hush" not in repr(host.engine.residents)
+            # It is made again with what it was told then, and the configuration of now.
+            with pytest.raises(GuestError, match="unreachable"):
+                await asyncio.to_thread(guest.replay, trap)
+    async with memory_host() as host:
+        with pytest.raises(ComponentError, match=r"Part needs the configuration value 'part.key'"):
+            await host.deploy(source("probe", wat), grants=["host.keys"])
+
+
+# Inline
+
+
+async def test_what_runs_inline_is_told_the_time_and_chance_and_nothing_that_takes_time() -> None:
+    asks = probe({"go": ('{"at":', ask("clock.now"), ',"dice":', ask("random.bytes", 4), "}")},
+                 inline=True)  # fmt: skip
+    signed = replace(asks, signed=Signed(key="k", time="2026-01-01T00:00:00.000Z"))
+    async with memory_host() as host:
+        await host.deploy(signed, grants=["host.clock", "host.random"])
+        found = await told(host, "go")
+        assert found["at"] > 1_700_000_000_000
+        assert len(found["dice"]) == 8
+        await host.revoke("probe", "host.random")
+        with pytest.raises(GrantError, match="may not use random of the host"):
+            await told(host, "go")
+        slow = probe({"go": (ask("keys.get", "k"),)}, inline=True, version="1.1.0")
+        with pytest.raises(ComponentError, match="what takes time"):
+            await host.deploy(replace(slow, signed=signed.signed), grants=["host.keys"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from aegis.core.component import Source
 from aegis.core.flow import FlowState
+from aegis.core.rehearsal import Gate
 from aegis.engine.host import Host
 from aegis.testing import memory_host
 from tests.wasm.asking import Pieces, ask
@@ -102,3 +103,30 @@ async def test_a_right_that_was_lacking_then_is_lacking_in_a_replay(
         await host.grant("probe", "host.keys")
         replay = await host.replay(flow.id)
         assert (replay.same, replay.stopped) == (True, False), replay
+
+
+async def test_a_gate_asks_nobody_and_is_not_held_up_by_what_was_not_recorded(
+    partner: Server,
+) -> None:
+    """What commands asked is not recorded: they are tried with the time of then and no partner."""
+    url = request(f"{partner.address}/echo")
+
+    def version(number: str, *more: Any) -> Source:
+        commands: dict[str, Pieces] = {
+            "look": ("[", ask("clock.now"), ",", ask("keys.get", "k"), *more, "]"),
+            "call": (ask("http.fetch", url),),
+        }
+        said = {command: {"produces": f"probe.{command}ed"} for command in commands}
+        return probe(commands, version=number, http=[partner.address], said=said)
+
+    async with memory_host() as host:
+        grants = [*GRANTS, f"host.http={partner.address}"]
+        await host.deploy(version("1.0.0"), grants=grants)
+        record = await host.create("Probe")
+        for command in ("look", "call"):
+            await host.call(record, command)
+        asked = len(partner.asked)
+        rehearsal = await host.rehearse(version("1.1.0"), Gate(seconds=20))
+        assert rehearsal.seconds < 4
+        assert (rehearsal.raises, rehearsal.unreached) == (0, 0)
+        assert len(partner.asked) == asked == 1

@@ -222,7 +222,7 @@ _SIGNATURE = "(param $input i64) (result i64)"
 def _data(short: _Short, asked: Sequence[str], exports: set[str]) -> Iterator[str]:
     """Its texts in memory, each with what has its place; and the memory for them."""
     at = PAGE
-    described = msgspec.json.encode(short.said, order="deterministic").decode()
+    described = msgspec.json.encode(short.said).decode()
     texts = {f"global ${name}": text for name, text in short.texts.items()}
     if "aegis_describe" not in exports:
         texts["describe"] = described

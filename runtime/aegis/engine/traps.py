@@ -89,7 +89,8 @@ async def _made(trap: Trap, revision: Revision) -> TrapReplay:
     try:
         answer = await asyncio.to_thread(revision.guest.replay, trap)
     except GuestError as error:
-        said = error.detail if error.trap is None else None
+        own = error.detail.removeprefix(f"{revision.label} {trap.function}: ")
+        said = own if error.trap is None else None
         return TrapReplay(
             trap=trap, label=revision.label, again=error.trap, error=said, hint=error.hint
         )

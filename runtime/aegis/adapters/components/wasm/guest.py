@@ -54,6 +54,7 @@ LOST = 16  # calls that have not come back, with which it is called no more
 # What one call may do beside computing.
 ASKS = 10_000
 EMITS = 1_000
+TOLD = 32 << 20  # bytes of all questions and answers, which may be recorded
 KEPT = 1 << 20  # bytes of questions and answers that are kept for a trap
 ERROR = 1 << 16  # characters of an error
 LINES = 200  # lines a second that one guest may log, and as many at once
@@ -497,9 +498,9 @@ class WasmGuest:
             error, instance = self._stopped(call, stopped, said), None
         finally:
             now.call = now.instance = None
-        kept = None if self._fresh else instance
         if printed is not None:
             self._shown(printed)
+        kept = None if self._fresh else instance
         if self._end(call):
             call.result, call.error = result, error
             if call.script is None:
@@ -658,6 +659,8 @@ class WasmGuest:
         else:
             answer = self._waited(call, what, arguments)
         call.kept += len(text) + len(answer[0])
+        if call.kept > TOLD:
+            raise StoppedError(f"it was answered more than {TOLD >> 20} MiB in one call")
         if call.kept <= KEPT:
             call.asked.append(Asked(what=what, input=text, answer=answer[0], failed=answer[1]))
         return answer
