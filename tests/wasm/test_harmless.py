@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aegis.core.errors import AegisError, ComponentError, GuestError
+from aegis.core.signature import Signed
 from aegis.testing import memory_host
 from tests.wasm.modules import component, module, source
 
+BY = Signed(key="a key", time="2026-01-01T00:00:00Z")
 DEEP = "[" * 100_000
 ANSWERS = {
     "deep": DEEP,
@@ -69,10 +72,10 @@ async def test_what_runs_on_the_hosts_own_thread_gets_a_hundredth_of_a_second() 
     said = {**SAID, "limits": {}, "inline": True}
     spins = module(said, bodies={"Thing.deep": "(loop br 0) (i64.const 0)"})
     async with memory_host() as host:
-        await host.deploy(source("thing", spins, signed="a key"))
+        await host.deploy(replace(source("thing", spins), signed=BY))
         one = await host.create("Thing")
         with pytest.raises(GuestError, match=r"longer than 0\.01 s"):
             await host.call(one, "deep")
         greedy = module({**said, "limits": {"seconds": 0.5}})
         with pytest.raises(ComponentError, match=r"inline for 0\.5 s: 0\.05 is the most"):
-            await host.deploy(source("thing", greedy, signed="a key"))
+            await host.deploy(replace(source("thing", greedy), signed=BY))

@@ -255,7 +255,7 @@ class Description(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for part in self.parts.values():
             size += len(part.config) + len(part.uses)
         for model in self.models.values():
-            verbs: list[DescribedPort | DescribedCommand] = list(model.ports.values())
+            verbs: list[DescribedPort | DescribedCommand] = [*model.ports.values()]
             verbs += model.commands.values()
             size += 1 + len(model.fields) + len(model.relations) + len(model.indexes)
             size += sum(1 + len(verb.arguments) + len(verb.uses) for verb in verbs)

@@ -34,6 +34,7 @@ import msgspec
 
 from aegis.core.description import Description
 from aegis.core.errors import ComponentError, closest
+from aegis.core.manifest import DOTS
 from aegis.core.prelude import FUNCTIONS, MEMORY
 
 PAGE = 65536
@@ -42,7 +43,8 @@ TEXTS = "texts"
 MARK = ";;"
 
 _WHOLE = re.compile(r"\s*\(\s*(module|component)\b")
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|;;[^\n]*|\(;', re.DOTALL)
+# A text that does not end goes on to the end: to look for others in it would take for ever.
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\\?\Z)|;;[^\n]*|\(;', re.DOTALL)
 _NESTED = re.compile(r"\(;|;\)")
 _FUNCTION = re.compile(r"\(\s*func\s+\$([^\s()\"';,]+)")
 _CLAUSE = re.compile(r"\s*\(\s*(export|param|result|type)\b([^()]*)\)")
@@ -69,11 +71,13 @@ def is_whole(text: str) -> bool:
     return _WHOLE.match(bare(text)) is not None
 
 
-def whole(text: str, name: str, version: str) -> str:
+def whole(text: str, name: str, version: str = "") -> str:
     """The module that a text is, or stands for; its lines stay where they are.
 
-    `name` and `version` are what a description says, or leaves out. Raises ComponentError, with
-    `line` and `column` (both from 1) in its fields where one is at fault.
+    `name` and `version` are what a description says, or leaves out. Of a file with nothing beside
+    it nobody knows the version but the text; its name is that of the file, if it says no other.
+    Raises ComponentError, with `line` and `column` (both from 1) in its fields where one is at
+    fault.
     """
     if is_whole(text):
         return text
@@ -96,7 +100,11 @@ def functions(text: str) -> Mapping[str, int]:
     Of a short text that was made whole only its own.
     """
     plain = bare(text.partition(f"\n{ADDED}\n")[0])
-    return {one[1]: plain.count("\n", 0, one.start()) + 1 for one in _FUNCTION.finditer(plain)}
+    found, at, line = {}, 0, 1
+    for one in _FUNCTION.finditer(plain):
+        line += plain.count("\n", at, one.start())
+        at, found[one[1]] = one.start(), line
+    return found
 
 
 def called(said: Description) -> Iterator[str]:
@@ -141,6 +149,10 @@ def _read(text: str, name: str, version: str) -> _Short:
         if not line.lstrip().startswith(MARK):
             break
         said.append(line.lstrip().removeprefix(MARK))
+    for line, one in enumerate(said, start=first + 1):
+        if one.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
+            problem = f"line {line}: its description has more than {DOTS} dots in a line"
+            raise ComponentError(name, [problem], line=line)
     try:
         found = tomllib.loads("\n".join(said))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -152,7 +164,11 @@ def _read(text: str, name: str, version: str) -> _Short:
             wrong.append(f"{TEXTS}.{one} is no name: letters, digits and _")
         elif not isinstance(value, str):
             wrong.append(f"{TEXTS}.{one} is no text: {value!r}")
-    for key, given in (("name", name), ("version", version)):
+    if not version:
+        found.setdefault("name", name)
+        if "version" not in found:
+            wrong.append('it says no version: write `;; version = "1.0.0"` at its top')
+    for key, given in (("name", name), ("version", version)) if version else ():
         if found.setdefault(key, given) != given:
             wrong.append(f"it is called {given} here, and its description says {found[key]!r}")
     if wrong:
