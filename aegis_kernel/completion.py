@@ -239,7 +239,7 @@ class _Completions:
         return None
 
     def _things(self, component: str) -> Iterator[str]:
-        """What may be granted to a component: what others export, what it asks for, and of the host."""
+        """What may be granted to a component: what others export, what it asks for and needs."""
         name = _unquoted(component) or ""
         for revision in self._registry.live.values():
             if revision.name == name:

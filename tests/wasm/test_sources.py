@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -329,6 +330,7 @@ async def test_a_short_text_in_a_file_is_called_like_the_file(
     [
         (SHORT.partition("\n")[2], "it says no version: write"),
         (SHORT.replace("1.0.0", "one"), "'one' is no version"),
+        (SHORT.replace('"1.0.0"', "9" * 5000), "its description is no TOML"),
         (SHORT.replace("$Order.finish", "$Order.end"), r"describes Order.finish, and has no funct"),
         (SHORT.replace("$done)", "$gone)"), r"line 9: .*\$gone"),
     ],
@@ -339,6 +341,25 @@ async def test_what_is_wrong_with_a_short_text_is_told(
     (tmp_path / "shop.wat").write_text(text)
     with pytest.raises(ComponentError, match=said):
         await here.fetch("shop.wat")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f";; {'a.' * 200_000}a = 1\n", "more than 100 dots in a line"),
+        (f'{SHORT} "' + '\\"' * 200_000, "line 10"),
+        (SHORT + "(; " * 5_000, "line 10"),
+        (SHORT + "(func $a)" * 20_000, "line 10: duplicate func"),
+    ],
+    ids=["dots", "quotes", "comments", "functions"],
+)
+async def test_a_text_that_is_made_to_keep_its_reader_busy_does_not(
+    tmp_path: Path, here: Anywhere, text: str, said: str
+) -> None:
+    (tmp_path / "shop.wat").write_text(text)
+    async with asyncio.timeout(30):  # it took minutes
+        with pytest.raises(ComponentError, match=said):
+            await here.fetch("shop.wat")
 
 
 async def test_a_short_text_is_what_its_manifest_says(tmp_path: Path, here: Anywhere) -> None:

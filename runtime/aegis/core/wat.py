@@ -34,6 +34,7 @@ import msgspec
 
 from aegis.core.description import Description
 from aegis.core.errors import ComponentError, closest
+from aegis.core.manifest import DOTS
 from aegis.core.prelude import FUNCTIONS, MEMORY
 
 PAGE = 65536
@@ -42,7 +43,8 @@ TEXTS = "texts"
 MARK = ";;"
 
 _WHOLE = re.compile(r"\s*\(\s*(module|component)\b")
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|;;[^\n]*|\(;', re.DOTALL)
+# A text that does not end goes on to the end: to look for others in it would take for ever.
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\\?\Z)|;;[^\n]*|\(;', re.DOTALL)
 _NESTED = re.compile(r"\(;|;\)")
 _FUNCTION = re.compile(r"\(\s*func\s+\$([^\s()\"';,]+)")
 _CLAUSE = re.compile(r"\s*\(\s*(export|param|result|type)\b([^()]*)\)")
@@ -98,7 +100,11 @@ def functions(text: str) -> Mapping[str, int]:
     Of a short text that was made whole only its own.
     """
     plain = bare(text.partition(f"\n{ADDED}\n")[0])
-    return {one[1]: plain.count("\n", 0, one.start()) + 1 for one in _FUNCTION.finditer(plain)}
+    found, at, line = {}, 0, 1
+    for one in _FUNCTION.finditer(plain):
+        line += plain.count("\n", at, one.start())
+        at, found[one[1]] = one.start(), line
+    return found
 
 
 def called(said: Description) -> Iterator[str]:
@@ -138,15 +144,7 @@ def _blank(text: str) -> str:
 def _read(text: str, name: str, version: str) -> _Short:
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
-    said = []
-    for line in lines[first:]:
-        if not line.lstrip().startswith(MARK):
-            break
-        said.append(line.lstrip().removeprefix(MARK))
-    try:
-        found = tomllib.loads("\n".join(said))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _unread(name, str(error), lines, first) from None
+    found = _top(lines, first, name)
     texts = found.pop(TEXTS, {})
     wrong = [f"{TEXTS} is a table of names and texts"] if not isinstance(texts, dict) else []
     for one, value in texts.items() if not wrong else ():
@@ -168,6 +166,22 @@ def _read(text: str, name: str, version: str) -> _Short:
     except msgspec.ValidationError as error:
         raise _unfit(name, str(error), lines, first) from None
     return _Short(text, bare(text), found, description, texts)
+
+
+def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
+    """The TOML in the comments that begin at line `first`, from 0. Raises ComponentError."""
+    said = []
+    for number, line in enumerate(lines[first:], start=first + 1):
+        if not line.lstrip().startswith(MARK):
+            break
+        if line.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
+            problem = f"line {number}: its description has more than {DOTS} dots in a line"
+            raise ComponentError(name, [problem], line=number)
+        said.append(line.lstrip().removeprefix(MARK))
+    try:
+        return tomllib.loads("\n".join(said))
+    except (ValueError, RecursionError) as error:  # a number may be too long to be one
+        raise _unread(name, str(error), lines, first) from None
 
 
 def _unread(name: str, said: str, lines: Sequence[str], first: int) -> ComponentError:
