@@ -235,7 +235,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_stands_anywhere_in_a_description_is_taken_or_refused(data: st.DataObject) -> None:
     said = copy.deepcopy(FULL)
