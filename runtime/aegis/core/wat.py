@@ -28,6 +28,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,10 +40,13 @@ from aegis.core.prelude import FUNCTIONS, MEMORY
 PAGE = 65536
 ADDED = ";; What the text lacked was added."
 TEXTS = "texts"
+LONGEST = 1 << 18  # characters of a description
+DEEPEST = 32  # dots in a line of it: what reads TOML takes long for names of many parts
 MARK = ";;"
 
 _WHOLE = re.compile(r"\s*\(\s*(module|component)\b")
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|;;[^\n]*|\(;', re.DOTALL)
+# A string that does not end goes to the end, so that no text is looked through twice.
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\]|\\\Z)*(?:"|\Z)|;;[^\n]*|\(;', re.DOTALL)
 _NESTED = re.compile(r"\(;|;\)")
 _FUNCTION = re.compile(r"\(\s*func\s+\$([^\s()\"';,]+)")
 _CLAUSE = re.compile(r"\s*\(\s*(export|param|result|type)\b([^()]*)\)")
@@ -55,11 +59,14 @@ _PLACE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
 
 class _Short(NamedTuple):
-    """A short text: as it is, without comments and strings, and what it says at its top."""
+    """A short text: as it is, without comments and strings, and what it says at its top.
+
+    `document` is the description as JSON.
+    """
 
     text: str
     bare: str
-    said: Mapping[str, Any]
+    document: str
     description: Description
     texts: Mapping[str, str]
 
@@ -75,6 +82,10 @@ def whole(text: str, name: str, version: str) -> str:
     `name` and `version` are what a description says, or leaves out. Raises ComponentError, with
     `line` and `column` (both from 1) in its fields where one is at fault.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ComponentError(name, ["it is no text: it has half a character"]) from None
     if is_whole(text):
         return text
     short = _read(text, name, version)
@@ -96,7 +107,13 @@ def functions(text: str) -> Mapping[str, int]:
     Of a short text that was made whole only its own.
     """
     plain = bare(text.partition(f"\n{ADDED}\n")[0])
-    return {one[1]: plain.count("\n", 0, one.start()) + 1 for one in _FUNCTION.finditer(plain)}
+    found: dict[str, int] = {}
+    at, line = 0, 1
+    for one in _FUNCTION.finditer(plain):
+        line += plain.count("\n", at, one.start())
+        at = one.start()
+        found.setdefault(one[1], line)
+    return found
 
 
 def called(said: Description) -> Iterator[str]:
@@ -115,18 +132,30 @@ def called(said: Description) -> Iterator[str]:
     yield from said.listeners
 
 
+@lru_cache(maxsize=4)  # a text is looked through for several things
 def bare(text: str) -> str:
     """A text with blanks for its comments and strings; all else is where it was."""
-    parts, at, depth = [], 0, 0
-    while found := (_NESTED if depth else _SKIPPED).search(text, at):
-        between = text[at : found.start()]
-        parts += [_blank(between) if depth else between, _blank(found[0])]
-        depth += {"(;": 1, ";)": -1}.get(found[0], 0)
-        at = found.end()
-    return "".join((*parts, _blank(text[at:]) if depth else text[at:]))
+    parts, at = [], 0
+    while found := _SKIPPED.search(text, at):
+        end = _end_of(text, found.start()) if found[0] == "(;" else found.end()
+        parts += [text[at : found.start()], _blank(text[found.start() : end])]
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def _end_of(text: str, at: int) -> int:
+    """Where the comment ends that begins there, with those in it."""
+    depth = 0
+    for found in _NESTED.finditer(text, at):
+        depth += 1 if found[0] == "(;" else -1
+        if not depth:
+            return found.end()
+    return len(text)
 
 
 def _blank(text: str) -> str:
+    if "\n" not in text:
+        return " " * len(text)
     return re.sub(r"[^\n]", " ", text)
 
 
@@ -136,15 +165,7 @@ def _blank(text: str) -> str:
 def _read(text: str, name: str, version: str) -> _Short:
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
-    said = []
-    for line in lines[first:]:
-        if not line.lstrip().startswith(MARK):
-            break
-        said.append(line.lstrip().removeprefix(MARK))
-    try:
-        found = tomllib.loads("\n".join(said))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _unread(name, str(error), lines, first) from None
+    found = _table(name, lines, first)
     texts = found.pop(TEXTS, {})
     wrong = [f"{TEXTS} is a table of names and texts"] if not isinstance(texts, dict) else []
     for one, value in texts.items() if not wrong else ():
@@ -159,9 +180,31 @@ def _read(text: str, name: str, version: str) -> _Short:
         raise ComponentError(name, wrong)
     try:
         description = msgspec.convert(found, Description)
+        document = msgspec.json.encode(found).decode()
     except msgspec.ValidationError as error:
         raise _unfit(name, str(error), lines, first) from None
-    return _Short(text, bare(text), found, description, texts)
+    except (RecursionError, OverflowError) as error:
+        raise ComponentError(name, [f"its description is no JSON: {error}"]) from None
+    return _Short(text, bare(text), document, description, texts)
+
+
+def _table(name: str, lines: Sequence[str], first: int) -> dict[str, Any]:
+    """The description as it is written; `first` is its first line, from 0."""
+    said = list[str]()
+    for line in lines[first:]:
+        if not line.lstrip().startswith(MARK):
+            break
+        said.append(line.lstrip().removeprefix(MARK))
+    if sum(map(len, said)) > LONGEST:
+        raise ComponentError(name, [f"its description is longer than {LONGEST >> 10} KiB"])
+    for number, one in enumerate(said, start=first + 1):
+        if one.count(".") > DEEPEST:
+            problem = f"line {number}: its description has more than {DEEPEST} dots in a line"
+            raise ComponentError(name, [problem], line=number)
+    try:
+        return tomllib.loads("\n".join(said))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _unread(name, str(error), lines, first) from None
 
 
 def _unread(name: str, said: str, lines: Sequence[str], first: int) -> ComponentError:
@@ -222,10 +265,9 @@ _SIGNATURE = "(param $input i64) (result i64)"
 def _data(short: _Short, asked: Sequence[str], exports: set[str]) -> Iterator[str]:
     """Its texts in memory, each with what has its place; and the memory for them."""
     at = PAGE
-    described = msgspec.json.encode(short.said).decode()
     texts = {f"global ${name}": text for name, text in short.texts.items()}
     if "aegis_describe" not in exports:
-        texts["describe"] = described
+        texts["describe"] = short.document
     texts |= {f"global $aegis_name_{n}": name for n, name in enumerate(asked)}
     if asked:
         texts["global $aegis_unknown"] = "it has no function of that name"
