@@ -239,11 +239,11 @@ class _Completions:
         return None
 
     def _things(self, component: str) -> Iterator[str]:
-        """What may be granted to a component: what others export, and what it asks for."""
+        """What may be granted to a component: what others export, what it asks for and needs."""
         name = _unquoted(component) or ""
         for revision in self._registry.live.values():
             if revision.name == name:
-                yield from map(str, revision.asks or ())
+                yield from map(str, (*(revision.asks or ()), *revision.needs))
             elif revision.exports is not None:
                 yield from map(str, Party(exports=revision.exports).exporting(revision.name))
             else:

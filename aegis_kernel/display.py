@@ -160,7 +160,10 @@ class HostView:
 
     def __repr__(self) -> str:
         status = self.status
-        names = ", ".join(f"{item.name} {item.version}" for item in status.components)
+        names = ", ".join(
+            f"{item.name} {item.version}{' (wasm)' if item.language == 'wasm' else ''}"
+            for item in status.components
+        )
         said = [f"host {self.address}".rstrip(), names or "no component"]
         said += [_count(status.flows_open, "open flow")] if status.flows_open else []
         said += [f"{status.failed} failed (host.failed() lists it)"] if status.failed else []
@@ -176,7 +179,8 @@ class HostView:
             link = f'<a href="{escape(self.address)}" target="_blank">{escape(self.address)}</a>'
         rows = [
             [
-                f"<strong>{cell(item.name)}</strong>",
+                f"<strong>{cell(item.name)}</strong>"
+                + (" <small>wasm</small>" if item.language == "wasm" else ""),
                 cell(item.version),
                 f"<code>{cell(item.digest[:8])}</code>",
                 _links(item.endpoints, self.address),

@@ -522,6 +522,7 @@ def _notes(component: Component) -> list[str]:
     followed = component.followed
     return [
         *([component.problem] if component.problem else []),
+        *(["WebAssembly"] if component.language == "wasm" else []),
         *([f"{followed.held} is held: {followed.why}"] if followed and followed.held else []),
         *([followed.problem] if followed and followed.problem else []),
         *([f"before it {component.previous}"] if component.previous else []),

@@ -198,6 +198,7 @@ export interface Arm {
   readonly errors: number;
   readonly p50: number | null;
   readonly p99: number | null;
+  readonly language: "python" | "wasm";
 }
 
 /**

@@ -149,7 +149,9 @@ export function component(name: string, change: Partial<Component> = {}): Compon
 
 /** A candidate 1.1.0 beside 1.0.0, with these calls. */
 export function split(component: string, weight = 10, live = 0, candidate = 0): Split {
-  const arm = { origin: 'cell 3', digest: 'abcdef0123456789', errors: 0, p50: 1.5, p99: 20 };
+  const language = 'python' as const;
+  const digest = 'abcdef0123456789';
+  const arm = { origin: 'cell 3', digest, errors: 0, p50: 1.5, p99: 20, language };
   return {
     component,
     by: 'record',

@@ -6,7 +6,7 @@ import { Refusal } from '../src/session';
 import { reduce } from '../src/state';
 import { bytes } from '../src/views/guest';
 import { all, click, FakeDesk, heads, HOSTILE, press, settle, texts } from './desk';
-import { component, hello, stamp, status } from './fakes';
+import { component, hello, split, stamp, status } from './fakes';
 
 let desk: FakeDesk;
 
@@ -186,6 +186,17 @@ test('code of another language takes its sandbox with it', () => {
   desk.see({ status: status({ components: [component('bank')] }) });
   expect(texts('.aegis-Language')).toEqual(['Python']);
   expect(all('.aegis-Sandbox')).toEqual([]);
+});
+
+test('a candidate in another language says so beside what is live', () => {
+  const tried = split('bank');
+  const candidate = { ...tried.candidate, language: 'wasm' as const };
+  desk.see({
+    status: status({ components: [component('bank')] }),
+    splits: [{ ...tried, candidate }],
+  });
+  heads()[0]!.click();
+  expect(texts('.aegis-Arms [data-column=version]')).toEqual(['1.0.0', '1.1.0 (Wasm)']);
 });
 
 test('bytes are told as a person says them', () => {

@@ -237,7 +237,7 @@ SAMPLES: Mapping[str, Sample] = {
     "assemblyscript/fraud": Sample(
         _has_assemblyscript,
         ("assemblyscript/fraud.ts", "assemblyscript/aegis.ts", "package-lock.json"),
-        _assemblyscript("component"),
+        _assemblyscript("model"),
     ),
     "c/tariff": Sample(_has_zig, ("c/tariff.c", "c/tariff.json", "c/aegis.h"), _c("component")),
     "wat/labels": Sample(dict, ("wat/labels.wat",), _wat),

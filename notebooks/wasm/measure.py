@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import time
@@ -115,4 +116,5 @@ async def main(names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()
     asyncio.run(main(sys.argv[1:]))

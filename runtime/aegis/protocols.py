@@ -849,8 +849,11 @@ class Loader(Protocol):
         """
         ...
 
-    def assemble(self, text: str, name: str) -> bytes:
-        """The module in WebAssembly that a text (WAT) is. Raises ComponentError with the line."""
+    def assemble(self, text: str, name: str, version: str = "") -> bytes:
+        """The module in WebAssembly that a text (WAT) is, or stands for (see core/wat.py).
+
+        `name` and `version` are what is said beside it. Raises ComponentError with the line.
+        """
         raise ComponentError(name, ["nothing here reads WebAssembly"])
 
     def describe(self, binary: bytes, name: str) -> Description:

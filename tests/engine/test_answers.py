@@ -173,6 +173,36 @@ async def test_an_answer_while_the_partner_is_still_being_asked_is_taken(shop, d
     assert await shop.store.unclaimed() == []
 
 
+@pytest.mark.parametrize("said", [("on its way", "delivered"), ("delivered", "delivered")])
+async def test_a_second_answer_may_come_at_any_moment_around_the_question(shop, desk, said):
+    """The first comes before the question is stored, the second any number of turns after it."""
+    telling = []
+
+    async def tell(id, turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await shop.publish("carrier.tracked", id, status=said[1])
+
+    async def track(number):
+        id = f"o{number - 1}"
+        await shop.publish("carrier.tracked", id, status=said[0])
+        telling.append(asyncio.create_task(tell(id, number)))
+        return "ok"
+
+    desk.replies["track"] = track
+    orders = []
+    for n in range(40):
+        order = await shop.create("Order", id=f"o{n}")
+        await asked(shop, order, "pick")
+        await shop.publish("warehouse.picked", order_id=order.id, address="Mill Lane")
+        await until(lambda n=n: len(telling) == n + 1 and telling[n].done())
+        orders.append(order)
+    await quiet(shop)
+    for order in orders:
+        assert (await states(shop, order))[0] is FlowState.COMPLETED
+        assert (await shop.get("Order", order.id)).tracking == "delivered"
+
+
 async def test_the_same_answer_twice_has_one_effect(shop, desk):
     order = await shop.create("Order")
     await asked(shop, order, "pick")

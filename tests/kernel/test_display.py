@@ -7,6 +7,7 @@ import types
 from decimal import Decimal
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
@@ -364,6 +365,15 @@ def test_a_host_shows_components_and_problems():
     assert repr(view) == (
         f"host http://h: orders 1.2.0; 2 open flows; waits for orders@1.1.0; 1 problem\n  {NASTY}"
     )
+
+
+def test_a_host_tells_which_components_are_webassembly():
+    first = status().components[0]
+    mill = msgspec.structs.replace(first, name="mill", language="wasm")
+    view = HostView(status(components=(first, mill)))
+    names = [row[0] for row in harmless(view._repr_html_()).rows[1:]]
+    assert names == ["orders", "mill wasm"]
+    assert repr(view) == "host: orders 1.2.0, mill 1.2.0 (wasm)"
 
 
 def test_an_empty_host_says_how_to_begin():

@@ -1,12 +1,16 @@
 """The command with modules in WebAssembly: checked, signed, planned and sent to a real server."""
 
+import asyncio
 import hashlib
 
 import pytest
 
+from aegis.adapters.components.polyglot import PolyglotLoader
+from aegis.adapters.sources.anywhere import Anywhere
 from aegis.adapters.trust.keys import KeyFiles
 from aegis.cli import main
 from aegis.core.manifest import read_manifest
+from aegis.testing import memory_host
 from tests.serve.process import NOTES
 from tests.wasm.shop import built, manifest, shop
 
@@ -45,10 +49,24 @@ def test_what_is_wrong_with_a_module_is_told_by_its_file(aegis, tmp_path):
     (tmp_path / "c.wat").write_text("(module)")
     said = aegis("check", "a.wasm", "b.wat", "c.wat", "no.wasm", code=2)
     assert "a.wasm: it cannot be compiled" in said
-    assert "b.wat: line " in said
+    assert "b.wat: b: line " in said
     assert "(locl $i i32)" in said
     assert "c.wat: it is a plain module and exports no 'memory'" in said
     assert "there is no" in said
+
+
+async def test_a_new_component_in_text_of_webassembly_is_sound_and_does_what_it_says(
+    aegis, tmp_path
+):
+    run = asyncio.to_thread
+    assert "my-orders is in my-orders" in await run(aegis, "new", "my-orders", "--wat")
+    assert "my-orders 0.1.0" in await run(aegis, "check", "my-orders")
+    (tmp_path / "my-orders" / "my_orders.wat").rename(tmp_path / "my-orders.wat")
+    async with memory_host(sources=Anywhere(loader=PolyglotLoader())) as host:
+        await host.deploy("my-orders.wat")
+        order = await host.create("MyOrder", grams=21)
+        await host.wait(order, 5)
+        assert (await host.get("MyOrder", order.id)).price == 42
 
 
 @pytest.mark.parametrize("name", ["shop.wasm", "build/shop.wasm", "shop.wat"])

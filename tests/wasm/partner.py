@@ -14,6 +14,19 @@ class Partner(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
+    def setup(self) -> None:
+        """A connection is there."""
+        super().setup()
+        with self.server.counting:
+            self.server.connections += 1
+
+    def finish(self) -> None:
+        """It is gone."""
+        super().finish()
+        with self.server.counting:
+            self.server.connections -= 1
+            self.server.counting.notify_all()
+
     def do_POST(self) -> None:
         """Answer."""
         size = int(self.headers.get("Content-Length", 0))
@@ -103,6 +116,7 @@ class Server(ThreadingHTTPServer):
         self.waiting, self.left = threading.Event(), threading.Event()
         self.closing = threading.Event()
         self.sent = 0
+        self.counting, self.connections = threading.Condition(), 0
 
     @property
     def address(self) -> str:

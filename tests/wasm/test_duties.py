@@ -319,6 +319,13 @@ async def test_a_guest_follows_its_relations(host: Host) -> None:
     assert "does not fit" in str(await answered(host, order, "lots", '{"were":1}'))
 
 
+async def test_what_a_relation_shows_of_others_must_be_there(host: Host) -> None:
+    link = {"to": "customers.Customer", "via": "customer_id", "fields": ["nme"]}
+    order = {**SHOP["models"]["Order"], "relations": {"customer": link}}
+    with pytest.raises(ComponentError, match="nme"):
+        await host.deploy(Talk().source({**SHOP, "models": {"Order": order}}))
+
+
 async def test_what_a_guest_creates_is_stored_with_its_change_or_not_at_all(host: Host) -> None:
     await host.deploy(
         shop(

@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from aegis.core.errors import GrantError, GuestError, PortTimeoutError
 from aegis.core.flow import StepState
@@ -190,3 +197,58 @@ async def test_a_partner_that_may_have_acted_has_its_step_undone(partner: Server
         ((_, (step,)),) = await host.flows(record)
         assert step.state in {StepState.UNKNOWN, StepState.UNDONE}
         assert len(partner.asked) == 4
+
+
+async def test_connections_are_used_again_and_closed_with_what_opened_them(partner: Server) -> None:
+    origin = partner.address
+    url = request(f"{origin}/echo")
+    async with memory_host() as host:
+        await host.deploy(fetching(url, url, origins=(origin,)), grants=[f"host.http={origin}"])
+        await told(host, "go")
+        await told(host, "go")
+        assert (len(partner.asked), partner.connections) == (4, 1)
+        # The one before the live one stays loaded, for a rollback; the one before that goes.
+        for version in ("1.1.0", "1.2.0"):
+            await host.deploy(fetching(url, origins=(origin,), version=version))
+            await told(host, "go")
+
+        def closed(to: int) -> bool:
+            with partner.counting:
+                return partner.counting.wait_for(lambda: partner.connections == to, 5)
+
+        assert await asyncio.to_thread(closed, 2)
+        await host.undeploy("probe")
+        assert await asyncio.to_thread(closed, 0)
+
+
+async def test_a_server_whose_certificate_nobody_knows_is_not_asked(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "server.pem"
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(pem, private, serialization.NoEncryption())
+    path.write_bytes(certificate.public_bytes(pem) + secret)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    met = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(meet, "localhost", 0, ssl=context)
+    async with server, memory_host() as host:
+        origin = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        asks = fetching(request(f"{origin}/"), origins=(origin,))
+        await host.deploy(asks, grants=[f"host.http={origin}"])
+        with pytest.raises(GuestError, match=r"cannot be asked: .*certificate verify failed"):
+            await told(host, "go")
+        assert met == []

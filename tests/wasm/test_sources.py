@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,3 +291,78 @@ async def test_after_a_restart_its_open_flows_go_on_with_the_code_of_the_store(
         deployed = await host.deploy(source)
         assert deployed.digest == before.digest
         assert (await host.get("shop.Order", order.id)).status == "PAID"
+
+
+# --- a short text --------------------------------------------------------------------------------
+
+SHORT = """\
+;; version = "1.0.0"
+;; [models.Order]
+;; commands.finish = {}
+;; fields.status = {type = "string", default = "NEW"}
+;; [texts]
+;; done = '{"record": {"status": "DONE"}}'
+
+(func $Order.finish (param $input i64) (result i64)
+  (global.get $done))
+"""
+
+
+async def test_a_short_text_in_a_file_is_called_like_the_file(
+    tmp_path: Path, here: Anywhere
+) -> None:
+    (tmp_path / "shop.wat").write_text(SHORT)
+    for address in ("shop.wat", "."):
+        (found,) = await here.fetch(address)
+        assert (found.manifest.name, found.manifest.version) == ("shop", "1.0.0")
+    (tmp_path / "other.wat").write_text(f';; name = "shop"\n{SHORT}')
+    (tmp_path / "described").mkdir()
+    (tmp_path / "described" / "code.wat").write_text(SHORT.partition("\n")[2])
+    (tmp_path / "described" / "aegis.toml").write_text(manifest(path="code.wat"))
+    async with memory_host(sources=here) as host:
+        for address in ("shop.wat", "other.wat", "described"):
+            await host.deploy(address)
+            assert await served(host) == "DONE"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SHORT.partition("\n")[2], "it says no version: write"),
+        (SHORT.replace("1.0.0", "one"), "'one' is no version"),
+        (SHORT.replace("$Order.finish", "$Order.end"), r"describes Order.finish, and has no funct"),
+        (SHORT.replace("$done)", "$gone)"), r"line 9: .*\$gone"),
+    ],
+)
+async def test_what_is_wrong_with_a_short_text_is_told(
+    tmp_path: Path, here: Anywhere, text: str, said: str
+) -> None:
+    (tmp_path / "shop.wat").write_text(text)
+    with pytest.raises(ComponentError, match=said):
+        await here.fetch("shop.wat")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f";; {'a.' * 200_000}a = 1\n", "more than 100 dots in a line"),
+        (f'{SHORT} "' + '\\"' * 200_000, "line 10"),
+        (SHORT + "(; " * 5_000, "line 10"),
+        (SHORT + "(func $a)" * 20_000, "line 10: duplicate func"),
+    ],
+    ids=["dots", "quotes", "comments", "functions"],
+)
+async def test_a_text_that_is_made_to_keep_its_reader_busy_does_not(
+    tmp_path: Path, here: Anywhere, text: str, said: str
+) -> None:
+    (tmp_path / "shop.wat").write_text(text)
+    async with asyncio.timeout(30):  # it took minutes
+        with pytest.raises(ComponentError, match=said):
+            await here.fetch("shop.wat")
+
+
+async def test_a_short_text_is_what_its_manifest_says(tmp_path: Path, here: Anywhere) -> None:
+    (tmp_path / "shop.wat").write_text(SHORT)
+    (tmp_path / "aegis.toml").write_text(manifest("1.1.0", path="shop.wat"))
+    with pytest.raises(ComponentError, match=r"called 1.1.0 here, and its description says '1.0.0"):
+        await here.fetch(".")

@@ -278,3 +278,18 @@ async def test_two_views_hear_of_each_change_whoever_looks_first(host: Host) -> 
             cursors[view] = frame.cursor
             (line,) = frame.guests
             assert line.cost.calls == calls
+
+
+async def test_a_plan_and_a_split_tell_that_the_language_is_another(host: Host) -> None:
+    text = "from aegis import Model\nclass Shelf(Model):\n    owner: str\n"
+    before = Source.of("shelf", "1.0.0", text)
+    shelf = {"name": "shelf", "version": "1.1.0"}
+    model = {"fields": {"owner": {"type": "string"}}}
+    after = source("shelf", module({**shelf, "models": {"Shelf": model}}), "1.1.0")
+    await host.deploy(before)
+    planned = await host.plan(after)
+    (changed,) = (item for item in planned.items if item.kind == "component")
+    told = {aspect.name: (aspect.before, aspect.after) for aspect in changed.aspects}
+    assert told["language"] == ("python", "wasm")
+    split = await host.split(after, weight=50)
+    assert (split.live.language, split.candidate.language) == ("python", "wasm")

@@ -80,7 +80,8 @@ export class ArmsTable {
     for (const side of ['live', 'candidate'] as const) {
       const said = figuresOf(split[side]);
       for (const [column, cell] of this._sides[side]) {
-        write(cell, said[column]);
+        const wasm = column === 'version' && split[side].language === 'wasm';
+        write(cell, wasm ? `${said[column]} (Wasm)` : said[column]);
         if (column === 'version') mark(cell, 'title', split[side].origin);
         if (column === 'errors') mark(cell, 'data-mood', split[side].errors > 0 ? 'bad' : null);
       }

@@ -169,7 +169,7 @@ export class ComponentsView implements View {
       },
       titles: { version: candidate.digest },
       bad: false,
-      language: null,
+      language: candidate.language === 'wasm' ? 'wasm' : null,
     };
   }
 }

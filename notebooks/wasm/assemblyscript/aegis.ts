@@ -84,6 +84,20 @@ export function call(target: string, input: string): Answer {
   return lifted();
 }
 
+/** What is kept under a key, as JSON: a text, or null. It needs a world with `keys`, and the right. */
+export function kept(key: string): Answer {
+  const named = String.UTF8.encode(key);
+  keysGet(at(named), named.byteLength, LAID);
+  return lifted();
+}
+
+/** Keep a text under a key, with the unit of work under way. */
+export function keep(key: string, text: string): Answer {
+  const named = String.UTF8.encode(key), given = String.UTF8.encode(text);
+  keysSet(at(named), named.byteLength, true, at(given), given.byteLength, LAID);
+  return lifted();
+}
+
 // --- JSON --------------------------------------------------------------------------------------
 
 /** A value of JSON. What is not there is null, and so is what is asked of null. */
@@ -228,6 +242,15 @@ declare function hostEmit(
 @external("aegis:component/host@0.1.0", "call")
 declare function hostCall(
   target: usize, targetSize: i32, input: usize, inputSize: i32, result: usize,
+): void;
+
+// @ts-ignore: decorator
+@external("aegis:component/keys@0.1.0", "get")
+declare function keysGet(key: usize, size: i32, result: usize): void;
+// @ts-ignore: decorator
+@external("aegis:component/keys@0.1.0", "set")
+declare function keysSet(
+  key: usize, size: i32, hasValue: bool, value: usize, valueSize: i32, result: usize,
 ): void;
 
 function at(text: ArrayBuffer): usize {

@@ -100,7 +100,8 @@ def paths(prefix: str) -> Json:
 SCHEMAS: Json = {
     "Access": {
         "type": "object",
-        "description": "Names as `orders.Order:read` and `orders:order.*`; null is everything.",
+        "description": "Names as `orders.Order:read`, `orders:order.*` and `host.clock`; null is "
+        "everything.",
         "properties": {
             "component": {"type": "string"},
             "exports": {"anyOf": [_NAMES, {"type": "null"}]},

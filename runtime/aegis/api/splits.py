@@ -162,8 +162,11 @@ _ARM: Json = {
         "errors": {"type": "integer"},
         "p50": {"type": ["number", "null"]},
         "p99": {"type": ["number", "null"]},
+        "language": {"enum": ["python", "wasm"]},
     },
-    "required": ["version", "digest", "origin", "weight", "calls", "errors", "p50", "p99"],
+    "required": [
+        *("version", "digest", "origin", "weight", "calls", "errors", "p50", "p99", "language"),
+    ],
 }
 
 SCHEMAS: Json = {

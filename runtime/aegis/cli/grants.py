@@ -1,4 +1,4 @@
-"""`aegis access`, `grant` and `revoke`: what components may reach of each other."""
+"""`aegis access`, `grant` and `revoke`: what components may reach of others, and of the host."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from aegis.core.grant import AccessStatus
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+WHAT = "orders.Order, orders.Order:read, orders:order.*; of the host itself: host.clock"
+
 
 class _Access(msgspec.Struct):
     items: list[AccessStatus]
@@ -30,7 +32,7 @@ def add_grants(words: _SubParsersAction[ArgumentParser]) -> None:
         made = verb(words, word, _change, text)
         made.set_defaults(word=word)
         made.add_argument("name", help="the component")
-        made.add_argument("what", nargs="+", help="orders.Order, orders.Order:read, orders:order.*")
+        made.add_argument("what", nargs="+", help=WHAT)
         add_host(made)
 
 

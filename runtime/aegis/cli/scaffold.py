@@ -105,6 +105,49 @@ def test_whoever_orders_is_thanked():
     assert asyncio.run(run()).letter == "letter-17"
 '''
 
+# In the texts below a brace of TOML and of JSON is written twice.
+WAT_MANIFEST = """\
+# What this folder is as a source: a component in WebAssembly, written by hand.
+[component]
+name = "{name}"
+version = "0.1.0"
+description = "{title}, each with its price"
+models = ["{module}.wat"]  # or the .wasm that a compiler makes
+
+# `aegis sign` adds [component.files], the sha256 of every file: others can check what they get.
+"""
+
+WAT = """\
+;; version = "0.1.0"  # as in aegis.toml
+;; [models.{model}]
+;; endpoint = "{name}"
+;; fields.grams = {{type = "integer", minimum = 0}}
+;; fields.price = {{type = "integer", default = 0}}
+;; ports.weigh = {{consumes = ["{noun}.created"], produces = "{noun}.weighed"}}
+;; [texts]
+;; grams = "grams"
+;; price = '{{"record": {{"price": '
+;; end = '}}}}'
+
+;; Runs when one was created, with the record as JSON; what it gives is stored. What the text
+;; lacks of a module is added: memory, the exports of the contract, and what it calls here.
+(func ${model}.weigh (param $input i64) (result i64)
+  (call $join
+    (call $join
+      (global.get $price)
+      (call $digits
+        (i64.mul (i64.const 2) (call $number (local.get $input) (global.get $grams)))))
+    (global.get $end)))
+"""
+
+WAT_README = """\
+# {title}
+A component of Aegis in WebAssembly: `{module}.wat` is its code, `{file}` says what it is.
+In a notebook: `%aegis deploy {folder}`, or `%aegis watch {module}.wat` to deploy at every save.
+From a shell: `aegis check .` tells what is wrong with it.
+In another language: build a .wasm against the contract (`aegis wit` prints it), and name that one.
+"""
+
 README = """\
 # {title}
 A component of Aegis: `{module}.py` is its code, `{file}` says what it is.
@@ -117,8 +160,11 @@ Elsewhere it is known by the address of its repository, as `github:OWNER/REPO@^0
 _WRITTEN = frozenset({"Console", "Mail", "Model", "Protocol"})
 
 
-def files(name: str, folder: str) -> Mapping[str, str]:
-    """The texts of a new component's files by path. Raises InvalidError for a name that is none."""
+def files(name: str, folder: str, *, is_wat: bool = False) -> Mapping[str, str]:
+    """The texts of a new component's files by path, in Python or in text of WebAssembly.
+
+    Raises InvalidError for a name that is none.
+    """
     if not NAME.match(name) or name in TAKEN:
         raise InvalidError(
             f"{name!r} is no name for a component",
@@ -146,12 +192,14 @@ def files(name: str, folder: str) -> Mapping[str, str]:
         f"test_{module}.py": TEST,
         "README.md": README,
     }
+    if is_wat:
+        texts = {FILE: WAT_MANIFEST, f"{module}.wat": WAT, "README.md": WAT_README}
     return {path: text.format_map(said) for path, text in texts.items()}
 
 
-def write(name: str, folder: Path) -> None:
+def write(name: str, folder: Path, *, is_wat: bool = False) -> None:
     """Write a new component into a folder that is new or empty. Raises ConflictError, OSError."""
-    texts = files(name, str(folder))
+    texts = files(name, str(folder), is_wat=is_wat)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConflictError(f"there is something in {folder}", hint="--dir says another folder")
     folder.mkdir(parents=True, exist_ok=True)

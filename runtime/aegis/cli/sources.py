@@ -34,6 +34,7 @@ def add_sources(words: _SubParsersAction[ArgumentParser]) -> None:
     add = verb(words, "new", _new, text).add_argument
     add("name", help="as orders: lower case letters, digits, - and _")
     add("--dir", type=Path, metavar="DIR", help="where to (default: a folder of that name)")
+    add("--wat", action="store_true", help="in WebAssembly, as text")
 
     text = "tell all that is wrong with a component; several are loaded together"
     add = verb(words, "check", _check, text).add_argument
@@ -48,7 +49,7 @@ def add_sources(words: _SubParsersAction[ArgumentParser]) -> None:
 def _new(options: Namespace) -> None:
     folder = options.dir or Path(options.name)
     try:
-        write(options.name, folder)
+        write(options.name, folder, is_wat=options.wat)
     except OSError as error:
         raise ConflictError(f"{folder} cannot be written: {error.strerror}") from None
     say(f"{options.name} is in {folder}: `aegis check {folder}` looks at it")

@@ -19,6 +19,8 @@ from aegis.core.manifest import NAME, VERSION
 SAYS_VERSION = re.compile(r"^__version__\s*(:[^=\n]+)?=", re.MULTILINE)
 # What a module in WebAssembly exports that is a component, by either way to call it.
 EXPORTS = (b"describe", b"invoke")
+# How a text of WebAssembly that is no whole module says its version (core/wat.py).
+SAYS_IN_WAT = re.compile(rb"^;;\s*version\s*=", re.MULTILINE)
 MOST = 4 << 20  # bytes of a file of code
 # Never meant by an absolute import, whatever the file beside the component is called.
 ELSEWHERE = sys.stdlib_module_names | {"aegis"}
@@ -197,7 +199,7 @@ def text_of(content: bytes, shown: str, what: str | None = None) -> str:
 
 def may_be_module(content: bytes) -> bool:
     """Whether a .wasm or .wat looks like a component; only running its code tells."""
-    return all(export in content for export in EXPORTS)
+    return all(export in content for export in EXPORTS) or bool(SAYS_IN_WAT.search(content))
 
 
 def parsed(text: str, name: str, shown: str) -> ast.Module:

@@ -423,7 +423,11 @@ def _was(one: Any) -> tuple[str, ...]:
 def _told_component(revision: Revision | None) -> _Props:
     if revision is None:
         return {}
-    return {"version": revision.version, "code": revision.digest}
+    return {
+        "version": revision.version,
+        "language": revision.source.language,
+        "code": revision.digest,
+    }
 
 
 def _told_model(model: ModelSpec) -> _Props:

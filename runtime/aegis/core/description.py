@@ -22,6 +22,9 @@ from aegis.core.relation import OnDelete
 CONTRACT = "aegis:component"
 CONTRACT_VERSION = "0.1.0"
 
+# Things that one component may describe. Classes are made of them, which takes the host's time.
+MOST = 1000
+
 # What a host can grant to a guest beyond `host`, which each has, by the interface that it imports.
 CAPABILITIES = ("clock", "random", "keys", "http")
 WASI = "wasi"
@@ -244,6 +247,21 @@ class Description(_Said, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return {**self.adapters, **self.services}
 
     @property
+    def size(self) -> int:
+        """How many things it describes: each becomes a class, a field or a function of the host."""
+        size = len(self.parts) + len(self.listeners) + len(self.emits) + len(self.http)
+        for methods in self.protocols.values():
+            size += 1 + len(methods) + sum(len(method.takes) for method in methods.values())
+        for part in self.parts.values():
+            size += len(part.config) + len(part.uses)
+        for model in self.models.values():
+            verbs: list[DescribedPort | DescribedCommand] = [*model.ports.values()]
+            verbs += model.commands.values()
+            size += 1 + len(model.fields) + len(model.relations) + len(model.indexes)
+            size += sum(1 + len(verb.arguments) + len(verb.uses) for verb in verbs)
+        return size
+
+    @property
     def calls(self) -> bool:
         """Whether its code may call something that the host answers later."""
         uses = [part.uses for part in self.parts.values()]
@@ -277,6 +295,13 @@ def read_description(text: str, name: str) -> Description:
         raise ComponentError(
             name, [f"its describe() gives no JSON: {error}"], hint="it gives one JSON object"
         ) from None
+    size = said.size
+    if size > MOST:
+        raise ComponentError(
+            name,
+            [f"it describes {size:,} things, and {MOST:,} are the most"],
+            hint="make several components of it",
+        )
     problems = list(_problems(said))
     if problems:
         raise ComponentError(name, problems)

@@ -227,9 +227,11 @@ class Refused(AegisError):  # noqa: N818 -- an author raises it as a statement: 
 class ComponentError(AegisError):
     """A component cannot be loaded, or its graph has problems; what served before still serves.
 
-    `texts` are its refused files by what tracebacks call them: nothing else keeps them.
+    `texts` are its refused files by what tracebacks call them: nothing else keeps them. However
+    many and long its problems are, so much is told that people can read it.
     """
 
+    most = 50  # problems, of 1,000 characters each
     status = 422
     title = "Component refused"
     texts: Mapping[str, str] = MappingProxyType({})
@@ -238,13 +240,17 @@ class ComponentError(AegisError):
         self, component: str, problems: Sequence[str], *, hint: str | None = None, **fields: Any
     ) -> None:
         self.component = component
+        more = len(problems) - self.most
+        problems = [clipped(problem, 1000) for problem in problems[: self.most]]
+        if more > 0:
+            problems.append(f"and {more:,} more")
         self.problems = tuple(problems)
         listing = problems[0] if len(problems) == 1 else "".join(f"\n  - {p}" for p in problems)
         super().__init__(
             f"component {component!r} is refused: {listing}",
             hint=hint,
             component=component,
-            problems=list(problems),
+            problems=problems,
             **fields,
         )
 

@@ -103,7 +103,7 @@ def read_thing(owner: str, text: str) -> Grant:
 def read_grant(text: str) -> Grant:
     """What an operator grants: `orders.Order:read`, `orders:order.*`. Raises InvalidError."""
     found = re.fullmatch(r"([^.:]*)([.:])(.*)", text)
-    hint = 'write "orders.Order", "orders.Order:read", or events as "orders:order.*"'
+    hint = 'write "orders.Order", "orders.Order:read", events as "orders:order.*", or "host.clock"'
     if found is None or not NAME.fullmatch(found[1]):
         raise InvalidError(f"{text!r} names no component and what is granted of it", hint=hint)
     try:

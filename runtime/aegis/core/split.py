@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from aegis.core.component import Revision
+from aegis.core.component import Language, Revision
 from aegis.core.deployment import schema_problems
 from aegis.core.errors import InvalidError
 
@@ -56,6 +56,7 @@ class ArmStatus(msgspec.Struct, frozen=True, kw_only=True):
     errors: int
     p50: float | None
     p99: float | None
+    language: Language = "python"
 
 
 class SplitStatus(msgspec.Struct, frozen=True, kw_only=True):

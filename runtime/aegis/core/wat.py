@@ -35,18 +35,18 @@ import msgspec
 
 from aegis.core.description import Description
 from aegis.core.errors import ComponentError, closest
+from aegis.core.manifest import DOTS
 from aegis.core.prelude import FUNCTIONS, MEMORY
 
 PAGE = 65536
 ADDED = ";; What the text lacked was added."
 TEXTS = "texts"
 LONGEST = 1 << 18  # characters of a description
-DEEPEST = 32  # dots in a line of it: what reads TOML takes long for names of many parts
 MARK = ";;"
 
 _WHOLE = re.compile(r"\s*\(\s*(module|component)\b")
-# A string that does not end goes to the end, so that no text is looked through twice.
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\]|\\\Z)*(?:"|\Z)|;;[^\n]*|\(;', re.DOTALL)
+# A text that does not end goes on to the end: to look for others in it would take for ever.
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\\?\Z)|;;[^\n]*|\(;', re.DOTALL)
 _NESTED = re.compile(r"\(;|;\)")
 _FUNCTION = re.compile(r"\(\s*func\s+\$([^\s()\"';,]+)")
 _CLAUSE = re.compile(r"\s*\(\s*(export|param|result|type)\b([^()]*)\)")
@@ -76,11 +76,13 @@ def is_whole(text: str) -> bool:
     return _WHOLE.match(bare(text)) is not None
 
 
-def whole(text: str, name: str, version: str) -> str:
+def whole(text: str, name: str, version: str = "") -> str:
     """The module that a text is, or stands for; its lines stay where they are.
 
-    `name` and `version` are what a description says, or leaves out. Raises ComponentError, with
-    `line` and `column` (both from 1) in its fields where one is at fault.
+    `name` and `version` are what a description says, or leaves out. Of a file with nothing beside
+    it nobody knows the version but the text; its name is that of the file, if it says no other.
+    Raises ComponentError, with `line` and `column` (both from 1) in its fields where one is at
+    fault.
     """
     try:
         text.encode()
@@ -107,12 +109,10 @@ def functions(text: str) -> Mapping[str, int]:
     Of a short text that was made whole only its own.
     """
     plain = bare(text.partition(f"\n{ADDED}\n")[0])
-    found: dict[str, int] = {}
-    at, line = 0, 1
+    found, at, line = {}, 0, 1
     for one in _FUNCTION.finditer(plain):
         line += plain.count("\n", at, one.start())
-        at = one.start()
-        found.setdefault(one[1], line)
+        at, found[one[1]] = one.start(), line
     return found
 
 
@@ -154,8 +154,6 @@ def _end_of(text: str, at: int) -> int:
 
 
 def _blank(text: str) -> str:
-    if "\n" not in text:
-        return " " * len(text)
     return re.sub(r"[^\n]", " ", text)
 
 
@@ -165,7 +163,7 @@ def _blank(text: str) -> str:
 def _read(text: str, name: str, version: str) -> _Short:
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
-    found = _table(name, lines, first)
+    found = _top(lines, first, name)
     texts = found.pop(TEXTS, {})
     wrong = [f"{TEXTS} is a table of names and texts"] if not isinstance(texts, dict) else []
     for one, value in texts.items() if not wrong else ():
@@ -173,7 +171,11 @@ def _read(text: str, name: str, version: str) -> _Short:
             wrong.append(f"{TEXTS}.{one} is no name: letters, digits and _")
         elif not isinstance(value, str):
             wrong.append(f"{TEXTS}.{one} is no text: {value!r}")
-    for key, given in (("name", name), ("version", version)):
+    if not version:
+        found.setdefault("name", name)
+        if "version" not in found:
+            wrong.append('it says no version: write `;; version = "1.0.0"` at its top')
+    for key, given in (("name", name), ("version", version)) if version else ():
         if found.setdefault(key, given) != given:
             wrong.append(f"it is called {given} here, and its description says {found[key]!r}")
     if wrong:
@@ -188,22 +190,21 @@ def _read(text: str, name: str, version: str) -> _Short:
     return _Short(text, bare(text), document, description, texts)
 
 
-def _table(name: str, lines: Sequence[str], first: int) -> dict[str, Any]:
-    """The description as it is written; `first` is its first line, from 0."""
-    said = list[str]()
-    for line in lines[first:]:
+def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
+    """The TOML in the comments that begin at line `first`, from 0. Raises ComponentError."""
+    said = []
+    for number, line in enumerate(lines[first:], start=first + 1):
         if not line.lstrip().startswith(MARK):
             break
+        if line.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
+            problem = f"line {number}: its description has more than {DOTS} dots in a line"
+            raise ComponentError(name, [problem], line=number)
         said.append(line.lstrip().removeprefix(MARK))
     if sum(map(len, said)) > LONGEST:
         raise ComponentError(name, [f"its description is longer than {LONGEST >> 10} KiB"])
-    for number, one in enumerate(said, start=first + 1):
-        if one.count(".") > DEEPEST:
-            problem = f"line {number}: its description has more than {DEEPEST} dots in a line"
-            raise ComponentError(name, [problem], line=number)
     try:
         return tomllib.loads("\n".join(said))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number may be too long to be one
         raise _unread(name, str(error), lines, first) from None
 
 

@@ -136,6 +136,7 @@ class Arm(_Value, frozen=True):
     errors: int
     p50: float | None
     p99: float | None
+    language: Literal["python", "wasm"] = "python"
 
 
 class Split(_Value, frozen=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aegis.core.errors import BusyError, NotFoundError, StoreError
+from aegis.core.errors import BusyError, ConflictError, NotFoundError, StoreError
 from aegis.core.event import Event, decode_event, teller
 from aegis.core.flow import FlowState, Step, StepState
 from aegis.core.registry import Registry
@@ -126,6 +126,8 @@ class Answers:
         ready = None
 
         def claimed(draft: Draft) -> None:
+            if run.steps[step.n] is not step:
+                raise ConflictError(f"{step.port} got another answer in the last moment")
             draft.commit.claimed.append(Claimed(event.id))
 
         try:
@@ -135,6 +137,8 @@ class Answers:
                 )
         except asyncio.CancelledError:
             return
+        except ConflictError:
+            pass
         except Exception:
             _log.exception("step %s of flow %s stands still", step.port, run.flow.id)
             run.give_up(f"someone to look at step {step.port}: see the log")
@@ -145,6 +149,9 @@ class Answers:
         if ready is not None:
             self._flows.timers.drop((PREFIX, event.id))
             self._flows.steps.start(run, ready)
+        elif run.steps[step.n] is not step:
+            # Another answer was being stored when this one was claimed, and found the step taken.
+            self._flows.steps.overtaken(run, step)
 
     # Nobody waited
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from aegis.core.component import ENCODER, ModelSpec
-from aegis.core.errors import AegisError, InvalidError
+from aegis.core.errors import AegisError, GuestError, InvalidError
 from aegis.core.event import MIGRATION, Event
 from aegis.core.migration import Failing, ModelMigration, Sample
 from aegis.core.record import Record
@@ -300,6 +300,8 @@ def _called(method: Callable[[dict[str, Any]], Any], doc: bytes) -> Any:
         text = error.detail if isinstance(error, AegisError) else str(error)
         if isinstance(error, (*_NAMING, AegisError)) and text and not _tells(text, doc):
             said = f"{said}: {text}"
+        if isinstance(error, GuestError):  # whose lines are not of a text that anybody has
+            raise Unconvertible(said.removeprefix("GuestError: ")) from error
         code = getattr(method, "__code__", None) or getattr(method, "__func__", method).__code__
         own = [frame.lineno for frame in frames if frame.filename == code.co_filename]
         raise Unconvertible(f"line {own[-1]}: {said}" if own else said) from error

@@ -187,7 +187,7 @@ class Replays:
             binary = b""
             if live is not None and live.source.is_wasm:
                 loader = self._deploys.loader
-                binary = await asyncio.to_thread(loader.assemble, revision, component)
+                binary = await asyncio.to_thread(loader.assemble, revision, component, version)
             return Source.of(
                 component, version, revision, origin="a replay", imports=imports, binary=binary
             )

@@ -172,6 +172,7 @@ class Splits:
             errors=tally.errors,
             p50=tally.quantile(0.5),
             p99=tally.quantile(0.99),
+            language=revision.source.language,
         )
 
     def _split_of(self, name: str) -> Split:

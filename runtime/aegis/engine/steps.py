@@ -123,9 +123,9 @@ class Steps:
             self.turns.ended()
             self.active -= 1
             run.tasks.pop(step.n, None)
-            self._overtaken(run, step)
+            self.overtaken(run, step)
 
-    def _overtaken(self, run: Run, step: Step) -> None:
+    def overtaken(self, run: Run, step: Step) -> None:
         """See to what came for a step while its task was about to end: its answer, its deadline."""
         now = run.steps.get(step.n)
         if now is None or run.flow.state is not FlowState.RUNNING:

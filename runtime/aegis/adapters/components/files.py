@@ -84,7 +84,7 @@ def _read_module(
         text, binary = "", _content(path, shown)
         if path.suffix == WASM[1]:
             text = text_of(binary, shown)
-            binary = loader.assemble(text, shown)
+            binary = loader.assemble(text, name or path.stem, version or "")
         said = loader.describe(binary, shown)
     except ComponentError as error:
         return Reading(source=None, error=error, paths=paths)

@@ -39,9 +39,9 @@ class PolyglotLoader(Loader):
         """The surveyed component. Raises ComponentError."""
         return self.wasm.load(source) if source.is_wasm else self._python.load(source)
 
-    def assemble(self, text: str, name: str) -> bytes:
+    def assemble(self, text: str, name: str, version: str = "") -> bytes:
         """See protocols.Loader."""
-        return self.wasm.assemble(text, name)
+        return self.wasm.assemble(text, name, version)
 
     def describe(self, binary: bytes, name: str) -> Description:
         """See protocols.Loader."""

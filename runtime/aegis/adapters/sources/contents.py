@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from aegis.adapters.sources.archive import of_wheel, unzipped, without_top
 from aegis.adapters.sources.notebook import NotebookError, components_of, has_components
@@ -145,7 +146,7 @@ class Contents:
             )
         content = tree.content(path)
         if path.endswith(WASM[1]):
-            content = loader.assemble(tree.text(path), shown)
+            content = loader.assemble(tree.text(path), PurePosixPath(path).stem)
         said = loader.describe(content, shown)
         manifest = Manifest(name=said.name, version=said.version, models=(path,))
         return self._bundle(manifest, {path: tree.content(path)}, is_derived=True)
@@ -209,7 +210,8 @@ class Contents:
     ) -> Bundle:
         assembled, path = b"", manifest.wasm
         if path.endswith(WASM[1]):
-            assembled = self._loader.assemble(text_of(files[path], path), self._shown(path))
+            text = text_of(files[path], path)
+            assembled = self._loader.assemble(text, manifest.name, manifest.version)
         return Bundle(
             manifest=manifest,
             files=files,

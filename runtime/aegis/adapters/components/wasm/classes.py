@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Annotated, Any, Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -640,15 +641,27 @@ class Classes:
         said: Relation[Any] = getattr(type(record), name)
         if found is None or said.view is not None or said.spec is None or not said.spec.crosses:
             return found
-        rules = rules_of(type(found))
-        if rules is None or not rules.private:
+        hidden = _private(type(found))
+        if not hidden:
             return found
         fields = msgspec.structs.asdict(found)
-        return {field: value for field, value in fields.items() if field not in rules.private}
+        return {field: value for field, value in fields.items() if field not in hidden}
 
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _RELATING: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Relating)
+
+
+_hidden: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+
+
+def _private(cls: type) -> frozenset[str]:
+    """The fields of a model that never leave the host."""
+    found = _hidden.get(cls)
+    if found is None:
+        rules = rules_of(cls)
+        found = _hidden[cls] = frozenset() if rules is None else rules.private
+    return found
 
 
 def _shown(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import wasmtime
 from wasmtime import component as wc
 
+from aegis.adapters.components.wasm.header import header_of
 from aegis.adapters.components.wasm.machine import Compiled, Limits, Machine, ticks
 from aegis.adapters.components.wasm.native import (
     ANSWER,
@@ -38,10 +39,7 @@ from aegis.core.description import CAPABILITIES, CONTRACT, CONTRACT_VERSION, WAS
 from aegis.core.errors import ComponentError
 
 _IMPORT = re.compile(rf"^{re.escape(CONTRACT)}/([a-z]+)@(\d+)\.(\d+)\.(\d+)$")
-# A component may be of several modules; one in JavaScript has two memories.
 PREVIEW_1 = "wasi_snapshot_preview1"
-SHOWN = 20  # problems of one module that are told
-LONG = 400  # characters of one of them
 
 # What interfaces offer: parameters and result, as the Component Model and as a plain module has
 # them. A plain module gets and gives texts as address and length; what it gets is packed into one
@@ -89,20 +87,18 @@ class World:
 def world_of(machine: Machine, compiled: Compiled, source: Source) -> World:
     """The world of a compiled module. Raises ComponentError with what is not ours."""
     try:
-        world, problems = _looked(machine, compiled)
+        world, problems = _looked(machine, compiled, source.binary)
+    except ValueError as error:
+        raise ComponentError(source.name, [str(error)]) from None
     except Exception as error:  # noqa: BLE001 -- a type that wasmtime-py has no class for
         said = f"it cannot be read: {type(error).__name__}: {error}"
         raise ComponentError(source.name, [said]) from None
     if problems:
-        more = len(problems) - SHOWN
-        shown = [one if len(one) < LONG else f"{one[:LONG]}..." for one in problems[:SHOWN]]
-        raise ComponentError(
-            source.name, [*shown, f"and {more} more of that kind"] if more > 0 else shown
-        )
+        raise ComponentError(source.name, problems)
     return world
 
 
-def _looked(machine: Machine, compiled: Compiled) -> tuple[World, list[str]]:
+def _looked(machine: Machine, compiled: Compiled, binary: bytes) -> tuple[World, list[str]]:
     """The world of a module, and what of it is not ours."""
     problems: list[str] = []
     if isinstance(compiled, wc.Component):
@@ -113,13 +109,10 @@ def _looked(machine: Machine, compiled: Compiled) -> tuple[World, list[str]]:
         found = _imports(imports, problems, lambda ty: _functions(ty, engine))
         problems += _missing(exports)
     else:
-        named: dict[str, dict[str, str]] = {}
-        for one in compiled.imports:
-            named.setdefault(one.module, {})[one.name or ""] = _core(one.type)
-        found = _imports(named, problems, lambda functions: functions, is_core=True)
-        plain = {one.name: one.type for one in compiled.exports}
-        problems += _missing_of_module(plain)
-        exports = dict.fromkeys(plain)
+        header = header_of(binary)
+        found = _imports(header.imports, problems, lambda functions: functions, is_core=True)
+        problems += _missing_of_module(header.exports)
+        exports = dict(header.exports)
     world = World(
         imports=frozenset(found),
         versions={name: said for name, said in found.items() if said},
@@ -216,13 +209,6 @@ def builtin_name(type: Any) -> str:
     return spelled.lower().removesuffix("type")
 
 
-def _core(type: Any) -> str:
-    if not isinstance(type, wasmtime.FuncType):
-        return builtin_name(type)
-    parts = [", ".join(map(str, some)) for some in (type.params, type.results)]
-    return f"({parts[0]}) -> {parts[1] or '()'}"
-
-
 def _spelled_core(parameters: tuple[str, ...], result: str) -> str:
     flat: list[str] = []
     for one in parameters:
@@ -242,7 +228,7 @@ def _missing(exports: Mapping[str, Any]) -> Iterator[str]:
                 yield f"it exports {name!r} as {said}; it is {wanted}"
 
 
-def _missing_of_module(exports: Mapping[str, Any]) -> Iterator[str]:
+def _missing_of_module(exports: Mapping[str, str]) -> Iterator[str]:
     wanted = {
         "memory": "memory",
         "aegis_alloc": "(i32) -> i32",
@@ -259,8 +245,8 @@ def _missing_of_module(exports: Mapping[str, Any]) -> Iterator[str]:
         if found is None:
             if name in wanted:
                 yield f"it is a plain module and exports no {name!r}: {spelled}"
-        elif _core(found) != spelled:
-            yield f"it exports {name!r} as {_core(found)}; it is {spelled}"
+        elif found != spelled:
+            yield f"it exports {name!r} as {found}; it is {spelled}"
 
 
 class Template(Asker):

@@ -27,7 +27,7 @@ from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description, needs_of, read_description
 from aegis.core.errors import ComponentError, GuestError
-from aegis.core.wat import functions
+from aegis.core.wat import functions, whole
 
 # What a guest may use while it describes itself.
 DESCRIBING = Limits(seconds=1.0, output=1 << 18)
@@ -118,8 +118,9 @@ class WasmLoader:
             guest.close()
         return read_description(text, source.name), compiled, world
 
-    def assemble(self, text: str, name: str) -> bytes:
-        """The module that a text (WAT) is. Raises ComponentError with the line at fault."""
+    def assemble(self, text: str, name: str, version: str = "") -> bytes:
+        """The module that a text (WAT) is, or stands for. Raises ComponentError with the line."""
+        text = whole(text, name, version)
         try:
             return bytes(wasmtime.wat2wasm(text))
         except wasmtime.WasmtimeError as error:

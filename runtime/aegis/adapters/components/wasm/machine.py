@@ -102,6 +102,8 @@ class Machine:
                 config.shared_memory = False
                 # What its collector allocates, the limits of a store do not count.
                 config.wasm_gc = False
+                config.wasm_exceptions = False
+                config.wasm_function_references = False
                 config.wasm_memory64 = False
                 self._engines[fuel] = wasmtime.Engine(config)
             return self._engines[fuel]
@@ -145,7 +147,7 @@ class Machine:
     @cached_property
     def _settings(self) -> str:
         """What compiled code depends on besides the module."""
-        said = (version("wasmtime"), os.uname().machine, STACK, "1")
+        said = (version("wasmtime"), os.uname().machine, STACK, "2")
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
     def _path(self, digest: str, *, fuel: bool) -> Path | None:
