@@ -330,6 +330,7 @@ async def test_a_short_text_in_a_file_is_called_like_the_file(
     [
         (SHORT.partition("\n")[2], "it says no version: write"),
         (SHORT.replace("1.0.0", "one"), "'one' is no version"),
+        (SHORT.replace('"1.0.0"', "9" * 5000), "its description is no TOML"),
         (SHORT.replace("$Order.finish", "$Order.end"), r"describes Order.finish, and has no funct"),
         (SHORT.replace("$done)", "$gone)"), r"line 9: .*\$gone"),
     ],

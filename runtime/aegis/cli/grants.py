@@ -1,4 +1,4 @@
-"""`aegis access`, `grant` and `revoke`: what components may reach of others, and of the host."""
+"""`aegis access`, `grant`, `revoke`: what components may reach of each other and of the host."""
 
 from __future__ import annotations
 

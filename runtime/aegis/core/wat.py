@@ -144,19 +144,7 @@ def _blank(text: str) -> str:
 def _read(text: str, name: str, version: str) -> _Short:
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
-    said = []
-    for line in lines[first:]:
-        if not line.lstrip().startswith(MARK):
-            break
-        said.append(line.lstrip().removeprefix(MARK))
-    for line, one in enumerate(said, start=first + 1):
-        if one.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
-            problem = f"line {line}: its description has more than {DOTS} dots in a line"
-            raise ComponentError(name, [problem], line=line)
-    try:
-        found = tomllib.loads("\n".join(said))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _unread(name, str(error), lines, first) from None
+    found = _top(lines, first, name)
     texts = found.pop(TEXTS, {})
     wrong = [f"{TEXTS} is a table of names and texts"] if not isinstance(texts, dict) else []
     for one, value in texts.items() if not wrong else ():
@@ -178,6 +166,22 @@ def _read(text: str, name: str, version: str) -> _Short:
     except msgspec.ValidationError as error:
         raise _unfit(name, str(error), lines, first) from None
     return _Short(text, bare(text), found, description, texts)
+
+
+def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
+    """The TOML in the comments that begin at line `first`, from 0. Raises ComponentError."""
+    said = []
+    for number, line in enumerate(lines[first:], start=first + 1):
+        if not line.lstrip().startswith(MARK):
+            break
+        if line.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
+            problem = f"line {number}: its description has more than {DOTS} dots in a line"
+            raise ComponentError(name, [problem], line=number)
+        said.append(line.lstrip().removeprefix(MARK))
+    try:
+        return tomllib.loads("\n".join(said))
+    except (ValueError, RecursionError) as error:  # a number may be too long to be one
+        raise _unread(name, str(error), lines, first) from None
 
 
 def _unread(name: str, said: str, lines: Sequence[str], first: int) -> ComponentError:
