@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def test_comments_and_strings_name_no_function() -> None:
     assert functions(text) == {"a": 1, "g": 3}
 
 
+SPOILS = [
+    "",
+    "(",
+    ")",
+    '"',
+    ";;",
+    "(;",
+    ";)",
+    "\n",
+    "\ud800",
+    "\0",
+    "[",
+    "= {",
+    "'",
+    "\\",
+    "é",
+    ";; [",
+]
+
 # --- what is wrong with it ------------------------------------------------------------------------
 
 
@@ -107,6 +127,37 @@ def test_a_mistake_is_told_by_its_line(old: str, new: str, line: int, said: str)
     error = refused(text)
     assert error.fields.get("line", 0) == line
     assert said in str(error)
+
+
+@given(st.data())
+def test_no_text_does_harm(data: st.DataObject) -> None:
+    text = PARCELS
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 20))
+        text = text[:at] + data.draw(st.sampled_from(SPOILS)) + text[at + cut :]
+    with suppress(ComponentError):
+        functions(whole(text, "parcels", "1.0.0"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + '\\"' * 500_000,
+        "(" * 500_000,
+        "(;" * 500_000,
+        "(func $a\n" * 200_000,
+        "(export " * 200_000,
+        ";; x = 1\n" * 200_000,
+        ";; models.A.fields" + ".a" * 100_000 + " = 1",
+        ";; models.A.fields.a = " + "9" * 4000,
+        ";; x = " + "{a=" * 60_000,
+    ],
+    ids=[*"abcdefghi"],
+)
+def test_large_texts_are_refused_or_taken_at_once(text: str) -> None:
+    with suppress(ComponentError):
+        functions(whole(text, "parcels", "1.0.0"))
 
 
 def test_a_description_may_say_what_its_first_line_says() -> None:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +41,7 @@ from aegis.core.prelude import FUNCTIONS, MEMORY
 PAGE = 65536
 ADDED = ";; What the text lacked was added."
 TEXTS = "texts"
+LONGEST = 1 << 18  # characters of a description
 MARK = ";;"
 
 _WHOLE = re.compile(r"\s*\(\s*(module|component)\b")
@@ -57,11 +59,14 @@ _PLACE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
 
 class _Short(NamedTuple):
-    """A short text: as it is, without comments and strings, and what it says at its top."""
+    """A short text: as it is, without comments and strings, and what it says at its top.
+
+    `document` is the description as JSON.
+    """
 
     text: str
     bare: str
-    said: Mapping[str, Any]
+    document: str
     description: Description
     texts: Mapping[str, str]
 
@@ -79,6 +84,10 @@ def whole(text: str, name: str, version: str = "") -> str:
     Raises ComponentError, with `line` and `column` (both from 1) in its fields where one is at
     fault.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ComponentError(name, ["it is no text: it has half a character"]) from None
     if is_whole(text):
         return text
     short = _read(text, name, version)
@@ -123,15 +132,25 @@ def called(said: Description) -> Iterator[str]:
     yield from said.listeners
 
 
+@lru_cache(maxsize=4)  # a text is looked through for several things
 def bare(text: str) -> str:
     """A text with blanks for its comments and strings; all else is where it was."""
-    parts, at, depth = [], 0, 0
-    while found := (_NESTED if depth else _SKIPPED).search(text, at):
-        between = text[at : found.start()]
-        parts += [_blank(between) if depth else between, _blank(found[0])]
-        depth += {"(;": 1, ";)": -1}.get(found[0], 0)
-        at = found.end()
-    return "".join((*parts, _blank(text[at:]) if depth else text[at:]))
+    parts, at = [], 0
+    while found := _SKIPPED.search(text, at):
+        end = _end_of(text, found.start()) if found[0] == "(;" else found.end()
+        parts += [text[at : found.start()], _blank(text[found.start() : end])]
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def _end_of(text: str, at: int) -> int:
+    """Where the comment ends that begins there, with those in it."""
+    depth = 0
+    for found in _NESTED.finditer(text, at):
+        depth += 1 if found[0] == "(;" else -1
+        if not depth:
+            return found.end()
+    return len(text)
 
 
 def _blank(text: str) -> str:
@@ -163,9 +182,30 @@ def _read(text: str, name: str, version: str) -> _Short:
         raise ComponentError(name, wrong)
     try:
         description = msgspec.convert(found, Description)
+        document = msgspec.json.encode(found).decode()
     except msgspec.ValidationError as error:
         raise _unfit(name, str(error), lines, first) from None
-    return _Short(text, bare(text), found, description, texts)
+    except (RecursionError, OverflowError) as error:
+        raise ComponentError(name, [f"its description is no JSON: {error}"]) from None
+    return _Short(text, bare(text), document, description, texts)
+
+
+def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
+    """The TOML in the comments that begin at line `first`, from 0. Raises ComponentError."""
+    said = []
+    for number, line in enumerate(lines[first:], start=first + 1):
+        if not line.lstrip().startswith(MARK):
+            break
+        if line.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
+            problem = f"line {number}: its description has more than {DOTS} dots in a line"
+            raise ComponentError(name, [problem], line=number)
+        said.append(line.lstrip().removeprefix(MARK))
+    if sum(map(len, said)) > LONGEST:
+        raise ComponentError(name, [f"its description is longer than {LONGEST >> 10} KiB"])
+    try:
+        return tomllib.loads("\n".join(said))
+    except (ValueError, RecursionError) as error:  # a number may be too long to be one
+        raise _unread(name, str(error), lines, first) from None
 
 
 def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
@@ -242,10 +282,9 @@ _SIGNATURE = "(param $input i64) (result i64)"
 def _data(short: _Short, asked: Sequence[str], exports: set[str]) -> Iterator[str]:
     """Its texts in memory, each with what has its place; and the memory for them."""
     at = PAGE
-    described = msgspec.json.encode(short.said).decode()
     texts = {f"global ${name}": text for name, text in short.texts.items()}
     if "aegis_describe" not in exports:
-        texts["describe"] = described
+        texts["describe"] = short.document
     texts |= {f"global $aegis_name_{n}": name for n, name in enumerate(asked)}
     if asked:
         texts["global $aegis_unknown"] = "it has no function of that name"
