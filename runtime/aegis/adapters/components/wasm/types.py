@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from aegis.adapters.components.wasm.pattern import slow
 from aegis.core.constraint import Meta, check_of
 from aegis.core.errors import InvalidError, closest
 from aegis.core.rule import encrypted, frozen, private, unique
@@ -215,6 +216,9 @@ class Types:
         used.update(names)
         meta = {ours: schema[word] for word, ours in names.items() if word in schema}
         problem = next((p for n, value in meta.items() if (p := _misfit(n, value))), None)
+        if problem is None and "pattern" in meta:
+            why = slow(meta["pattern"], meta.get("max_length"))
+            problem = why and f"pattern {meta['pattern']!r} is not taken: {why}"
         if problem is not None:
             return self._wrong(where, problem)
         return Annotated[made, Meta(**meta)] if meta else made
