@@ -208,22 +208,6 @@ def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
         raise _unread(name, str(error), lines, first) from None
 
 
-def _top(lines: Sequence[str], first: int, name: str) -> dict[str, Any]:
-    """The TOML in the comments that begin at line `first`, from 0. Raises ComponentError."""
-    said = []
-    for number, line in enumerate(lines[first:], start=first + 1):
-        if not line.lstrip().startswith(MARK):
-            break
-        if line.count(".") > DOTS:  # as a key they would keep the parser busy for minutes
-            problem = f"line {number}: its description has more than {DOTS} dots in a line"
-            raise ComponentError(name, [problem], line=number)
-        said.append(line.lstrip().removeprefix(MARK))
-    try:
-        return tomllib.loads("\n".join(said))
-    except (ValueError, RecursionError) as error:  # a number may be too long to be one
-        raise _unread(name, str(error), lines, first) from None
-
-
 def _unread(name: str, said: str, lines: Sequence[str], first: int) -> ComponentError:
     """What to raise of a description that is no TOML; `first` is its first line, from 0."""
     hint = "what begins with ;; at the top describes the component; notes begin with ;; #"
