@@ -54,10 +54,12 @@ bench: $(HAS_ALL) wrk ## Measure speed
 soak: $(HAS_ALL) ## Try for most of an hour to break what is promised: 200 kills, all crash points
 	@export AEGIS_KILLS=$${AEGIS_KILLS:-200} AEGIS_CRASHES=$${AEGIS_CRASHES:-all}
 	export AEGIS_FLIPS=$${AEGIS_FLIPS:-6000} AEGIS_EXAMPLES=$${AEGIS_EXAMPLES:-20}
-	export AEGIS_DEPLOYS=$${AEGIS_DEPLOYS:-1000}
+	export AEGIS_DEPLOYS=$${AEGIS_DEPLOYS:-1000} AEGIS_SWAPS=$${AEGIS_SWAPS:-1000}
+	export AEGIS_GUESTS=$${AEGIS_GUESTS:-10000} AEGIS_FUZZ=$${AEGIS_FUZZ:-120}
 	$(VENV)/bin/pytest -o faulthandler_timeout=3600 -rP --show-capture=stdout $(SOAK) $(ARGS)
 
 SOAK := tests/core tests/contracts tests/engine tests/adapters/test_flips.py tests/orders
+SOAK += $(patsubst %,tests/wasm/test_%.py,hostile fuzz census)
 
 protocol: $(HAS_ALL) ## Write the TypeScript of the wire anew
 	@$(PY) labextension/protocol.py

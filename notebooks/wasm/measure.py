@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from build import SAMPLES, build
+from build import build
 
 from aegis.adapters.components.wasm.guest import WasmGuest
 from aegis.adapters.components.wasm.instance import world_of
@@ -110,7 +110,7 @@ async def measure(name: str) -> str:
 async def main(names: Sequence[str]) -> None:
     """Measure some samples, or all."""
     print(f"{'':24} {'size':>11} {'compile':>10} {'again':>9} {'begin':>9} {'call':>9}")
-    for name in names or SAMPLES:
+    for name in names or ASKED:
         print(await measure(name), flush=True)
     print(f"median of {CALLS} calls; load of the machine {os.getloadavg()[0]:.1f}")
 

@@ -19,7 +19,7 @@ from tests.engine.shop import quiet
 from tests.wasm.talking import BOOM, ECHO, Talk
 
 TEXT = {"type": "string"}
-MONEY = {"type": "string", "format": "decimal"}
+MONEY = {"type": "string", "format": "decimal", "minimum": 0}
 
 SHOP = """
 from decimal import Decimal
@@ -133,9 +133,11 @@ async def test_what_a_guest_is_called_with_is_json(host: Host) -> None:
     assert key
 
 
-async def test_what_a_guest_answers_must_fit_and_the_port_is_named(host: Host) -> None:
+@pytest.mark.parametrize("amount", ["x", "-1"])
+async def test_what_a_guest_answers_must_fit_and_the_port_is_named(host: Host, amount: str) -> None:
     talk = Talk()
-    await host.deploy(carrier({"CarrierClient.quote": talk.give('{"amount":"x"}')}, talk))
+    answer = talk.give(ANSWER.replace("4.20", amount))
+    await host.deploy(carrier({"CarrierClient.quote": answer}, talk))
     await host.deploy("orders", "1.0.0", shop(), grants=["carrier.CarrierClient"])
     order = await host.create("Order")
     await quiet(host)
@@ -367,3 +369,17 @@ async def test_a_flow_goes_through_three_components_two_of_them_guests() -> None
             assert word in picture
         why = await host.why(order)
         assert [line.depth for line in why.lines].count(0) == 1
+
+
+@pytest.mark.parametrize("weight", ['"-1"', "[]", '"1","colour":"red"'])
+async def test_what_a_guest_asks_must_fit(weight: str) -> None:
+    talk = Talk()
+    asked = talk.tell("tariff.price", f'{{"weight":{weight}}}')
+    async with memory_host() as host:
+        await host.deploy(carrier({"CarrierClient.ship": asked}, talk))
+        await host.bind("orders.Carrier", "carrier.CarrierClient")
+        await host.deploy("orders", "1.0.0", shop(), grants=["carrier.CarrierClient"])
+        order = await host.create("Order")
+        await quiet(host)
+        flow, _ = (await host.flows(order))[0]
+        assert "CarrierClient.ship: 'tariff.price' was called with what does not fit" in flow.error

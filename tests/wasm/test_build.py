@@ -82,5 +82,5 @@ def test_what_is_missing_or_too_old_is_named_with_what_brings_it(folder: Path) -
 def test_a_sample_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
     code, _, said = build(folder, "rust/tariff", "wat/labels")
     assert code == 1
-    assert "there is no sample 'rust/tariff': javascript/shipping, go/shipping" in said
+    assert "there is no sample 'rust/tariff': go/hello, javascript/hello" in said
     assert (folder / "built/wat/labels.wasm").exists()

@@ -105,6 +105,7 @@ WRONG = [
     (f"{FIELD}/total", {"type": "integer", "multipleOf": 0}, "0 divides nothing"),
     (f"{FIELD}/total", {"type": "integer", "defualt": 1}, "did you mean 'default'?"),
     (f"{FIELD}/total", {"type": "integer", "default": "x"}, "Order.total: its default"),
+    (f"{FIELD}/total", {"type": "integer", "minimum": 1, "default": 0}, "its default does not fit"),
     (f"{FIELD}/total", {"type": "string", "minLength": -1}, "-1 is no length"),
     (f"{FIELD}/total", {"type": "string", "pattern": "("}, r"pattern '\(' is none"),
     (f"{FIELD}/total", {"type": "string", "format": "date", "minLength": 3}, "says nothing"),
@@ -235,7 +236,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_stands_anywhere_in_a_description_is_taken_or_refused(data: st.DataObject) -> None:
     said = copy.deepcopy(FULL)

@@ -8,11 +8,15 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
+from aegis.bootstrap import build_host, start_server
+from aegis.configuration import Config
 from aegis.core.component import Source
 from aegis.core.errors import (
     AegisError,
@@ -118,6 +122,13 @@ async def settled(host: Host, order: Any) -> Any:
         while host.status().flows_open:  # noqa: ASYNC110 -- a flow tells no Event
             await asyncio.sleep(0.005)
     return await host.get("Order", order.id)
+
+
+def told_in(folder: Path, word: bytes) -> list[Path]:
+    """The files in which a word stands."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    return [path for path in files if word in path.read_bytes()]
 
 
 async def happened(host: Host, name: str) -> None:
@@ -273,6 +284,29 @@ async def test_what_is_private_leaves_the_host_nowhere(
     shown += [record.getMessage() for record in caplog.records]
     assert not [text for text in shown if "-card" in text]
     assert "ada@example.com" not in str(order)
+
+
+async def test_what_is_private_is_neither_on_disk_nor_in_an_answer(tmp_path: Path) -> None:
+    config = Config(data=tmp_path / "data", token=None, port=0)
+    async with build_host(config) as host:
+        server = await start_server(host, config)
+        await host.deploy("customers", "1.0.0", CUSTOMERS)
+        await host.deploy(
+            shop(
+                ports={"trap": PORT, "go": {"consumes": ["order.created"], "retries": 0}},
+                bodies=lambda _: {"Order.trap": BOOM, "Order.go": BOOM},
+            )
+        )
+        order = await host.create("Order", number="N1", card="8888-card")
+        await settled(host, order)
+        async with httpx.AsyncClient(base_url=f"{server.address}/aegis/api") as client:
+            answers = [await client.post(f"models/orders/{order.id}/ports/trap")]
+            paths = ("models/orders", "events", "failed", "components/shop/traps")
+            answers += [await client.get(path) for path in paths]
+        await server.close()
+    assert [answer.status_code for answer in answers] == [502, 200, 200, 200, 200]
+    assert not [answer.url for answer in answers if "8888-card" in answer.text]
+    assert not told_in(tmp_path, b"8888-card")
 
 
 # --- What it reaches ---------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from aegis.core.errors import GrantError, GuestError, PortTimeoutError
+from aegis.core.errors import ComponentError, GrantError, GuestError, PortTimeoutError
 from aegis.core.flow import StepState
 from aegis.testing import memory_host
 from tests.wasm.asking import ask
@@ -252,3 +252,15 @@ async def test_a_server_whose_certificate_nobody_knows_is_not_asked(tmp_path: Pa
         with pytest.raises(GuestError, match=r"cannot be asked: .*certificate verify failed"):
             await told(host, "go")
         assert met == []
+
+
+async def test_an_origin_that_is_none_is_refused_before_anything_serves() -> None:
+    async with memory_host() as host:
+        for origin in (
+            "http://exa mple.org",
+            "http://xn--\u00e9.org",
+            "https://a.b/path",
+            "ftp://a",
+        ):
+            with pytest.raises(ComponentError, match="no origin"):
+                await host.deploy(fetching(request("http://a/"), origins=(origin,)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import wasmtime
 
+from aegis.adapters.components.wasm import compiling
 from aegis.adapters.components.wasm import machine as machinery
-from aegis.adapters.components.wasm.machine import Machine
+from aegis.adapters.components.wasm.machine import SMALL, Machine
 
 
 def built(number: int) -> bytes:
@@ -109,3 +111,42 @@ def test_what_was_not_used_for_longest_goes_first(
     assert answer(folder, built(3)) == 3
     assert first.exists()
     assert not second.exists()
+
+
+def costly(loops: int) -> bytes:
+    """A small module that takes its compiler long: each loop has to look at very many variables."""
+    locals_ = " ".join(["i32"] * 45_000)
+    body = "(loop (br_if 0 (local.get 0)))" * loops
+    return bytes(wasmtime.wat2wasm(f"(module (func (param i32) (local {locals_}) {body}))"))
+
+
+def test_what_takes_too_long_or_too_much_to_compile_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = Path(compiling.__file__).read_text()
+    for name, value, said in (("SECONDS", 1, "more than 1 s"), ("MEMORY", 64 << 20, "64 MiB")):
+        hasty = tmp_path / f"{name}.py"
+        hasty.write_text(re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE))
+        monkeypatch.setattr(compiling, "__file__", str(hasty))
+        monkeypatch.setattr(compiling, name, value)
+        with pytest.raises(wasmtime.WasmtimeError, match=said):
+            Machine().compiled(costly(4000))
+
+
+def test_a_large_module_is_compiled_in_a_process_and_its_mistakes_are_told(tmp_path: Path) -> None:
+    some = "".join(f'(func (export "f{n}") (result i32) (i32.const {n}))' for n in range(2000))
+    binary = bytes(wasmtime.wat2wasm(f"(module {some})"))
+    assert len(binary) > SMALL
+    machine = Machine(tmp_path / "code")
+    for fuel in (False, True):
+        assert isinstance(machine.compiled(binary, fuel=fuel), wasmtime.Module)
+    compiled = machine.compiled(binary)
+    assert isinstance(compiled, wasmtime.Module)
+    store = wasmtime.Store(machine.engine())
+    store.set_epoch_deadline(1 << 40)
+    found = wasmtime.Instance(store, compiled, []).exports(store)["f1999"]
+    assert isinstance(found, wasmtime.Func)
+    assert found(store) == 1999
+    assert len(list((tmp_path / "code").iterdir())) == 2
+    with pytest.raises(wasmtime.WasmtimeError, match="unexpected end"):
+        machine.compiled(binary[:-100])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aegis.core.errors import ComponentError, InvalidError, Refused
+from aegis.core.errors import ComponentError, GuestError, InvalidError, Refused
 from aegis.engine.host import Host
 from aegis.testing import memory_host
 from tests.engine.shop import quiet, until
@@ -323,3 +323,46 @@ async def test_a_sample_that_nobody_granted_what_it_imports_is_refused(
         with pytest.raises(ComponentError, match=f"it asks for {right}, and nobody granted it"):
             await host.deploy(built(name))
         assert list(host.engine.registry.live) == ["partners"]
+
+
+HELLO = ["javascript/hello", "go/hello", "assemblyscript/hello", "c/hello"]
+
+
+@asynccontextmanager
+async def hello(name: str, **values: Any) -> AsyncIterator[Host]:
+    grants = {"hello": ["host.wasi"]} if name.startswith("go/") else {}
+    async with memory_host(values=values, grants=grants, loader=loader()) as host:
+        await host.deploy(built(name))
+        yield host
+
+
+@pytest.mark.parametrize("name", HELLO)
+async def test_a_binding_reaches_all_that_the_host_offers(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "aegis")
+    who = 'Zo\u00eb "Q" \\ \U0001f98a\n'
+    async with hello(name, **{"hello.word": "Gr\u00fcezi"}) as host:
+        for text in (who, "x" * 100_000):
+            guest = await host.create("Guest", name=text)
+            assert (await host.call(guest, "greet")).greeting == f"Gr\u00fcezi, {text}!"
+        await until(lambda: heard(host, "hello.welcome") == 2)
+        (told, _) = await host.events("guest.greeted")
+        assert (told.subject is not None, told.data) == (True, {"greeting": f"Gr\u00fcezi, {who}!"})
+    assert any("said Gr\u00fcezi, Zo\u00eb" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("name", HELLO)
+async def test_an_error_of_an_adapter_comes_through_a_command_as_it_was(name: str) -> None:
+    async with hello(name) as host:
+        nobody = await host.create("Guest", name="")
+        with pytest.raises(Refused, match=r"^nobody is called so$"):
+            await host.call(nobody, "greet")
+        assert [one.type for one in await host.events("guest.*")] == [
+            *("guest.created", "guest.unknown"),
+        ]
+        asked = await host.create("Guest", name="?")
+        with pytest.raises(GuestError, match="say who it is"):
+            await host.call(asked, "greet")
+        assert (await host.get("Guest", asked.id)).greeting is None
+        assert not await host.events("guest.greeted")

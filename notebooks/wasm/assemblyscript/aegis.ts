@@ -39,9 +39,9 @@ export function error(why: string): Answer {
   return new Answer(why, true);
 }
 
-/** What ends a step for good. */
-export function refused(why: string): Answer {
-  return new Answer(`{"refused": ${quoted(why)}}`, true);
+/** What ends a step for good; `emit` is {"name": ...} of an event to publish. */
+export function refused(why: string, emit: string = "null"): Answer {
+  return new Answer(`{"refused": ${quoted(why)}, "emit": ${emit}}`, true);
 }
 
 // --- what the host offers ----------------------------------------------------------------------
@@ -144,13 +144,15 @@ export class Json {
 
 /** A text as JSON has it. */
 export function quoted(text: string): string {
-  let json = '"';
+  let json = '"', begin = 0;
   for (let n = 0; n < text.length; n++) {
     const code = text.charCodeAt(n);
-    if (code == 0x22 || code == 0x5c) json += "\\";
-    json += code < 0x20 ? "\\u00" + (code < 16 ? "0" : "") + code.toString(16) : text.charAt(n);
+    if (code >= 0x20 && code != 0x22 && code != 0x5c) continue;
+    json += text.substring(begin, n); // a whole stretch: until the call ends nothing is collected
+    json += code >= 0x20 ? "\\" + text.charAt(n) : "\\u00" + (code < 16 ? "0" : "") + code.toString(16);
+    begin = n + 1;
   }
-  return json + '"';
+  return json + text.substring(begin) + '"';
 }
 
 class Reader {

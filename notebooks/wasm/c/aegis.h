@@ -97,9 +97,10 @@ static inline aegis_text aegis_print(const char *format, ...) {
 static inline aegis_result aegis_ok(aegis_text text) { return (aegis_result){false, text}; }
 static inline aegis_result aegis_error(aegis_text text) { return (aegis_result){true, text}; }
 
-/* What ends a step for good. */
-static inline aegis_result aegis_refused(const char *why) {
-    return aegis_error(aegis_print("{\"refused\": \"%s\"}", why));
+/* What ends a step for good; `emit` is {"name": ...} of an event to publish, or NULL. */
+static inline aegis_result aegis_refused(const char *why, const char *emit) {
+    if (emit == NULL) return aegis_error(aegis_print("{\"refused\": \"%s\"}", why));
+    return aegis_error(aegis_print("{\"refused\": \"%s\", \"emit\": %s}", why, emit));
 }
 
 /* --- reading JSON: the host gives nothing that is none ------------------------------------------- */

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("aegis: %(message)s"))
-    logging.getLogger("aegis").addHandler(handler)
+    log = logging.getLogger("aegis")
+    log.addHandler(handler)
     try:
         options.run(options)
     except AegisError as error:
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+    finally:
+        log.removeHandler(handler)  # whoever calls this may go on
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import msgspec
 
 from aegis.core.errors import ComponentError, InvalidError, closest
 from aegis.core.event import NAME as EVENT_NAME
-from aegis.core.grant import HOST, Grant, read_asks
+from aegis.core.grant import HOST, Grant, is_capability, read_asks
 from aegis.core.manifest import NAME, TAKEN, VERSION, Exports
 from aegis.core.policy import Attempts
 from aegis.core.port import Order
@@ -370,7 +370,8 @@ def is_origin(text: str) -> bool:
     except ValueError:
         return False
     plain = text == f"{split.scheme}://{split.netloc}" and "@" not in split.netloc
-    return plain and split.scheme in {"http", "https"} and bool(split.hostname)
+    named = bool(split.hostname) and is_capability(f"http={text}")
+    return plain and split.scheme in {"http", "https"} and named
 
 
 def _of_model(said: Description, name: str, model: DescribedModel) -> Iterator[str]:

@@ -69,6 +69,11 @@ def is_event(what: str) -> bool:
     return "." in what or "*" in what
 
 
+def is_capability(what: str) -> bool:
+    """Whether a name in a grant is written as one of what a host gives to a sandbox."""
+    return _CAPABILITY.fullmatch(what) is not None
+
+
 def spelled(what: str, rights: frozenset[Right]) -> str:
     """A name with its rights, where these are not the ones that go without saying."""
     usual = READ if is_event(what) else BOTH
@@ -82,7 +87,7 @@ def read_thing(owner: str, text: str) -> Grant:
     `clock`, `http=https://api.example.org`. Raises InvalidError.
     """
     if owner == HOST:
-        if not _CAPABILITY.fullmatch(text):
+        if not is_capability(text):
             raise InvalidError(
                 f"{text!r} is nothing that a host grants",
                 hint="write clock, random, keys, wasi, or http=https://api.example.org",

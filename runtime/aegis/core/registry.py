@@ -469,10 +469,11 @@ class Registry:
                     f"({hint})"
                 )
         elif not parts:
-            yield (
-                f"{user} needs an adapter for {protocol}, and no class does it: "
-                f"write `class My{protocol}({protocol})` in the component"
-            )
+            fix = f"write `class My{protocol}({protocol})` in the component"
+            if revision.source.is_wasm:
+                bound = f"{revision.name}.{protocol}"
+                fix = f'describe one, or bind another\'s: host.bind("{bound}", "partners.Theirs")'
+            yield f"{user} needs an adapter for {protocol}, and no class does it: {fix}"
         elif len(parts) > 1:
             names = ", ".join(part.name for part in parts)
             yield (

@@ -36,6 +36,17 @@ type Component struct {
 	Listeners map[string]Listener `json:"listeners,omitempty"`
 	Emits     []string            `json:"emits,omitempty"`
 	Exports   *Exports            `json:"exports,omitempty"`
+	Grants    map[string][]string `json:"grants,omitempty"`
+	HTTP      []string            `json:"http,omitempty"`
+	Limits    *Limits             `json:"limits,omitempty"`
+}
+
+// Limits is what it needs at most: seconds of computing, bytes of memory and of an answer.
+type Limits struct {
+	Seconds float64 `json:"seconds,omitempty"`
+	Memory  int     `json:"memory,omitempty"`
+	Output  int     `json:"output,omitempty"`
+	Fuel    int     `json:"fuel,omitempty"`
 }
 
 // Schema is a type, in the words of JSON Schema.
@@ -89,11 +100,21 @@ type Exports struct {
 
 // Model is data with ports and commands.
 type Model struct {
-	Endpoint string             `json:"endpoint,omitempty"`
-	Doc      string             `json:"doc,omitempty"`
-	Fields   Fields             `json:"fields"`
-	Ports    map[string]Port    `json:"ports,omitempty"`
-	Commands map[string]Command `json:"commands,omitempty"`
+	Endpoint  string              `json:"endpoint,omitempty"`
+	Doc       string              `json:"doc,omitempty"`
+	Fields    Fields              `json:"fields"`
+	Indexes   []string            `json:"indexes,omitempty"`
+	Relations map[string]Relation `json:"relations,omitempty"`
+	Ports     map[string]Port     `json:"ports,omitempty"`
+	Commands  map[string]Command  `json:"commands,omitempty"`
+}
+
+// Relation leads to other records, by a field here (Via) or there (By).
+type Relation struct {
+	To   string `json:"to"`
+	Via  string `json:"via,omitempty"`
+	By   string `json:"by,omitempty"`
+	Many bool   `json:"many,omitempty"`
 }
 
 // Attempts is how something is attempted, in seconds; what is left out the host decides.
@@ -106,14 +127,16 @@ type Attempts struct {
 // Port is a step that events set off.
 type Port struct {
 	Attempts
-	Consumes []string       `json:"consumes,omitempty"`
-	Produces string         `json:"produces,omitempty"`
-	When     map[string]any `json:"when,omitempty"`
-	By       string         `json:"by,omitempty"`
-	Uses     Uses           `json:"uses,omitempty"`
-	Undo     *Undo          `json:"undo,omitempty"`
-	Answer   *Answer        `json:"answer,omitempty"`
-	Run      Run            `json:"-"`
+	Consumes  []string       `json:"consumes,omitempty"`
+	Produces  string         `json:"produces,omitempty"`
+	When      map[string]any `json:"when,omitempty"`
+	By        string         `json:"by,omitempty"`
+	Join      bool           `json:"join,omitempty"`
+	Arguments Fields         `json:"arguments,omitempty"`
+	Uses      Uses           `json:"uses,omitempty"`
+	Undo      *Undo          `json:"undo,omitempty"`
+	Answer    *Answer        `json:"answer,omitempty"`
+	Run       Run            `json:"-"`
 }
 
 // Undo takes a port back.
@@ -149,9 +172,12 @@ type Part struct {
 
 // Listener hears events.
 type Listener struct {
-	On   []string `json:"on"`
-	Uses Uses     `json:"uses,omitempty"`
-	Run  Run      `json:"-"`
+	Attempts
+	On    []string `json:"on,omitempty"`
+	Every float64  `json:"every,omitempty"`
+	Cron  string   `json:"cron,omitempty"`
+	Uses  Uses     `json:"uses,omitempty"`
+	Run   Run      `json:"-"`
 }
 
 // --- what code gets and gives --------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Capabilities:
             request = msgspec.json.decode(text, type=Request)
         except msgspec.DecodeError as error:
             raise InvalidError(f"http: this is no request: {error}") from None
-        origin = await outbound.origin(request)
+        origin = outbound.origin(request)
 
         async def ask() -> str:
             return _json(await outbound.fetch(request))

@@ -19,6 +19,7 @@ from aegis.adapters.components.wasm.condition import Conditions
 from aegis.adapters.components.wasm.guest import Given, WasmGuest, denial
 from aegis.adapters.components.wasm.types import CONDITIONS, Types
 from aegis.core.component import ENCODER
+from aegis.core.constraint import check_of
 from aegis.core.description import (
     DescribedCommand,
     DescribedListener,
@@ -92,6 +93,24 @@ class _Relating(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 100
 
 
+class _Reader:
+    """Reads JSON as a described type, whose bounds it keeps. Raises msgspec.DecodeError."""
+
+    def __init__(self, made: Any) -> None:
+        self._decoder = msgspec.json.Decoder(made)
+        self._check = check_of(made)
+
+    def decode(self, text: str) -> Any:
+        """The value that a text is."""
+        value = self._decoder.decode(text)
+        if self._check is not None:
+            try:
+                self._check(value)
+            except InvalidError as error:
+                raise msgspec.ValidationError(error.detail) from None
+        return value
+
+
 class _Patch:
     """Reads the fields that a call of a guest changes, of one model."""
 
@@ -142,9 +161,7 @@ class Classes:
         self._types = Types(name, self.problems)
         self._protocols: dict[str, Any] = {}
         # Protocol and method: what each takes and gives.
-        self._methods: dict[
-            str, dict[str, tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any] | None]]
-        ] = {}
+        self._methods: dict[str, dict[str, tuple[_Reader, _Reader | None]]] = {}
         self._patches: dict[str, _Patch] = {}
 
     def make(self) -> ModuleType:
@@ -181,11 +198,11 @@ class Classes:
         for method, said in methods.items():
             where = f"{name}.{method}"
             takes = self._types.struct(where, said.takes)
-            gives, decoder = None, None
+            gives, reader = None, None
             if said.gives is not None:
                 gives = self._types.of(f"{where} gives", said.gives)
-                decoder = msgspec.json.Decoder(gives)
-            self._methods[name][method] = (msgspec.json.Decoder(takes), decoder)
+                reader = _Reader(gives)
+            self._methods[name][method] = (_Reader(takes), reader)
 
             async def asked(_self: Any, *_args: Any, **_kwargs: Any) -> Any: ...
 
@@ -668,7 +685,7 @@ def _shown(value: Any) -> Any:
     return value.reveal() if isinstance(value, Secret) else value
 
 
-def _decoded(target: str, text: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+def _decoded(target: str, text: str, decoder: _Reader | msgspec.json.Decoder[Any]) -> Any:
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:

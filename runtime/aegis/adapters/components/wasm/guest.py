@@ -636,7 +636,7 @@ class WasmGuest:
             return
         self._lines -= 1
         if self._unsaid:
-            self._log.warning("%s: %d lines were left out", self.label, self._unsaid)
+            self._log.warning("%s: left out here: %d of its lines", self.label, self._unsaid)
             self._unsaid = 0
         self._log.log(_LEVELS.get(level, 20), "%s", _CONTROL.sub(" ", message))
 

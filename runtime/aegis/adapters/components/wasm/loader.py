@@ -26,7 +26,7 @@ from aegis.adapters.components.wasm.machine import (
 from aegis.adapters.components.wasm.outbound import Outbound
 from aegis.core.component import Revision, Source
 from aegis.core.description import Description, needs_of, read_description
-from aegis.core.errors import ComponentError, GuestError
+from aegis.core.errors import ComponentError, GuestError, InvalidError
 from aegis.core.wat import functions, whole
 
 # What a guest may use while it describes itself.
@@ -77,7 +77,7 @@ class WasmLoader:
             source,
             inline=is_inline,
             fresh=said.fresh,
-            outbound=Outbound(said.http) if "http" in world.imports else None,
+            outbound=self._outbound(said, world),
         )
         classes = Classes(said, guest, unique)
         try:
@@ -149,6 +149,15 @@ class WasmLoader:
             return self._machine.compiled(binary)
         except wasmtime.WasmtimeError as error:
             raise _uncompiled(source, str(error)) from None
+
+    def _outbound(self, said: Description, world: World) -> Outbound | None:
+        """Its way to the origins that it names, None where it calls none. Raises ComponentError."""
+        if "http" not in world.imports:
+            return None
+        try:
+            return Outbound(said.http)
+        except InvalidError as error:
+            raise ComponentError(said.name, [error.detail]) from None
 
     def _limits(self, said: Description) -> Limits:
         """What the guest asks for, which is at most what it may have."""

@@ -7,6 +7,9 @@ import itertools
 import logging
 import math
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,8 +24,11 @@ from typing import Protocol
 import wasmtime
 from wasmtime.component import Component
 
+from aegis.adapters.components.wasm import compiling
+from aegis.adapters.components.wasm.compiling import STACK, config_of
+
 TICK = 0.01  # seconds of an epoch: how exactly a guest is stopped
-STACK = 512 * 1024  # bytes of a guest's stack
+SMALL = 16 << 10  # bytes of a module that is compiled at once, which may take a few seconds
 MOST = 64 << 20  # bytes of a module: what is larger is no component
 ON_DISK = 1 << 30  # bytes of compiled code
 KEPT = 8  # compiled modules in memory that nobody may be using
@@ -93,19 +99,7 @@ class Machine:
         """The engine, or the one that counts fuel."""
         with self._lock:
             if fuel not in self._engines:
-                config = wasmtime.Config()
-                config.epoch_interruption = True
-                config.consume_fuel = fuel
-                config.max_wasm_stack = STACK
-                # Threads of a guest could outlive its call, and share what the limits count.
-                config.wasm_threads = False
-                config.shared_memory = False
-                # What its collector allocates, the limits of a store do not count.
-                config.wasm_gc = False
-                config.wasm_exceptions = False
-                config.wasm_function_references = False
-                config.wasm_memory64 = False
-                self._engines[fuel] = wasmtime.Engine(config)
+                self._engines[fuel] = wasmtime.Engine(config_of(fuel=fuel))
             return self._engines[fuel]
 
     def compiled(self, binary: bytes, *, fuel: bool = False) -> Compiled:
@@ -121,14 +115,40 @@ class Machine:
         path = self._path(digest, fuel=fuel)
         found = None if path is None else self._kept(engine, kind, path)
         if found is None:
-            found = kind(engine, binary)
+            found, code = self._compile(engine, kind, binary, fuel=fuel)
             if path is not None:
-                self._keep(path, bytes(found.serialize()))
+                self._keep(path, code or bytes(found.serialize()))
         with self._lock:
             self._known[key] = found
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         return found
+
+    @staticmethod
+    def _compile(
+        engine: wasmtime.Engine, kind: type[Compiled], binary: bytes, *, fuel: bool
+    ) -> tuple[Compiled, bytes]:
+        """The compiled module, and its code where a process made it, which can be stopped."""
+        if len(binary) <= SMALL:
+            return kind(engine, binary), b""
+        given = ("component" if kind is Component else "module", str(int(fuel)))
+        try:
+            done = subprocess.run(  # noqa: S603 -- this Python, and a file of ours
+                [sys.executable, "-P", compiling.__file__, *given],
+                input=binary,
+                capture_output=True,
+                timeout=compiling.PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise wasmtime.WasmtimeError("it does not come to an end") from None
+        if done.returncode in {-signal.SIGXCPU, -signal.SIGKILL}:
+            raise wasmtime.WasmtimeError(f"it takes more than {compiling.SECONDS} s")
+        if done.returncode or not done.stdout:
+            raise wasmtime.WasmtimeError(f"it takes more than {compiling.MEMORY >> 20:,} MiB")
+        if done.stdout[:1] == b"\0":
+            raise wasmtime.WasmtimeError(done.stdout[1:].decode(errors="replace"))
+        return kind.deserialize(engine, done.stdout[1:]), done.stdout[1:]
 
     @cached_property
     def _is_private(self) -> bool:
@@ -147,7 +167,7 @@ class Machine:
     @cached_property
     def _settings(self) -> str:
         """What compiled code depends on besides the module."""
-        said = (version("wasmtime"), os.uname().machine, STACK, "2")
+        said = (version("wasmtime"), os.uname().machine, STACK, "3")
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
     def _path(self, digest: str, *, fuel: bool) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,12 +71,20 @@ class Outbound:
 
     No redirect is followed, no cookie kept, no proxy asked; nothing of the environment counts but
     which certificates are believed. It is open from the first request until whoever began to use
-    it has left.
+    it has left. It is made off the loop: what it imports takes a while. Raises InvalidError for an
+    origin that is none.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
+        import httpx
+
         self._said = tuple(origins)
-        self._origins: Mapping[str, str] | None = None
+        self._origins: dict[str, str] = {}
+        for said in self._said:
+            try:
+                self._origins[_origin(httpx.URL(said))] = said
+            except (httpx.InvalidURL, ValueError) as error:
+                raise InvalidError(f"http: {said!r} is no origin: {error}") from None
         self._transport: httpx.AsyncHTTPTransport | None = None
         self._opening: asyncio.Lock | None = None
         self._users = 0
@@ -92,13 +100,11 @@ class Outbound:
             transport, self._transport, self._opening = self._transport, None, None
             await transport.aclose()
 
-    async def origin(self, request: Request) -> str:
+    def origin(self, request: Request) -> str:
         """The described origin that a request goes to. Raises InvalidError for any other."""
         request.check()
         import httpx
 
-        if self._origins is None:
-            self._origins = {_origin(httpx.URL(said)): said for said in self._said}
         try:
             url = httpx.URL(request.url)
             origin = _origin(url)

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from aegis.core.constraint import Meta
-from aegis.core.errors import closest
+from aegis.core.constraint import Meta, check_of
+from aegis.core.errors import InvalidError, closest
 from aegis.core.rule import encrypted, frozen, private, unique
 
 DEEPEST = 16  # schemas in one another
@@ -277,7 +277,10 @@ class Types:
         """A default as the type has it; of a list or an object a new one each time."""
         try:
             found = msgspec.convert(value, made)
-        except (msgspec.ValidationError, TypeError, ArithmeticError) as error:
+            check = check_of(made)
+            if check is not None:
+                check(found)
+        except (msgspec.ValidationError, InvalidError, TypeError, ArithmeticError) as error:
             self._wrong(where, f"its default does not fit: {error}")
             return msgspec.NODEFAULT
         if isinstance(found, list | dict | msgspec.Struct):
