@@ -17,7 +17,7 @@ from aegis.testing import memory_host
 from tests.engine.shop import until
 from tests.wasm.modules import component, module, source
 
-SWAPS = int(os.environ.get("AEGIS_SWAPS", "100"))
+SWAPS = int(os.environ.get("AEGIS_SWAPS", "40"))
 
 
 def shop(number: int) -> str:
