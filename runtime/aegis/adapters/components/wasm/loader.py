@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import sys
 import typing
@@ -217,8 +216,6 @@ class WasmLoader:
             sys.modules.pop(revision.module.__name__, None)
             for clean in getattr(typing, "_cleanups", ()):
                 clean()
-            # Its classes and functions name each other in circles.
-            gc.collect(1)
 
 
 def _uncompiled(source: Source, said: str) -> ComponentError:
