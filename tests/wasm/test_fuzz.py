@@ -1,6 +1,6 @@
 """What is loaded is a component, or refused as one: whatever its bytes and its description are.
 
-`AEGIS_FUZZ` says for how many seconds bytes are tried: 4 here, a minute in `make soak`.
+`AEGIS_FUZZ` says for how many seconds bytes are tried: 8 here, two minutes in `make soak`.
 """
 
 import base64
@@ -27,7 +27,7 @@ from aegis.core.errors import ComponentError, GuestError
 from tests.wasm.hostile import wat
 from tests.wasm.modules import CALLS, ECHO, component, module
 
-SECONDS = float(os.environ.get("AEGIS_FUZZ", "4"))
+SECONDS = float(os.environ.get("AEGIS_FUZZ", "8"))
 EXAMPLES = int(os.environ.get("AEGIS_EXAMPLES", "1")) * 150
 SAID: dict[str, Any] = {
     "name": "thing",
