@@ -97,7 +97,7 @@ class HastyLoader(WasmLoader):
         models: dict[str, Any] = {}
         for name, model in said.models.items():
             ports = {
-                one: msgspec.structs.replace(port, timeout=0.4, backoff=0.05)
+                one: msgspec.structs.replace(port, timeout=0.8, backoff=0.05)
                 if one == "ship_order"
                 else port
                 for one, port in model.ports.items()
@@ -129,7 +129,7 @@ def shipping(name: str, version: str = "1.0.0") -> Source:
     if source.is_wasm:
         return source
     text = source.text.replace(
-        "timeout=2, retries=2, backoff=1", "timeout=0.4, backoff=0.05, retries=2"
+        "timeout=2, retries=2, backoff=1", "timeout=0.8, backoff=0.05, retries=2"
     )
     assert text != source.text
     return Source.of(source.name, version, text, origin=name)
