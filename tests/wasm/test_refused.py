@@ -92,7 +92,7 @@ async def host(sources: Anywhere) -> AsyncGenerator[Host]:
         await host.deploy(Source.of("shop", "1.0.0", wat, binary=built(wat)))
         before = state()
         yield host
-        await until(lambda: state() == before)
+        await until(lambda: state() <= before, 20)  # what other tests left behind may go meanwhile
         live = host.engine.registry.live["shop"]
         assert live.version == "1.0.0"
         assert live.source.binary == built(wat)
@@ -100,11 +100,11 @@ async def host(sources: Anywhere) -> AsyncGenerator[Host]:
         assert len(await host.store.deployments()) == 1
 
 
-def state() -> tuple[set[str], set[str]]:
-    """Threads and component modules of this process."""
+def state() -> set[str]:
+    """Threads and component modules of this process, by name."""
     threads = {one.name for one in threading.enumerate() if one.name.startswith("aegis-")}
     threads.add("aegis-wasm-clock")  # one, when anything has run
-    return threads, {name for name in sys.modules if name.startswith("aegis_components.")}
+    return threads | {name for name in sys.modules if name.startswith("aegis_components.")}
 
 
 NOTHING = {
